@@ -1,0 +1,35 @@
+// Named points at which a test or an operator's drill makes something go wrong. Off (one relaxed load) unless configured.
+//
+// A spec is "point=action[:argument][@n]", comma-separated, e.g. "prefill.chunk=hold:5000,transfer.send=corrupt@3". Actions: hold
+// (milliseconds), fail, drop, corrupt, kill. "@n" fires on the n-th hit only. Points are named where they are: grep for `faults`.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "baton/base/result.hpp"
+
+namespace baton {
+
+enum class FaultAction : std::uint8_t { none, hold, fail, drop, corrupt, kill };
+
+class FaultPoints {
+ public:
+  FaultPoints();
+  ~FaultPoints();
+  // Replaces all points. invalid_argument names the bad part. Thread-safe.
+  Result<void> configure(std::string_view spec);
+  // What to do here. `hold` has already slept and `kill` has already ended the process when this returns.
+  FaultAction hit(std::string_view point);
+
+ private:
+  struct State;
+  std::atomic<bool> armed_{false};
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace baton

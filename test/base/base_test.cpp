@@ -1,0 +1,67 @@
+#include "baton/base/channel.hpp"
+#include "baton/base/fault.hpp"
+#include "baton/base/hash.hpp"
+#include "baton/base/units.hpp"
+#include "support/catch.hpp"
+
+using namespace baton;
+
+TEST_CASE("sizes parse as people write them") {
+  CHECK(*parse_size("512M", 0) == 512ULL << 20);
+  CHECK(*parse_size("8G", 0) == 8ULL << 30);
+  CHECK(*parse_size("8GiB", 0) == 8ULL << 30);
+  CHECK(*parse_size("80%", 1000) == 800);
+  CHECK(*parse_size("12", 0) == 12);
+  for (const char* bad : {"", "G", "-1G", "101%", "0%", "1.2.3G", "5X", "99999999T"}) {
+    INFO(bad);
+    CHECK_FALSE(parse_size(bad, 1000));
+  }
+}
+
+TEST_CASE("durations parse as people write them") {
+  using namespace std::chrono_literals;
+  CHECK(*parse_duration("250ms") == 250ms);
+  CHECK(*parse_duration("2s") == 2s);
+  CHECK(*parse_duration("1.5") == 1500ms);
+  for (const char* bad : {"", "s", "-1s", "2 s", "1d", "999999h"}) {
+    INFO(bad);
+    CHECK_FALSE(parse_duration(bad));
+  }
+}
+
+TEST_CASE("hashes depend on every byte and on the whole key") {
+  const Hash128 plain = hash_string("block");
+  CHECK(plain != hash_string("blocl"));
+  CHECK(plain != hash_string("block", {1, 0}));
+  CHECK(hash_string("block", {1, 0}) != hash_string("block", {0, 1}));
+  CHECK(hash_string("block", {1, 2}) != hash_string("block", {2, 1}));
+  CHECK(*hash_from_hex(to_hex(plain)) == plain);
+  CHECK_FALSE(hash_from_hex("xyz"));
+}
+
+TEST_CASE("a channel is bounded, delivers in order and drains after close") {
+  Channel<int> channel(2);
+  CHECK(channel.try_push(1));
+  CHECK(channel.try_push(2));
+  CHECK_FALSE(channel.try_push(3));
+  CHECK(channel.push_always(4));
+  channel.close();
+  CHECK_FALSE(channel.push_always(5));
+  CHECK(channel.pop_all(Duration(0)) == std::vector<int>{1, 2, 4});
+  CHECK(channel.pop_all(Duration(0)).empty());
+}
+
+TEST_CASE("fault points fire where and when they are told") {
+  FaultPoints faults;
+  CHECK(faults.hit("a") == FaultAction::none);
+  REQUIRE(faults.configure("a=fail@2,b=corrupt"));
+  CHECK(faults.hit("a") == FaultAction::none);
+  CHECK(faults.hit("a") == FaultAction::fail);
+  CHECK(faults.hit("a") == FaultAction::none);
+  CHECK(faults.hit("b") == FaultAction::corrupt);
+  CHECK(faults.hit("c") == FaultAction::none);
+  for (const char* bad : {"a", "=fail", "a=explode", "a=fail@0", "a=hold:x"}) {
+    INFO(bad);
+    CHECK_FALSE(faults.configure(bad));
+  }
+}
