@@ -1,12 +1,13 @@
 #include "baton/base/fault.hpp"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <chrono>
 #include <csignal>
 #include <map>
 #include <mutex>
 #include <thread>
-#include <unistd.h>
 
 namespace baton {
 namespace {
@@ -36,8 +37,9 @@ std::optional<std::uint64_t> parse_number(std::string_view text) {
 
 Result<std::pair<std::string, Rule>> parse_rule(std::string_view text) {
   const auto bad = [&] {
-    return make_error(ErrorCode::invalid_argument,
-                      "fault '" + std::string(text) + "' is not point=hold|fail|drop|corrupt|kill[:argument][@n]", "fault");
+    return make_error(
+        ErrorCode::invalid_argument,
+        "fault '" + std::string(text) + "' is not point=hold|fail|drop|corrupt|kill[:argument][@n]", "fault");
   };
   const auto equals = text.find('=');
   if (equals == std::string_view::npos || equals == 0) return bad();

@@ -12,10 +12,14 @@ namespace {
 
 const char* name(LogLevel level) {
   switch (level) {
-    case LogLevel::debug: return "debug";
-    case LogLevel::info: return "info";
-    case LogLevel::warn: return "warn";
-    case LogLevel::error: return "error";
+    case LogLevel::debug:
+      return "debug";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::warn:
+      return "warn";
+    case LogLevel::error:
+      return "error";
   }
   return "info";
 }
@@ -23,7 +27,8 @@ const char* name(LogLevel level) {
 std::string timestamp(bool iso) {
   const auto now = std::chrono::system_clock::now();
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
   std::tm parts{};
   gmtime_r(&seconds, &parts);
   char date[32];
@@ -84,8 +89,10 @@ class StderrLogger final : public Logger {
     for (const LogField& field : fields) {
       line += "  " + field.key + '=';
       const bool quote = field.value.empty() || field.value.find_first_of(" \t\n\"") != std::string::npos;
-      if (quote) append_json_string(line, field.value);
-      else line += field.value;
+      if (quote)
+        append_json_string(line, field.value);
+      else
+        line += field.value;
     }
     return line;
   }

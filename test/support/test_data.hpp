@@ -1,5 +1,6 @@
-// Where tests find data: the project's own tree, and the optional test-data folder (BATON_TEST_DATA, or ../shared beside the
-// checkout). A test that needs the optional folder calls `shared_data` and, where that is empty, says `skipped` and returns.
+// Where tests find data: the project's own tree, and the optional test-data folder (BATON_TEST_DATA, or
+// ../shared beside the checkout). A test that needs the optional folder calls `shared_data` and, where that
+// is empty, says `skipped` and returns.
 #pragma once
 
 #include <cstdlib>

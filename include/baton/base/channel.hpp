@@ -1,7 +1,8 @@
 // A bounded multi-producer queue between threads. The only way to talk to a thread that owns state.
 //
-// try_push never blocks: a full or closed channel says so and the caller decides (HTTP: 429). pop waits with a deadline. Invariant:
-// what was pushed before close() is still delivered; after that pop returns nothing at once.
+// try_push never blocks: a full or closed channel says so and the caller decides (HTTP: 429). pop waits with
+// a deadline. Invariant: what was pushed before close() is still delivered; after that pop returns nothing at
+// once.
 #pragma once
 
 #include <condition_variable>
@@ -32,7 +33,8 @@ class Channel {
     return true;
   }
 
-  // For messages that release resources (cancel, completion): accepted over capacity, refused only when closed.
+  // For messages that release resources (cancel, completion): accepted over capacity, refused only when
+  // closed.
   bool push_always(T&& item) {
     {
       std::lock_guard lock(mutex_);
@@ -43,7 +45,8 @@ class Channel {
     return true;
   }
 
-  // Everything queued, in order; empty if nothing arrives within `timeout` or the channel is closed and drained.
+  // Everything queued, in order; empty if nothing arrives within `timeout` or the channel is closed and
+  // drained.
   std::vector<T> pop_all(Duration timeout) {
     std::unique_lock lock(mutex_);
     ready_.wait_for(lock, timeout, [&] { return closed_ || !items_.empty(); });

@@ -1,6 +1,8 @@
-// Time as a dependency: code that waits or measures takes a Clock, so that the simulator and tests can own time.
+// Time as a dependency: code that waits or measures takes a Clock, so that the simulator and tests can own
+// time.
 //
-// TimePoint is a steady-clock instant; wall-clock time appears only where a person or a protocol needs it (logs, `created`).
+// TimePoint is a steady-clock instant; wall-clock time appears only where a person or a protocol needs it
+// (logs, `created`).
 #pragma once
 
 #include <chrono>

@@ -1,13 +1,15 @@
-// Named points at which a test or an operator's drill makes something go wrong. Off (one relaxed load) unless configured.
+// Named points at which a test or an operator's drill makes something go wrong. Off (one relaxed load) unless
+// configured.
 //
-// A spec is "point=action[:argument][@n]", comma-separated, e.g. "prefill.chunk=hold:5000,transfer.send=corrupt@3". Actions: hold
-// (milliseconds), fail, drop, corrupt, kill. "@n" fires on the n-th hit only. Points are named where they are: grep for `faults`.
+// A spec is "point=action[:argument][@n]", comma-separated, e.g.
+// "prefill.chunk=hold:5000,transfer.send=corrupt@3". Actions: hold (milliseconds), fail, drop, corrupt, kill.
+// "@n" fires on the n-th hit only. Points are named where they are: grep for `faults`.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 

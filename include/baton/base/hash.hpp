@@ -1,4 +1,5 @@
-// 128-bit hashes (XXH3): block identities, digests, fingerprints. Not cryptographic; authentication uses OpenSSL (peer/).
+// 128-bit hashes (XXH3): block identities, digests, fingerprints. Not cryptographic; authentication uses
+// OpenSSL (peer/).
 #pragma once
 
 #include <array>
@@ -28,7 +29,9 @@ std::string to_hex(Hash128 hash);
 std::optional<Hash128> hash_from_hex(std::string_view hex);
 
 struct Hash128Hasher {
-  std::size_t operator()(const Hash128& h) const { return static_cast<std::size_t>(h.low ^ (h.high * 0x9e3779b97f4a7c15ULL)); }
+  std::size_t operator()(const Hash128& h) const {
+    return static_cast<std::size_t>(h.low ^ (h.high * 0x9e3779b97f4a7c15ULL));
+  }
 };
 
 }  // namespace baton

@@ -1,4 +1,5 @@
-// Structured logging as an interface: a message for people plus key=value fields. A Logger is passed in; there is no global one.
+// Structured logging as an interface: a message for people plus key=value fields. A Logger is passed in;
+// there is no global one.
 //
 // Thread-safe: every method may be called from any thread.
 #pragma once

@@ -1,7 +1,7 @@
 // Metrics as interfaces, so that the layers below the frontend count without knowing prometheus-cpp.
 //
-// A registry owns what it hands out; references stay valid for its life. All operations are thread-safe and never fail: asking for
-// the same (name, labels) again returns the same metric.
+// A registry owns what it hands out; references stay valid for its life. All operations are thread-safe and
+// never fail: asking for the same (name, labels) again returns the same metric.
 #pragma once
 
 #include <map>
@@ -38,9 +38,8 @@ class MetricsRegistry {
   virtual ~MetricsRegistry() = default;
   virtual Counter& counter(const std::string& name, const std::string& help, const Labels& labels = {}) = 0;
   virtual Gauge& gauge(const std::string& name, const std::string& help, const Labels& labels = {}) = 0;
-  virtual Histogram& histogram(const std::string& name, const std::string& help, const std::vector<double>& buckets,
-                               const Labels& labels = {}) = 0;
+  virtual Histogram& histogram(const std::string& name, const std::string& help,
+                               const std::vector<double>& buckets, const Labels& labels = {}) = 0;
 };
-
 
 }  // namespace baton

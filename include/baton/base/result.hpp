@@ -1,8 +1,8 @@
 // Result<T> and Error: what every function returns that the outside world can make fail.
 //
-// std::expected's interface, until C++23. An Error carries a code (mapped to an HTTP status in one place, frontend/errors), a
-// message for people, and the name of the offending field where there is one. Invariant: a Result holds either a value or an
-// Error, and Error never holds code "ok".
+// std::expected's interface, until C++23. An Error carries a code (mapped to an HTTP status in one place,
+// frontend/errors), a message for people, and the name of the offending field where there is one. Invariant:
+// a Result holds either a value or an Error, and Error never holds code "ok".
 #pragma once
 
 #include <cstdint>
@@ -15,19 +15,19 @@
 namespace baton {
 
 enum class ErrorCode : std::uint8_t {
-  invalid_argument,    // the caller's input is wrong; Error::field names where
-  not_found,           // no such model, file, peer, request
-  unauthenticated,     // wrong or missing secret or key
-  too_large,           // a body, prompt or frame over its limit
-  overloaded,          // a bounded queue is full; retry later
-  deadline_exceeded,   // a wait ran out
-  cancelled,           // the client or an operator asked for it
-  unavailable,         // a peer, device or transport is gone; retry elsewhere
-  corrupt,             // data that contradicts itself: digest, offsets, encoding
-  unsupported,         // well formed, but not something Baton can do
-  out_of_memory,       // blocks, device or host memory exhausted
-  io,                  // the operating system said no
-  internal,            // our own bug
+  invalid_argument,   // the caller's input is wrong; Error::field names where
+  not_found,          // no such model, file, peer, request
+  unauthenticated,    // wrong or missing secret or key
+  too_large,          // a body, prompt or frame over its limit
+  overloaded,         // a bounded queue is full; retry later
+  deadline_exceeded,  // a wait ran out
+  cancelled,          // the client or an operator asked for it
+  unavailable,        // a peer, device or transport is gone; retry elsewhere
+  corrupt,            // data that contradicts itself: digest, offsets, encoding
+  unsupported,        // well formed, but not something Baton can do
+  out_of_memory,      // blocks, device or host memory exhausted
+  io,                 // the operating system said no
+  internal,           // our own bug
 };
 
 std::string_view to_string(ErrorCode code);
@@ -45,8 +45,8 @@ inline Error make_error(ErrorCode code, std::string message, std::string field =
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}          // NOLINT: implicit by design
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}      // NOLINT: implicit by design
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }

@@ -1,7 +1,8 @@
 // Text to token ids and back, exactly as Hugging Face tokenizers does it from the same tokenizer.json.
 //
-// A Tokenizer is immutable after loading and safe to share between threads. Supported: byte-level BPE (Llama 3, Qwen 2, GPT-2 kind) and
-// SentencePiece-style BPE with byte fallback (Llama 2 kind), with their normalizers, pre-tokenizers, post-processors and decoders.
+// A Tokenizer is immutable after loading and safe to share between threads. Supported: byte-level BPE (Llama
+// 3, Qwen 2, GPT-2 kind) and SentencePiece-style BPE with byte fallback (Llama 2 kind), with their
+// normalizers, pre-tokenizers, post-processors and decoders.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,9 @@
 #include <vector>
 
 #include "baton/base/result.hpp"
+#include "baton/base/token.hpp"
 
 namespace baton {
-
-using TokenId = std::int32_t;
 
 struct EncodeOptions {
   bool add_special_tokens = true;  // what the post-processor adds, e.g. BOS
@@ -27,20 +27,24 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // `text` may hold any bytes; invalid UTF-8 is replaced by U+FFFD first. Special tokens in the text are recognised, as in HF.
+  // `text` may hold any bytes; invalid UTF-8 is replaced by U+FFFD first. Special tokens in the text are
+  // recognised, as in HF.
   virtual std::vector<TokenId> encode(std::string_view text, EncodeOptions options = {}) const = 0;
   // Ids outside the vocabulary are skipped. The result is valid UTF-8 (incomplete sequences become U+FFFD).
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const = 0;
 
   virtual std::size_t vocab_size() const = 0;  // one more than the largest id, added tokens included
   virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;
-  virtual std::string_view id_to_token(TokenId id) const = 0;  // the vocabulary's spelling; empty outside the vocabulary
+  virtual std::string_view id_to_token(
+      TokenId id) const = 0;  // the vocabulary's spelling; empty outside the vocabulary
   virtual bool is_special(TokenId id) const = 0;
-  // The raw bytes that this token contributes in the middle of a text (for logprobs' `bytes` and for streaming).
+  // The raw bytes that this token contributes in the middle of a text (for logprobs' `bytes` and for
+  // streaming).
   virtual std::string token_bytes(TokenId id) const = 0;
 };
 
-// From a Hugging Face directory's tokenizer.json. Errors name the path inside the JSON that is wrong or unsupported.
+// From a Hugging Face directory's tokenizer.json. Errors name the path inside the JSON that is wrong or
+// unsupported.
 Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& directory);
 Result<std::unique_ptr<Tokenizer>> parse_tokenizer(std::string_view tokenizer_json);
 

@@ -1,0 +1,30 @@
+// Names of KV blocks: ids within a pool, hashes across the cluster.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "baton/base/hash.hpp"
+#include "baton/base/token.hpp"
+
+namespace baton {
+
+using BlockId = std::int32_t;
+using BlockHash = Hash128;  // identity of a full block's content: all tokens from the beginning of the text
+                            // to the block's end
+
+// The chain's key: cluster secret, model fingerprint, KV dtype, LoRA id, tenant salt, all hashed into one.
+struct BlockHashKey {
+  Hash128 key;
+};
+BlockHashKey make_block_hash_key(std::string_view cluster_secret, Hash128 model_fingerprint,
+                                 std::string_view layout_id, std::string_view salt);
+
+// Hashes of the full blocks of `tokens`: hash[i] = H(hash[i-1], tokens of block i). A partial last block has
+// none.
+std::vector<BlockHash> block_hashes(std::span<const TokenId> tokens, std::int32_t block_size,
+                                    const BlockHashKey& key);
+
+}  // namespace baton

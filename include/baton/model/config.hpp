@@ -1,0 +1,49 @@
+// ModelConfig: what config.json and generation_config.json say, checked. One struct for every decoder family;
+// a variant is a field.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "baton/base/result.hpp"
+#include "baton/tensor/dtype.hpp"
+#include "baton/tensor/ops.hpp"
+
+namespace baton {
+
+struct GenerationDefaults {
+  std::vector<std::int32_t> eos_token_ids;
+  std::optional<float> temperature, top_p, repetition_penalty;
+  std::optional<std::int32_t> top_k;
+};
+
+struct ModelConfig {
+  std::string architecture;  // "LlamaForCausalLM"
+  std::int32_t hidden = 0;
+  std::int32_t layers = 0;
+  std::int32_t query_heads = 0;
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+  std::int32_t ffn = 0;
+  std::int32_t vocab = 0;
+  std::int32_t max_positions = 0;  // the context length, rope scaling included
+  float norm_epsilon = 1e-5F;
+  bool tied_embeddings = false;
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  DType weights = DType::bf16;
+  RopeTable rope;
+  std::optional<std::int32_t> bos_token_id;
+  GenerationDefaults generation;
+};
+
+// From a Hugging Face directory. Errors name the key of config.json; unknown architectures are unsupported
+// with the list of what is.
+Result<ModelConfig> load_model_config(const std::filesystem::path& directory);
+Result<ModelConfig> parse_model_config(std::string_view config_json, std::string_view generation_config_json);
+
+}  // namespace baton

@@ -1,0 +1,37 @@
+// Model: a loaded decoder. The forward pass is written once, for every device, in terms of Ops.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "baton/base/hash.hpp"
+#include "baton/base/result.hpp"
+#include "baton/model/config.hpp"
+#include "baton/model/kv_spec.hpp"
+#include "baton/tensor/ops.hpp"
+
+namespace baton {
+
+using LoadProgress = std::function<void(std::uint64_t bytes_done, std::uint64_t bytes_total)>;
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const ModelConfig& config() const = 0;
+  // Weights + config: equal fingerprints mean equal models. Hashes names, shapes and bytes (of large tensors,
+  // evenly spaced samples).
+  virtual Hash128 fingerprint() const = 0;
+  virtual KvSpec kv_spec(std::int32_t block_size) const = 0;  // KV dtype: f32 for f32 checkpoints, else bf16
+  // Logits of batch.logit_rows, [logit_rows, vocab] f32. Writes the batch's K and V into `kv`. Engine thread
+  // only.
+  virtual Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) = 0;
+};
+
+// Reads config and safetensors (one file or an index with shards, mapped into memory). The Ops must outlive
+// the model.
+Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, Ops& ops,
+                                          const LoadProgress& progress = {});
+
+}  // namespace baton

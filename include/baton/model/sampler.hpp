@@ -1,0 +1,62 @@
+// Sampling one token from a row of logits. Pure: the same input gives the same token, on every node, in any
+// batch.
+//
+// Gumbel-max with noise keyed by (seed, choice, output index, token id), so top-k/top-p only mask candidates.
+// Penalties are computed from the token ids every time. Order: logit_bias, penalties (repetition over prompt
+// and output; presence and frequency over output), banned tokens, temperature, top_k, top_p, min_p.
+// Temperature 0 is greedy: the lowest id wins a tie.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "baton/base/token.hpp"
+
+namespace baton {
+
+struct SamplingParams {
+  float temperature = 1.0F;
+  float top_p = 1.0F;
+  float min_p = 0.0F;
+  std::int32_t top_k = 0;  // 0: off
+  float presence_penalty = 0.0F;
+  float frequency_penalty = 0.0F;
+  float repetition_penalty = 1.0F;
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::uint64_t seed = 0;      // drawn by the accepting daemon where the client gave none
+  std::int32_t logprobs = -1;  // -1: none; n: of the chosen token and the n most likely ones (model
+                               // distribution, before temperature)
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0.0F;
+};
+
+struct SampledToken {
+  TokenId token = 0;
+  float logprob = 0.0F;           // only where asked for
+  std::vector<TokenLogprob> top;  // most likely first
+};
+
+struct SampleInput {
+  std::span<const float> logits;  // [vocab]
+  std::span<const TokenId> prompt;
+  std::span<const TokenId> output;  // generated so far
+  std::uint32_t choice = 0;
+  std::span<const TokenId> banned;  // e.g. EOS below min_tokens
+};
+
+class Sampler {
+ public:
+  // Keeps scratch of the vocabulary's size; one per thread.
+  SampledToken sample(const SampleInput& input, const SamplingParams& params);
+
+ private:
+  std::vector<float> scratch_;
+  std::vector<std::int32_t> order_;
+};
+
+}  // namespace baton

@@ -1,0 +1,112 @@
+// Scheduler: who runs next. Pure: no thread, no I/O, no clock of its own; the simulator and the daemon run
+// this same code.
+//
+// plan() admits waiting sequences (prefix match, then blocks for the chunk), gives each running decode one
+// token, fills the rest of the token budget with prefill chunks, and preempts the youngest sequences
+// (recompute) when blocks run out. commit() takes the results, publishes finished blocks, applies the stop
+// rules and hands back what has ended. Owned by the engine thread. Properties (tested with seeds): every
+// admitted sequence ends; no block leaks; the budget is never exceeded; preemption never starves the oldest
+// sequence.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "baton/base/clock.hpp"
+#include "baton/base/result.hpp"
+#include "baton/cache/block_pool.hpp"
+#include "baton/schedule/request.hpp"
+#include "baton/schedule/sequence.hpp"
+
+namespace baton {
+
+enum class Role : std::uint8_t { mixed, prefill, decode };
+std::string_view to_string(Role role);
+std::optional<Role> parse_role(std::string_view text);
+
+struct SchedulerLimits {
+  std::int32_t max_sequences = 64;      // running at once
+  std::int32_t max_batch_tokens = 512;  // rows of a step
+  std::int32_t max_waiting = 1024;      // queued beyond the running ones
+  std::int32_t max_context = 0;         // tokens of a sequence, the model's limit
+};
+
+// One sequence's part of a step. The pointer is valid until commit() of this plan.
+struct PlannedRows {
+  const Sequence* sequence = nullptr;
+  std::int32_t first_position = 0;  // == sequence->computed
+  std::int32_t rows = 0;
+  bool sample = false;  // the last row's logits give the next token
+};
+
+struct StepPlan {
+  std::vector<PlannedRows> rows;
+  std::int32_t tokens = 0;                         // sum of rows
+  std::vector<const Sequence*> admitted;           // scheduled for the first time by this plan
+  std::vector<std::unique_ptr<Sequence>> expired;  // deadline passed; already without blocks
+  bool empty() const { return rows.empty(); }
+};
+
+// results[i] belongs to plan.rows[i]; `token` is set exactly where `sample` was.
+struct RowResult {
+  std::optional<SampledToken> token;
+  std::optional<Error> error;  // this row only; the sequence ends with it
+};
+struct StepResult {
+  std::vector<RowResult> rows;
+};
+
+struct EndedSequence {
+  std::unique_ptr<Sequence> sequence;  // blocks still pinned; destroying it releases them
+  std::optional<Error> error;
+  bool by_length = false;   // else by EOS or a stop id, or (Phase::prefill) after its first token
+  bool handed_off = false;  // Phase::prefill and not already ended by the first token
+};
+struct StepOutcome {
+  std::vector<const Sequence*> sampled;  // got a token; its newest output is at the back; still valid until
+                                         // the next plan() or in `ended`
+  std::vector<EndedSequence> ended;
+};
+
+class Scheduler {
+ public:
+  Scheduler(const SchedulerLimits& limits, BlockPool& pool);
+  ~Scheduler();
+
+  // too_large: could never run even alone; overloaded: the queue is full. A sequence with attached blocks and
+  // computed > 0 continues from there. On error the sequence is destroyed (its blocks are released).
+  Result<void> admit(std::unique_ptr<Sequence> sequence);
+  StepPlan plan(TimePoint now);
+  StepOutcome commit(const StepPlan& plan, const StepResult& result, TimePoint now);
+  // Removes it wherever it is; null where unknown. Must not be called between plan() and commit().
+  std::unique_ptr<Sequence> cancel(const RequestKey& key);
+  std::vector<std::unique_ptr<Sequence>> cancel_all();
+
+  std::size_t waiting() const;
+  std::size_t running() const;
+  std::int64_t waiting_prefill_tokens() const;
+  std::uint64_t preemptions() const;
+  std::uint64_t prefix_queried_tokens() const;
+  std::uint64_t prefix_hit_tokens() const;
+  std::uint64_t prefill_tokens_computed() const;  // rows beyond each sequence's newest token
+  std::uint64_t recomputed_tokens() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// What computes a plan: ModelExecutor in a daemon, SimExecutor in virtual time.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  virtual void submit(const StepPlan& plan) = 0;  // one at a time
+  virtual StepResult wait() = 0;
+};
+
+}  // namespace baton

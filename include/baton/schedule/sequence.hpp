@@ -1,0 +1,39 @@
+// Sequence: a Request while an engine works on it: its tokens, how many of them are in the KV cache, and the
+// blocks that hold them.
+//
+// Invariant: computed <= tokens.size(), and blocks.size() * block_size >= computed. Owned by the Scheduler,
+// or by the engine once it has left it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "baton/base/clock.hpp"
+#include "baton/cache/block_pool.hpp"
+#include "baton/schedule/request.hpp"
+
+namespace baton {
+
+struct Sequence {
+  Request request;                // `request.output` grows with each committed token
+  std::vector<TokenId> tokens;    // prompt + output
+  std::vector<BlockHash> hashes;  // of the full blocks of `tokens`; grows with them
+  BlockHashKey hash_key;
+  std::vector<BlockRef> blocks;        // block table; an engine may attach received blocks before admit()
+  std::int32_t computed = 0;           // tokens whose K and V are in `blocks`
+  std::int32_t cached_tokens = 0;      // of the prompt, found by the prefix cache at admission
+  std::int32_t recomputed_tokens = 0;  // computed again after a preemption
+  std::int32_t preemptions = 0;
+  TimePoint queued{}, scheduled{}, first_token{}, finished{};
+
+  std::int32_t prompt_size() const { return static_cast<std::int32_t>(request.prompt.size()); }
+  std::int32_t size() const { return static_cast<std::int32_t>(tokens.size()); }
+  bool in_prefill() const { return computed + 1 < size(); }
+};
+
+// tokens, hashes and times set up; no blocks yet.
+std::unique_ptr<Sequence> make_sequence(Request request, std::int32_t block_size, const BlockHashKey& key,
+                                        TimePoint now);
+
+}  // namespace baton

@@ -1,0 +1,71 @@
+// InferenceService: whoever computes tokens for a Request. Engine, RemoteEngine and Router are all
+// InferenceServices, so the frontend knows neither UCX nor the cluster.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "baton/base/result.hpp"
+#include "baton/schedule/request.hpp"
+
+namespace baton {
+
+enum class FinishReason : std::uint8_t {
+  stop,        // EOS or a stop id
+  length,      // max_tokens or the context's end
+  handed_off,  // Phase::prefill only: the first token is out, decode goes on elsewhere; never reaches a
+               // client
+};
+
+// How the KV cache of a request travelled; zero blocks where it did not.
+struct HandoffInfo {
+  std::string prefill_node;
+  std::string decode_node;
+  std::uint32_t blocks_moved = 0;
+  std::uint32_t blocks_held = 0;  // already at the decode engine
+  std::uint64_t bytes = 0;
+  std::string transport;    // "ucx/tcp", "loopback", ...
+  double milliseconds = 0;  // from the first block sent to the last one verified
+  bool recomputed = false;  // the cache did not arrive; prefill was repeated
+};
+
+struct TokenEvent {
+  RequestKey key;
+  std::uint32_t generation = 0;
+  std::uint32_t index = 0;  // into the output
+  SampledToken token;
+};
+
+struct FinishEvent {
+  RequestKey key;
+  std::uint32_t generation = 0;
+  FinishReason reason = FinishReason::stop;
+  std::uint32_t prompt_tokens = 0;
+  std::uint32_t cached_tokens = 0;  // of the prompt, found in a prefix cache
+  std::uint32_t output_tokens = 0;
+  double queue_ms = 0, prefill_ms = 0, decode_ms = 0;
+  HandoffInfo handoff;
+};
+
+// Receives one Request's results, in order: tokens, then exactly one of finish or error. Called from the
+// service's threads; must not block.
+class TokenSink {
+ public:
+  virtual ~TokenSink() = default;
+  virtual void on_token(const TokenEvent& event) = 0;
+  virtual void on_finish(const FinishEvent& event) = 0;
+  virtual void on_error(const Error& error) = 0;
+};
+
+class InferenceService {
+ public:
+  virtual ~InferenceService() = default;
+  // Accepts or refuses at once (overloaded, too_large, unavailable). `stop` cancels: the sink then gets error
+  // `cancelled` within one step.
+  virtual Result<void> submit(Request request, std::stop_token stop, std::shared_ptr<TokenSink> sink) = 0;
+};
+
+}  // namespace baton

@@ -1,0 +1,28 @@
+// Batch: one step's rows, in host memory, for every device.
+//
+// A row is one token of one sequence. Rows of a sequence are consecutive and in order of position. The KV
+// slot of a row at position p of sequence s is block_table[s.block_table_offset + p / block_size], token p %
+// block_size.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace baton {
+
+struct SequenceRows {
+  std::int32_t first_row = 0;           // into tokens and positions
+  std::int32_t rows = 0;                // tokens computed in this step
+  std::int32_t first_position = 0;      // tokens of this sequence already in the KV cache
+  std::int32_t block_table_offset = 0;  // into block_table
+};
+
+struct Batch {
+  std::vector<std::int32_t> tokens;     // [rows]
+  std::vector<std::int32_t> positions;  // [rows]
+  std::vector<SequenceRows> sequences;
+  std::vector<std::int32_t> block_table;  // all sequences' tables, one after the other
+  std::vector<std::int32_t> logit_rows;   // rows whose logits are wanted, ascending
+};
+
+}  // namespace baton

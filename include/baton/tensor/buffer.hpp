@@ -1,0 +1,38 @@
+// Buffer: owned device memory. The only owner of bytes that tensors, KV views and packed weights look into.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "baton/base/result.hpp"
+#include "baton/tensor/dtype.hpp"
+
+namespace baton {
+
+struct BufferOptions {
+  bool huge_pages =
+      false;  // ask the kernel for huge pages (madvise); silently ordinary pages where it declines
+};
+
+class Buffer {
+ public:
+  Buffer() = default;
+  // Zero-filled, aligned to 64 bytes at least. out_of_memory where the system or the device has not enough.
+  static Result<Buffer> allocate(Device device, std::size_t bytes, BufferOptions options = {});
+
+  std::byte* data() const { return data_.get(); }
+  std::size_t size() const { return size_; }
+  Device device() const { return device_; }
+
+ private:
+  struct Release {
+    std::size_t bytes = 0;
+    Device device;
+    void operator()(std::byte* data) const;
+  };
+  std::unique_ptr<std::byte, Release> data_;
+  std::size_t size_ = 0;
+  Device device_;
+};
+
+}  // namespace baton

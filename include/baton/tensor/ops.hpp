@@ -1,0 +1,128 @@
+// Ops: the operations a forward pass is written in, once for every device.
+//
+// Sameness (DESIGN 6): a row's result depends only on its own token, position and context, bit for bit: one
+// K-order for every number of rows, attention split at fixed absolute positions and merged in order. No
+// chunking, batch, block size or thread count changes it. Results live in the Ops' workspace until the
+// enclosing Scope ends. One thread drives an Ops; inside it may use several. Preconditions (shapes, dtypes,
+// ids in range) are the caller's; they are asserted in debug builds.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "baton/base/result.hpp"
+#include "baton/tensor/batch.hpp"
+#include "baton/tensor/buffer.hpp"
+#include "baton/tensor/tensor.hpp"
+
+namespace baton {
+
+// A weight as it lies in a checkpoint: [out, in] row-major, any float dtype, unaligned allowed.
+struct WeightView {
+  const void* data = nullptr;
+  DType dtype = DType::f32;
+  std::int64_t out = 0;
+  std::int64_t in = 0;
+  const void* bias = nullptr;  // [out], same dtype, or none
+};
+
+// An opaque weight made by Ops::pack: packed, perhaps quantised or split; model code never looks inside.
+class Linear {
+ public:
+  struct Body {
+    virtual ~Body() = default;
+    std::int64_t in = 0;
+    std::int64_t out = 0;
+  };
+  Linear() = default;
+  explicit Linear(std::shared_ptr<const Body> body) : body_(std::move(body)) {}
+  std::int64_t in() const { return body_->in; }
+  std::int64_t out() const { return body_->out; }
+  const Body& body() const { return *body_; }
+  explicit operator bool() const { return body_ != nullptr; }
+
+ private:
+  std::shared_ptr<const Body> body_;  // shared: tied embeddings use one weight twice
+};
+
+// Rotary embedding: angle of pair i at position p is p * inv_frequency[i]; cos and sin are multiplied by
+// `scale` (yarn's attention factor). Pairs are (i, i + head_dim / 2), Hugging Face's order.
+struct RopeTable {
+  std::vector<float> inv_frequency;  // [head_dim / 2]
+  float scale = 1.0F;
+  std::int32_t max_positions = 0;
+};
+
+struct AttentionShape {
+  std::int32_t query_heads = 0;
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+  float scale = 1.0F;  // usually 1 / sqrt(head_dim)
+};
+
+class Ops {
+ public:
+  virtual ~Ops() = default;
+
+  virtual Device device() const = 0;
+  // Backend, ISA path, dtypes: engines with equal ids compute equal bits, e.g. "cpu/avx2/f32".
+  virtual std::string numerics_id() const = 0;
+
+  // Weights. Several views that share `in` become one Linear whose outputs lie side by side (q|k|v, gate|up).
+  virtual Result<Linear> pack(std::span<const WeightView> weights) = 0;
+  virtual Result<Linear> pack_vector(
+      const WeightView& weight) = 0;  // a norm's weight: out = 1, in = n, kept as f32
+  virtual Result<std::shared_ptr<const void>> prepare_rope(
+      const RopeTable& table) = 0;  // cos/sin per position, computed in double
+
+  // Workspace: tensors made after scope_begin are released by the matching scope_end, innermost first.
+  class Scope {
+   public:
+    explicit Scope(Ops& ops) : ops_(ops), mark_(ops.scope_begin()) {}
+    ~Scope() { ops_.scope_end(mark_); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Ops& ops_;
+    std::size_t mark_;
+  };
+
+  // Makes the batch known to the device; it and `kv` stay valid and unchanged until the next begin_step.
+  virtual void begin_step(const Batch& batch, const KvView& kv) = 0;
+
+  virtual Tensor embed(const Linear& table, std::span<const std::int32_t> tokens) = 0;  // [rows, hidden]
+  virtual Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) = 0;  // [rows.size(), cols]
+  virtual Tensor rms_norm(const Tensor& x, const Linear& weight, float epsilon) = 0;    // [rows, hidden]
+  virtual Tensor add(Tensor x, const Tensor& y) = 0;                                    // x += y, returns x
+  virtual Tensor matmul(const Tensor& x, const Linear& weight) = 0;  // [rows, out] (+ bias)
+  virtual void rope(Tensor heads, std::int32_t head_dim,
+                    const void* prepared) = 0;  // in place, [rows, n * head_dim], batch positions
+  virtual void store_kv(std::int32_t layer, const Tensor& k,
+                        const Tensor& v) = 0;  // [rows, kv_heads * head_dim] into the slots
+  virtual Tensor attention(std::int32_t layer, const Tensor& q,
+                           const AttentionShape& shape) = 0;  // causal over the cache, own rows included;
+                                                              // [rows, query_heads * head_dim]
+  virtual Tensor silu_mul(const Tensor& gate_up) = 0;         // [rows, 2n] -> silu(gate) * up, [rows, n]
+  virtual Tensor all_reduce(Tensor x) { return x; }           // identity at tensor-parallel width 1
+  virtual std::span<const float> to_host(
+      const Tensor& x) = 0;  // f32 values, rows * cols, valid until the next begin_step
+
+ private:
+  virtual std::size_t scope_begin() = 0;
+  virtual void scope_end(std::size_t mark) = 0;
+};
+
+struct OpsOptions {
+  Device device;
+  int threads = 0;  // 0: one per core
+  std::string isa =
+      "auto";  // "auto", "portable", "avx2", "avx512": for tests and for equal numerics across unlike nodes
+};
+// The only place that knows which backends are built in. unsupported names what is missing.
+Result<std::unique_ptr<Ops>> make_ops(const OpsOptions& options);
+
+}  // namespace baton

@@ -1,0 +1,61 @@
+// Tensor and KvView: views of memory that somebody else owns. Cheap to copy, never freeing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "baton/tensor/dtype.hpp"
+
+namespace baton {
+
+// [rows, cols], rows `stride` elements apart (a slice of columns of a wider tensor has stride > cols).
+struct Tensor {
+  void* data = nullptr;
+  DType dtype = DType::f32;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t stride = 0;
+
+  Tensor columns(std::int64_t first, std::int64_t count) const {
+    return {static_cast<std::byte*>(data) + static_cast<std::size_t>(first) * size_of(dtype), dtype, rows,
+            count, stride};
+  }
+};
+
+// What a KV block looks like in memory. First layout, id "bl2ht":
+// [block][layer][K,V][kv_head][token][head_dim], so that a block is one contiguous range over all layers, a
+// layer of it one piece, a range of heads a slice. Only `tensor` knows this order.
+struct KvLayout {
+  DType dtype = DType::f32;
+  std::int32_t layers = 0;
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+  std::int32_t block_size = 16;  // tokens
+
+  std::size_t head_bytes() const {
+    return static_cast<std::size_t>(block_size) * head_dim * size_of(dtype);
+  }  // one (layer, K/V, head) piece
+  std::size_t layer_bytes() const { return 2 * static_cast<std::size_t>(kv_heads) * head_bytes(); }
+  std::size_t block_bytes() const { return static_cast<std::size_t>(layers) * layer_bytes(); }
+  std::size_t bytes_per_token() const { return block_bytes() / static_cast<std::size_t>(block_size); }
+  std::string id() const;  // e.g. "bl2ht/bf16/l22/h4/d64/b16"; equal ids mean equal bytes
+};
+
+// The paged KV pool of one engine: `base` points at block 0.
+struct KvView {
+  std::byte* base = nullptr;
+  KvLayout layout;
+  std::int32_t blocks = 0;
+
+  std::byte* block(std::int32_t id) const {
+    return base + static_cast<std::size_t>(id) * layout.block_bytes();
+  }
+  // [token][head_dim] of one block, layer, K (0) or V (1), and KV head.
+  std::byte* piece(std::int32_t id, std::int32_t layer, int k_or_v, std::int32_t head) const {
+    return block(id) + static_cast<std::size_t>(layer) * layout.layer_bytes() +
+           (static_cast<std::size_t>(k_or_v) * layout.kv_heads + head) * layout.head_bytes();
+  }
+};
+
+}  // namespace baton
