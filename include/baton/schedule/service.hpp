@@ -60,6 +60,19 @@ class TokenSink {
   virtual void on_error(const Error& error) = 0;
 };
 
+// One engine's numbers at one moment; totals since start.
+struct EngineStats {
+  std::string role = "mixed";
+  std::uint64_t running = 0, waiting = 0;
+  std::uint64_t blocks_total = 0, blocks_in_use = 0, blocks_cached = 0;
+  std::uint64_t preemptions = 0;
+  std::uint64_t prefix_queried_tokens = 0, prefix_hit_tokens = 0;
+  std::uint64_t prefill_tokens = 0, decode_tokens = 0, recomputed_tokens = 0;
+  std::uint64_t steps = 0, largest_batch = 0;
+  std::uint64_t blocks_sent = 0, blocks_received = 0, bytes_sent = 0, bytes_received = 0;
+  std::uint64_t blocks_resent = 0, blocks_corrupt = 0, transfers_failed = 0, transfers_in_flight = 0;
+};
+
 class InferenceService {
  public:
   virtual ~InferenceService() = default;

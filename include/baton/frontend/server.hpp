@@ -1,0 +1,95 @@
+// The HTTP frontend: OpenAI-compatible endpoints, health, metrics and admin, over one InferenceService.
+//
+// It owns connections and nothing else. The accepting daemon owns the client's stream for its whole life:
+// text, stop strings and response assembly live here, so they survive the death of any engine. Plain
+// interface: Beast stays in the .cpp files.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "baton/base/clock.hpp"
+#include "baton/base/log.hpp"
+#include "baton/base/metrics.hpp"
+#include "baton/base/result.hpp"
+#include "baton/model/config.hpp"
+#include "baton/schedule/service.hpp"
+#include "baton/text/chat_template.hpp"
+#include "baton/text/tokenizer.hpp"
+
+namespace baton {
+
+struct FrontendOptions {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 8000;  // 0: any free one
+  int io_threads = 1;
+  int text_threads = 1;
+  std::size_t max_body_bytes = 4 << 20;
+  std::size_t max_connections = 4096;
+  std::size_t max_queued_requests = 1024;  // in flight towards the engines; beyond it 429 with Retry-After
+  Duration header_timeout = std::chrono::seconds(15);  // request line and headers
+  Duration body_timeout = std::chrono::seconds(30);
+  Duration write_timeout = std::chrono::seconds(30);    // a client that stops reading
+  Duration idle_timeout = std::chrono::seconds(75);     // keep-alive
+  Duration request_timeout = std::chrono::minutes(10);  // whole request; its deadline at the engine
+};
+
+struct ServedModel {
+  std::vector<std::string> names;  // the first is what responses say
+  std::int32_t context = 0;        // tokens
+  std::int64_t created = 0;        // seconds since 1970
+  GenerationDefaults generation;
+  std::int32_t vocab = 0;
+};
+
+// All references outlive the server.
+struct FrontendServices {
+  InferenceService& inference;
+  const Tokenizer& tokenizer;
+  const ChatTemplate* chat_template = nullptr;  // null: /v1/chat/completions answers 400
+  ServedModel model;
+  MetricsRegistry& metrics;
+  std::function<std::string()> metrics_text;  // the exposition for GET /metrics
+  std::function<EngineStats()> engine_stats;  // called at each scrape
+  std::function<bool()> ready;                // GET /health/ready
+  std::function<nlohmann::json()> cluster;    // GET /cluster: nodes, roles, links
+  Logger& logger;
+};
+
+class HttpServer {
+ public:
+  HttpServer(FrontendOptions options, FrontendServices services);
+  ~HttpServer();
+
+  Result<std::uint16_t> start();  // the bound port; io with host:port where it is taken
+  void stop_accepting();          // closes the listener and idle connections; running requests go on
+  bool drain(Duration timeout);   // waits for running requests; false where some were left
+  void stop();                    // drops everything, joins the threads
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// A MetricsRegistry over prometheus-cpp, with its text exposition.
+class PrometheusMetrics final : public MetricsRegistry {
+ public:
+  PrometheusMetrics();
+  ~PrometheusMetrics() override;
+  Counter& counter(const std::string& name, const std::string& help, const Labels& labels = {}) override;
+  Gauge& gauge(const std::string& name, const std::string& help, const Labels& labels = {}) override;
+  Histogram& histogram(const std::string& name, const std::string& help, const std::vector<double>& buckets,
+                       const Labels& labels = {}) override;
+  std::string text() const;  // format 0.0.4
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace baton

@@ -1,0 +1,78 @@
+// PeerMesh: one authenticated, multiplexed control stream to every other daemon.
+//
+// It listens, dials the configured peers again and again with backoff, proves the cluster secret both ways,
+// refuses what does not match (naming the field), and reports peers going up and down. Heartbeats both ways;
+// a peer silent for `silence` is down. Frames carry a MAC and a counter. Thread-safe. Callbacks come from the
+// mesh's own io thread, in order for each peer, and must not block.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "baton/base/clock.hpp"
+#include "baton/base/log.hpp"
+#include "baton/base/metrics.hpp"
+#include "baton/base/result.hpp"
+#include "baton/peer/messages.hpp"
+
+namespace baton {
+
+inline constexpr std::uint32_t kPeerProtocol = 1;
+
+// What a daemon says of itself in the handshake. Peers must agree in the fields marked (=).
+struct NodeInfo {
+  std::string name;          // unique in the cluster
+  std::string http_address;  // host:port, for people
+  Role role = Role::mixed;
+  std::string model_name;     // (=) served name
+  Hash128 model_fingerprint;  // (=)
+  std::string kv_layout;      // (=) KvLayout::id(), with dtype and block size
+  std::string numerics;       // unequal ids are allowed, with a warning
+  std::string version;        // of the daemon, for people
+  std::vector<std::byte> transport_address;
+  std::string transport;  // (=) "ucx"
+};
+
+struct MeshOptions {
+  std::string listen_host = "127.0.0.1";
+  std::uint16_t listen_port = 0;   // 0: any free one
+  std::vector<std::string> peers;  // "host:port"
+  std::string secret;              // may be empty (loopback only; the app enforces that)
+  Duration heartbeat = std::chrono::milliseconds(500);
+  Duration silence = std::chrono::seconds(3);
+  Duration handshake_timeout = std::chrono::seconds(5);
+  std::size_t max_frame_bytes = 64 << 20;
+  std::size_t max_queued_bytes = 256 << 20;  // towards one peer; beyond it the peer is dropped as too slow
+};
+
+class PeerEvents {
+ public:
+  virtual ~PeerEvents() = default;
+  virtual void on_peer_up(const NodeInfo& peer) = 0;
+  virtual void on_peer_down(const std::string& name, const Error& why) = 0;
+  virtual void on_message(const std::string& from, Message message) = 0;
+  virtual StatusMessage on_heartbeat() = 0;  // sent along with each heartbeat
+};
+
+class PeerMesh {
+ public:
+  PeerMesh(MeshOptions options, NodeInfo self, PeerEvents& events, Logger& logger, MetricsRegistry& metrics);
+  ~PeerMesh();  // stops
+
+  Result<std::uint16_t> start();  // the bound port; io with the address where it is taken
+  void stop();                    // says goodbye, joins the io thread; no callback after it returns
+  bool send(const std::string& peer,
+            const Message& message);  // false: not connected (or dropped as too slow)
+  void broadcast(const Message& message);
+  std::vector<NodeInfo> peers() const;  // connected now
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace baton

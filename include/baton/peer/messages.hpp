@@ -1,0 +1,112 @@
+// What daemons say to each other over the authenticated control stream. docs/PROTOCOL.md has the state
+// tables.
+//
+// Every message about a request carries its key and generation; a receiver ignores what is older than what it
+// knows (tombstones), so messages are idempotent.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "baton/base/hash.hpp"
+#include "baton/base/result.hpp"
+#include "baton/cache/block.hpp"
+#include "baton/schedule/request.hpp"
+#include "baton/schedule/scheduler.hpp"
+#include "baton/schedule/service.hpp"
+
+namespace baton {
+
+// Accepting daemon -> engine.
+struct SubmitMessage {
+  Request request;
+};  // deadline travels as the time that is left
+struct CancelMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+};
+
+// Engine -> accepting daemon.
+struct TokensMessage {
+  std::vector<TokenEvent> events;
+};  // one message per step and accepting daemon
+struct FinishMessage {
+  FinishEvent event;
+};
+struct FailMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+  Error error;
+};
+
+// Prefill engine -> decode engine: hold room for this prompt's KV cache.
+struct ReserveMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+  std::vector<TokenId> tokens;  // whose KV will be sent: the whole prompt (plus output that is already there)
+  std::string cache_salt;
+  std::uint32_t ttl_ms = 0;
+};
+// Decode engine -> prefill engine.
+struct ReservedMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+  Hash128 transfer;               // where to send; unguessable
+  std::uint32_t blocks_held = 0;  // leading blocks already here; only the rest shall travel
+};
+struct RefusedMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+  Error error;
+};
+struct ResendMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+  std::uint32_t index = 0;
+};  // arrived corrupt
+struct ReceivedMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+};  // all blocks verified: the sender may release them
+// Either side -> the other: give up on this handoff.
+struct AbortMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+};
+
+// Engine -> everyone: what its prefix cache holds. sequence counts messages; a gap makes the receiver ask for
+// a snapshot.
+struct BlockEventsMessage {
+  std::uint64_t sequence = 0;
+  bool snapshot = false;  // `stored` is everything
+  std::vector<BlockHash> stored;
+  std::vector<BlockHash> removed;
+};
+struct SnapshotRequestMessage {};
+
+// Engine -> everyone, with every heartbeat.
+struct StatusMessage {
+  Role role = Role::mixed;
+  bool ready = false;
+  bool draining = false;
+  std::uint32_t running = 0;
+  std::uint32_t waiting = 0;
+  std::uint64_t waiting_prefill_tokens = 0;
+  std::uint32_t blocks_total = 0;
+  std::uint32_t blocks_in_use = 0;
+};
+
+using Message = std::variant<SubmitMessage, CancelMessage, TokensMessage, FinishMessage, FailMessage,
+                             ReserveMessage, ReservedMessage, RefusedMessage, ResendMessage, ReceivedMessage,
+                             AbortMessage, BlockEventsMessage, SnapshotRequestMessage, StatusMessage>;
+
+// CBOR. decode checks every field: a malformed frame is `corrupt`, never undefined behaviour. `now` turns
+// deadlines into time left and back.
+std::vector<std::byte> encode_message(const Message& message, TimePoint now);
+Result<Message> decode_message(std::span<const std::byte> bytes, TimePoint now);
+
+}  // namespace baton

@@ -1,0 +1,94 @@
+// KvTransport: KV-cache blocks from one daemon's memory to another's. Bulk bytes only: who sends what to whom
+// is agreed over the control stream (peer/).
+//
+// The receiver decides where bytes land: a block without a live, unguessable transfer id, an expected index
+// and the expected hash is dropped before it touches memory. Each block carries a digest of its (layer, K/V,
+// head) pieces, checked before on_block says ok; digests are computed on the transport's own digest thread,
+// never on the thread that drives the network. Every implementation passes test/transfer's contract suite.
+// All methods may be called from any thread and return at once. Callbacks come from the transport's threads
+// and must not block.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "baton/base/hash.hpp"
+#include "baton/base/result.hpp"
+
+namespace baton {
+
+using TransferId = Hash128;  // random, drawn by the receiver, valid until closed
+
+struct ExpectedBlock {
+  std::uint32_t index = 0;           // position of the block in its sequence
+  Hash128 hash;                      // what it holds: the block hash (of a partial last block: of its tokens)
+  std::span<std::byte> destination;  // stays valid until on_closed
+};
+
+struct OutgoingBlock {
+  TransferId transfer;
+  std::uint32_t index = 0;
+  Hash128 hash;
+  std::span<const std::byte> bytes;  // stays valid and unchanged until `done`
+};
+
+class ReceiveSink {
+ public:
+  virtual ~ReceiveSink() = default;
+  // Landed and verified, or corrupt: the block may then be sent again. At most one success for each index.
+  virtual void on_block(TransferId transfer, std::uint32_t index, Result<void> outcome) = 0;
+  // After close() (or the sender's death): from now on nothing touches the destinations. Exactly once, the
+  // last callback.
+  virtual void on_closed(TransferId transfer) = 0;
+};
+
+using SendDone = std::function<void(Result<void>)>;
+
+struct TransportCounters {
+  std::uint64_t blocks_sent = 0, bytes_sent = 0, blocks_received = 0, bytes_received = 0;
+  std::uint64_t dropped = 0;    // without a live transfer id or an expected index
+  std::uint64_t corrupt = 0;    // digest or hash mismatch
+  std::uint64_t in_flight = 0;  // sends not done plus receives not finished
+};
+
+class KvTransport {
+ public:
+  virtual ~KvTransport() = default;
+
+  virtual std::string name() const = 0;  // "ucx", "loopback"
+  virtual std::string link(
+      const std::string& peer) const = 0;              // for people: "ucx/tcp", "ucx/rc_mlx5", "loopback"
+  virtual std::vector<std::byte> address() const = 0;  // given to peers over the control stream
+  virtual Result<void> connect(const std::string& peer, std::span<const std::byte> address) = 0;
+  // The peer is dead or unwanted: its sends fail with unavailable, what it was sending stops landing.
+  // Idempotent.
+  virtual void disconnect(const std::string& peer) = 0;
+
+  virtual Result<void> expect(TransferId transfer, std::vector<ExpectedBlock> blocks,
+                              std::shared_ptr<ReceiveSink> sink) = 0;
+  virtual void close(TransferId transfer) = 0;
+  virtual void send(const std::string& peer, OutgoingBlock block, SendDone done) = 0;
+
+  virtual TransportCounters counters() const = 0;
+};
+
+struct TransportOptions {
+  bool digests = true;
+  std::size_t piece_bytes = 0;  // bytes of one (layer, K/V, head) piece of a block; 0: the block is one piece
+  std::size_t max_message_bytes = 4 << 20;  // larger blocks travel in parts
+  std::string interface_address;  // the address that the transport's own sockets bind to; empty: any
+};
+
+// In one process: every loopback transport made from the same hub can reach the others. For tests, and for
+// engines of one daemon.
+class LoopbackHub;
+std::shared_ptr<LoopbackHub> make_loopback_hub();
+std::unique_ptr<KvTransport> make_loopback_transport(std::shared_ptr<LoopbackHub> hub,
+                                                     const TransportOptions& options);
+
+}  // namespace baton
