@@ -54,14 +54,17 @@ Result<void> Scheduler::State::check_admissible(const Sequence& sequence) const 
   return {};
 }
 
-// A sequence that brings KV cache goes on where it ends. At least the newest token is computed here, and
-// never into a full block, which others may be reading: the whole block is computed again then.
+// A sequence that brings KV cache goes on where it ends. At least the newest token is computed here, for its
+// logits, and never in place in a full block, which others may be reading: such a block is given up.
 void Scheduler::State::adopt_received_cache(Entry& entry) {
   Sequence& sequence = *entry.sequence;
+  const std::int32_t size = sequence.size();
   const auto covered = static_cast<std::int32_t>(sequence.blocks.size()) * block_size;
-  sequence.computed = std::min({sequence.computed, covered, sequence.size()});
-  if (sequence.computed == sequence.size())
-    sequence.computed = (sequence.size() - 1) / block_size * block_size;
+  sequence.computed = std::min({sequence.computed, covered, size});
+  if (sequence.computed == size) {
+    sequence.computed = size % block_size == 0 ? size - block_size : size - 1;
+    while (sequence.blocks.size() > blocks_for(sequence.computed)) sequence.blocks.pop_back();
+  }
   if (sequence.computed == 0) {
     release_tail_first(sequence.blocks);
     return;
