@@ -104,7 +104,7 @@ void Scheduler::State::admit_waiting(TimePoint now, StepPlan& plan) {
 // leaves, nothing is waited for any more.
 bool Scheduler::State::waits_for_running_prefill(const Entry& candidate) const {
   const Sequence& waiter = *candidate.sequence;
-  if (!waiter.blocks.empty()) return false;
+  if (candidate.has_blocks()) return false;
   const auto usable = static_cast<std::size_t>((waiter.size() - 1) / block_size);
   return std::ranges::any_of(running, [&](const Entry& entry) {
     const Sequence& runner = *entry.sequence;
@@ -118,7 +118,7 @@ bool Scheduler::State::waits_for_running_prefill(const Entry& candidate) const {
 // fits beside what is reserved. Alone it always may: then those that wait with received KV cache give way.
 bool Scheduler::State::take_blocks(Entry& candidate, std::size_t reserved) {
   Sequence& sequence = *candidate.sequence;
-  const bool brought_cache = !sequence.blocks.empty();
+  const bool brought_cache = candidate.has_blocks();
   if (!brought_cache) {
     // The newest token must be computed for its logits, and not in place in a published block: a match never
     // covers the whole text.
@@ -136,7 +136,6 @@ bool Scheduler::State::take_blocks(Entry& candidate, std::size_t reserved) {
     if (!brought_cache) {
       release_tail_first(sequence.blocks);
       sequence.computed = 0;
-      candidate.published = 0;
     }
     return false;
   }
@@ -151,7 +150,6 @@ bool Scheduler::State::take_blocks(Entry& candidate, std::size_t reserved) {
 }
 
 void Scheduler::State::start(Entry entry, TimePoint now, StepPlan& plan) {
-  entry.preempted = false;
   if (!entry.started) {
     entry.started = true;
     entry.sequence->scheduled = now;

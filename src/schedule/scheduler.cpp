@@ -4,7 +4,8 @@
 // in order of rank (priority, then age), as far as the budget of rows goes. A sequence takes the blocks for
 // its rows when they are planned. When the pool has none left, the lowest in rank of all that hold blocks
 // gives its own back and will be recomputed; the oldest running sequence never does, so that somebody always
-// finishes. Waiting sequences are admitted (admission.cpp) only by a plan that had to preempt nobody.
+// finishes. Then waiting sequences start, where there is room beside the running ones (admission.cpp);
+// whoever was just preempted does not fit back in, for its own blocks were the last that were missing.
 #include "baton/schedule/scheduler.hpp"
 
 #include <algorithm>
@@ -49,7 +50,6 @@ std::size_t Scheduler::State::missing_blocks(const Entry& entry, std::int32_t to
 StepPlan Scheduler::State::plan(TimePoint now) {
   StepPlan plan;
   budget = limits.max_batch_tokens;
-  tight = false;
   for (Entry& entry : running) entry.rows = 0;
 
   remove_expired(now, plan);
@@ -60,7 +60,7 @@ StepPlan Scheduler::State::plan(TimePoint now) {
     if (entry.sequence->in_prefill()) give_rows(entry, entry.sequence->size() - entry.sequence->computed);
   }
   requeue_preempted();
-  if (!tight) admit_waiting(now, plan);
+  admit_waiting(now, plan);
   list_rows(plan);
   return plan;
 }
@@ -80,7 +80,7 @@ void Scheduler::State::remove_expired(TimePoint now, StepPlan& plan) {
 // Up to `wanted` rows and the blocks under them, or nothing in this step.
 void Scheduler::State::give_rows(Entry& entry, std::int32_t wanted) {
   const std::int32_t rows = std::min(wanted, budget);
-  if (rows <= 0 || entry.preempted) return;
+  if (rows <= 0 || !entry.has_blocks()) return;  // preempted by this plan
   Sequence& sequence = *entry.sequence;
   const std::size_t missing = missing_blocks(entry, sequence.computed + rows);
   if (!make_room(missing, entry)) return;
@@ -108,12 +108,12 @@ bool Scheduler::State::make_room(std::size_t blocks, Entry& wanting) {
 Scheduler::State::Entry* Scheduler::State::choose_victim(const Entry& wanting) {
   const Entry* safe = running.empty() ? &wanting : nullptr;
   for (const Entry& entry : running) {
-    if (!entry.preempted && (safe == nullptr || is_older(entry, *safe))) safe = &entry;
+    if (entry.has_blocks() && (safe == nullptr || is_older(entry, *safe))) safe = &entry;
   }
   Entry* victim = nullptr;
   for (std::vector<Entry>* queue : {&running, &waiting}) {
     for (Entry& entry : *queue) {
-      if (&entry == safe || entry.sequence->blocks.empty()) continue;
+      if (&entry == safe || !entry.has_blocks()) continue;
       if (victim == nullptr || ranks_above(*victim, entry)) victim = &entry;
     }
   }
@@ -128,18 +128,13 @@ void Scheduler::State::preempt(Entry& entry) {
   sequence.computed = 0;
   ++sequence.preemptions;
   ++preemptions;
-  entry.published = 0;
   budget += std::exchange(entry.rows, 0);
   entry.resumed = true;
-  entry.preempted = true;
-  tight = true;
 }
 
 void Scheduler::State::requeue_preempted() {
   for (Entry& entry : running) {
-    if (!entry.preempted) continue;
-    entry.preempted = false;
-    enqueue(std::move(entry));
+    if (!entry.has_blocks()) enqueue(std::move(entry));
   }
   std::erase_if(running, [](const Entry& entry) { return entry.sequence == nullptr; });
 }

@@ -1,7 +1,7 @@
 // The Scheduler's inside: two queues of entries and the steps that plan() and commit() are made of.
 //
-// Invariants between calls: `running` is ordered by rank, `waiting` by turn; a running sequence has
-// computed < size; a waiting one has blocks only if it came with received KV cache. Between plan() and
+// Invariants between calls: `running` is ordered by rank, `waiting` by turn; a running sequence has blocks
+// and computed < size; a waiting one has blocks only if it came with received KV cache. Between plan() and
 // commit() `running` does not change.
 #pragma once
 
@@ -25,7 +25,8 @@ struct ScheduledSequence {
   bool started = false;                         // has been in a plan
   bool sampled = false;                         // has got a token from this engine
   bool resumed = false;                         // preempted, or came with KV cache: goes before new ones
-  bool preempted = false;                       // by the plan being made
+
+  bool has_blocks() const { return !sequence->blocks.empty(); }
 };
 
 struct Scheduler::State {
@@ -68,7 +69,6 @@ struct Scheduler::State {
   std::vector<Entry> waiting;
   std::uint64_t next_serial = 0;
   std::int32_t budget = 0;  // rows left in the plan being made
-  bool tight = false;       // the plan being made had to preempt
 
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_queried_tokens = 0;

@@ -244,8 +244,9 @@ class Scenario {
 
   // What a transfer does: pins what is here, allocates the rest and fills it.
   void receive_cache(Sequence& s) {
-    const std::int32_t computed = between(1, s.size() - 1);
     const std::int32_t size = pool_.block_size();
+    const bool everything = chance(0.2);
+    const std::int32_t computed = everything && s.size() % size == 0 ? s.size() : between(1, s.size() - 1);
     const auto full = static_cast<std::size_t>(computed / size);
     auto held = pool_.match(std::span(s.hashes).first(full), s.tokens);
     auto fresh = pool_.allocate(static_cast<std::size_t>((computed + size - 1) / size) - held.size());
