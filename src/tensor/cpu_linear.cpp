@@ -9,18 +9,18 @@ namespace {
 
 // Products of sizes stay far from overflow below these.
 constexpr std::int64_t kMostOutputs = std::int64_t{1} << 31;
-constexpr std::int64_t kMostElements = std::int64_t{1} << 58;
+constexpr std::int64_t kMostInputs = std::int64_t{1} << 27;
 
 Result<void> check(const WeightView& view) {
   if (view.dtype == DType::i32) {
     return make_error(ErrorCode::unsupported, "a weight of element type i32 cannot be packed", "dtype");
   }
   if (view.data == nullptr) return make_error(ErrorCode::invalid_argument, "a weight has no data", "data");
-  if (view.out <= 0 || view.in <= 0) {
-    return make_error(
-        ErrorCode::invalid_argument,
-        "a weight has the empty shape [" + std::to_string(view.out) + ", " + std::to_string(view.in) + "]",
-        "shape");
+  if (view.out <= 0 || view.in <= 0 || view.out > kMostOutputs || view.in > kMostInputs) {
+    return make_error(ErrorCode::invalid_argument,
+                      "a weight has the impossible shape [" + std::to_string(view.out) + ", " +
+                          std::to_string(view.in) + "]",
+                      "shape");
   }
   return {};
 }
