@@ -159,10 +159,6 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool tensor_name(std::string& name) {
-    if (!names_.insert(name).second) {
-      problem = "names the tensor '" + name + "' twice";
-      return false;
-    }
     if (name == "__metadata__") {
       place_ = Place::metadata_open;
       return true;
@@ -171,6 +167,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     keys_seen_ = 0;
     offsets_ = 0;
     in_entry_ = true;
+    if (!names_.insert(name).second) {
+      problem = "is named twice";
+      return false;
+    }
     place_ = Place::entry_open;
     return true;
   }

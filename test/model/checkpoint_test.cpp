@@ -101,7 +101,7 @@ TEST_CASE("a lying header is refused, with the tensor's name") {
        "absurdly large"},
       {one(R"("dtype":"Q4_K","shape":[2,2],"data_offsets":[0,16])"), "w", "dtype 'Q4_K' is not one"},
       {safetensors_file("{" + entry("w", good) + "," + entry("w", good) + "}", std::string(16, '\0')), "w",
-       "names the tensor 'w' twice"},
+       "tensor 'w' is named twice"},
       {safetensors_file("{" + entry("w", good) + "," +
                             entry("v", R"("dtype":"F32","shape":[1],"data_offsets":[12,16])") + "}",
                         std::string(16, '\0')),

@@ -298,7 +298,7 @@ TEST_CASE("equal input gives equal tokens, today and on every machine") {
     CHECK(other.sample({logits, {}, tokens, 1, {}}, params).token == token);
     tokens.push_back(token);
   }
-  CHECK(tokens == std::vector<TokenId>{GOLDEN});
+  CHECK(tokens == std::vector<TokenId>{190, 121, 864, 748, 561, 886, 542, 766, 935, 498, 230, 366});
 }
 
 TEST_CASE("log-probabilities are the model's, before temperature and penalties") {
