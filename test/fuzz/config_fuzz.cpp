@@ -1,0 +1,29 @@
+// Fuzzes config.json and generation_config.json (the input is one, a NUL, the other): whatever the bytes,
+// parsing ends, and an accepted configuration keeps the promises of src/model/config.cpp.
+#include <cmath>
+#include <cstdlib>
+#include <string_view>
+
+#include "baton/model/config.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  const std::size_t nul = text.find('\0');
+  const std::string_view generation = nul == text.npos ? std::string_view() : text.substr(nul + 1);
+  const auto config = baton::parse_model_config(text.substr(0, nul), generation);
+  if (!config) {
+    if (config.error().message.empty()) std::abort();
+    return 0;
+  }
+  const bool positive = config->hidden > 0 && config->layers > 0 && config->query_heads > 0 &&
+                        config->kv_heads > 0 && config->ffn > 0 && config->vocab > 0 &&
+                        config->max_positions > 0;
+  if (!positive || config->query_heads % config->kv_heads != 0 || config->head_dim % 2 != 0) std::abort();
+  if (config->rope.inv_frequency.size() != static_cast<std::size_t>(config->head_dim) / 2) std::abort();
+  for (const float frequency : config->rope.inv_frequency)
+    if (!std::isfinite(frequency)) std::abort();
+  if (!std::isfinite(config->rope.scale)) std::abort();
+  for (const std::int32_t id : config->generation.eos_token_ids)
+    if (id < 0 || id >= config->vocab) std::abort();
+  return 0;
+}

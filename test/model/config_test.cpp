@@ -1,0 +1,266 @@
+// config.json and generation_config.json: what is read, what is refused and how, and rope tables against
+// Hugging Face's.
+#include "baton/model/config.hpp"
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "support/catch.hpp"
+#include "support/test_data.hpp"
+
+namespace baton {
+namespace {
+
+using nlohmann::json;
+
+json base_config() {
+  return json::parse(R"({
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64,
+    "intermediate_size": 172, "num_hidden_layers": 5, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "vocab_size": 512, "max_position_embeddings": 512,
+    "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "hidden_act": "silu",
+    "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2,
+    "torch_dtype": "float32", "some_key_of_tomorrow": {"a": [1, 2]}, "head_dim": null
+  })");
+}
+
+Result<ModelConfig> parse(const json& config, const std::string& generation = {}) {
+  return parse_model_config(config.dump(), generation);
+}
+
+json patched(const char* patch) {
+  json config = base_config();
+  config.merge_patch(json::parse(patch));
+  return config;
+}
+
+// 1 where equal; the distance in representable floats otherwise.
+bool within_one_ulp(float a, float b) { return a == b || std::nextafter(a, b) == b; }
+
+}  // namespace
+
+TEST_CASE("a Llama config is read") {
+  const auto c = parse(base_config());
+  REQUIRE(c);
+  CHECK(c->architecture == "LlamaForCausalLM");
+  CHECK(c->hidden == 64);
+  CHECK(c->layers == 5);
+  CHECK(c->query_heads == 8);
+  CHECK(c->kv_heads == 4);
+  CHECK(c->head_dim == 8);
+  CHECK(c->ffn == 172);
+  CHECK(c->vocab == 512);
+  CHECK(c->max_positions == 512);
+  CHECK(c->norm_epsilon == 1e-5F);
+  CHECK(c->tied_embeddings);
+  CHECK_FALSE(c->attention_bias);
+  CHECK_FALSE(c->mlp_bias);
+  CHECK(c->weights == DType::f32);
+  CHECK(c->bos_token_id == 1);
+  CHECK(c->generation.eos_token_ids == std::vector<std::int32_t>{2});
+  CHECK_FALSE(c->generation.temperature);
+}
+
+TEST_CASE("defaults are Hugging Face's") {
+  json config = base_config();
+  for (const char* key : {"num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "rope_theta",
+                          "hidden_act", "tie_word_embeddings", "bos_token_id", "eos_token_id", "torch_dtype"})
+    config.erase(key);
+  const auto c = parse(config);
+  REQUIRE(c);
+  CHECK(c->kv_heads == 8);
+  CHECK(c->max_positions == 2048);
+  CHECK(c->norm_epsilon == 1e-6F);
+  CHECK_FALSE(c->tied_embeddings);
+  CHECK(c->weights == DType::bf16);
+  CHECK_FALSE(c->bos_token_id);
+  CHECK(c->generation.eos_token_ids.empty());
+}
+
+TEST_CASE("an explicit head_dim, biases, the newer dtype key") {
+  const auto c = parse(patched(
+      R"({"head_dim": 32, "attention_bias": true, "mlp_bias": true, "torch_dtype": null, "dtype": "float16"})"));
+  REQUIRE(c);
+  CHECK(c->head_dim == 32);
+  CHECK(c->rope.inv_frequency.size() == 16);
+  CHECK(c->attention_bias);
+  CHECK(c->mlp_bias);
+  CHECK(c->weights == DType::f16);
+}
+
+TEST_CASE("generation_config.json decides where it speaks") {
+  const auto c = parse(base_config(), R"({"eos_token_id": [7, 9], "temperature": 0.6, "top_p": 0.9,
+                                          "top_k": 50, "repetition_penalty": 1.1, "do_sample": true})");
+  REQUIRE(c);
+  CHECK(c->generation.eos_token_ids == std::vector<std::int32_t>{7, 9});
+  CHECK(c->generation.temperature == 0.6F);
+  CHECK(c->generation.top_p == 0.9F);
+  CHECK(c->generation.top_k == 50);
+  CHECK(c->generation.repetition_penalty == 1.1F);
+  const auto silent = parse(patched(R"({"eos_token_id": [3, 4]})"), R"({"max_new_tokens": 5})");
+  REQUIRE(silent);
+  CHECK(silent->generation.eos_token_ids == std::vector<std::int32_t>{3, 4});
+}
+
+TEST_CASE("what is wrong in config.json is named") {
+  struct Case {
+    const char* patch;
+    ErrorCode code;
+    const char* field;
+    const char* says;
+  };
+  const auto c = GENERATE(from_range(std::vector<Case>{
+      {R"({"architectures": ["MistralForCausalLM"]})", ErrorCode::unsupported, "architectures",
+       "\"MistralForCausalLM\", which is not supported; supported: LlamaForCausalLM"},
+      {R"({"architectures": null})", ErrorCode::invalid_argument, "architectures", "LlamaForCausalLM"},
+      {R"({"architectures": []})", ErrorCode::invalid_argument, "architectures", "LlamaForCausalLM"},
+      {R"({"architectures": "LlamaForCausalLM"})", ErrorCode::invalid_argument, "architectures", "list"},
+      {R"({"hidden_size": null})", ErrorCode::invalid_argument, "hidden_size", "is missing"},
+      {R"({"hidden_size": "64"})", ErrorCode::invalid_argument, "hidden_size",
+       "is \"64\", must be an integer"},
+      {R"({"hidden_size": 64.5})", ErrorCode::invalid_argument, "hidden_size", "64.5"},
+      {R"({"hidden_size": 0})", ErrorCode::invalid_argument, "hidden_size", "is 0"},
+      {R"({"hidden_size": -64})", ErrorCode::invalid_argument, "hidden_size", "is -64"},
+      {R"({"hidden_size": 18446744073709551615})", ErrorCode::invalid_argument, "hidden_size", "from 1 to"},
+      {R"({"num_hidden_layers": 100000})", ErrorCode::invalid_argument, "num_hidden_layers", "100000"},
+      {R"({"num_attention_heads": 7})", ErrorCode::invalid_argument, "num_key_value_heads",
+       "does not divide"},
+      {R"({"num_attention_heads": 12, "num_key_value_heads": 4})", ErrorCode::invalid_argument,
+       "num_attention_heads", "does not divide hidden_size (64)"},
+      {R"({"num_attention_heads": 64, "num_key_value_heads": 64})", ErrorCode::invalid_argument,
+       "num_attention_heads", "head_dim of 1"},
+      {R"({"num_key_value_heads": 0})", ErrorCode::invalid_argument, "num_key_value_heads", "is 0"},
+      {R"({"num_key_value_heads": 3})", ErrorCode::invalid_argument, "num_key_value_heads",
+       "does not divide"},
+      {R"({"head_dim": 7})", ErrorCode::invalid_argument, "head_dim", "must be even"},
+      {R"({"head_dim": 4096})", ErrorCode::invalid_argument, "head_dim", "from 2 to 1024"},
+      {R"({"intermediate_size": 2000000000})", ErrorCode::invalid_argument, "intermediate_size", "must be"},
+      {R"({"vocab_size": 4194305})", ErrorCode::invalid_argument, "vocab_size", "from 1 to 4194304"},
+      {R"({"max_position_embeddings": 0})", ErrorCode::invalid_argument, "max_position_embeddings", "is 0"},
+      {R"({"rms_norm_eps": 0})", ErrorCode::invalid_argument, "rms_norm_eps", "above 0"},
+      {R"({"rms_norm_eps": "tiny"})", ErrorCode::invalid_argument, "rms_norm_eps", "number"},
+      {R"({"hidden_act": "gelu"})", ErrorCode::unsupported, "hidden_act", "'gelu'; supported: silu"},
+      {R"({"torch_dtype": "float8_e4m3fn"})", ErrorCode::unsupported, "torch_dtype", "float8_e4m3fn"},
+      {R"({"quantization_config": {"bits": 4}})", ErrorCode::unsupported, "quantization_config",
+       "unquantised"},
+      {R"({"partial_rotary_factor": 0.5})", ErrorCode::unsupported, "partial_rotary_factor", "must be 1"},
+      {R"({"tie_word_embeddings": 1})", ErrorCode::invalid_argument, "tie_word_embeddings", "true or false"},
+      {R"({"attention_bias": "no"})", ErrorCode::invalid_argument, "attention_bias", "true or false"},
+      {R"({"bos_token_id": 512})", ErrorCode::invalid_argument, "bos_token_id", "from 0 to 511"},
+      {R"({"eos_token_id": -1})", ErrorCode::invalid_argument, "eos_token_id", "from 0 to 511"},
+      {R"({"eos_token_id": [2, "x"]})", ErrorCode::invalid_argument, "eos_token_id", "list of token ids"},
+      {R"({"rope_theta": 1})", ErrorCode::invalid_argument, "rope_theta", "above 1"},
+      {R"({"rope_scaling": 4})", ErrorCode::invalid_argument, "rope_scaling", "must be an object"},
+      {R"({"rope_scaling": {"type": "longrope"}})", ErrorCode::unsupported, "rope_scaling.type",
+       "'longrope'; supported: default, linear, dynamic, yarn, llama3"},
+      {R"({"rope_scaling": {"type": 3}})", ErrorCode::invalid_argument, "rope_scaling.type", "string"},
+      {R"({"rope_scaling": {"type": "linear"}})", ErrorCode::invalid_argument, "rope_scaling.factor",
+       "missing"},
+      {R"({"rope_scaling": {"type": "linear", "factor": 0.5}})", ErrorCode::invalid_argument,
+       "rope_scaling.factor", "from 1 to"},
+      {R"({"max_position_embeddings": 16777216, "rope_scaling": {"type": "linear", "factor": 2}})",
+       ErrorCode::invalid_argument, "rope_scaling", "stretches the context"},
+      {R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "high_freq_factor": 4}})",
+       ErrorCode::invalid_argument, "rope_scaling.low_freq_factor", "missing"},
+      {R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "high_freq_factor": 4, "low_freq_factor": 4}})",
+       ErrorCode::invalid_argument, "rope_scaling.high_freq_factor", "above low_freq_factor"},
+      {R"({"rope_scaling": {"type": "yarn", "factor": 2, "beta_fast": 1, "beta_slow": 2}})",
+       ErrorCode::invalid_argument, "rope_scaling.beta_fast", "below beta_slow"},
+      {R"({"rope_scaling": {"type": "yarn", "factor": 2, "original_max_position_embeddings": 0}})",
+       ErrorCode::invalid_argument, "rope_scaling.original_max_position_embeddings", "is 0"},
+      {R"({"rope_scaling": {"type": "dynamic", "factor": 2}, "head_dim": 2})", ErrorCode::unsupported,
+       "rope_scaling", "head_dim above 2"},
+  }));
+  CAPTURE(c.patch);
+  const auto result = parse(patched(c.patch));
+  REQUIRE_FALSE(result);
+  CHECK(to_string(result.error().code) == to_string(c.code));
+  CHECK(result.error().field == c.field);
+  CAPTURE(result.error().message);
+  CHECK(result.error().message.starts_with("config.json: "));
+  CHECK(result.error().message.find(c.field) != std::string::npos);
+  CHECK(result.error().message.find(c.says) != std::string::npos);
+}
+
+TEST_CASE("what is wrong in generation_config.json is named") {
+  for (const auto& [text, field] :
+       {std::pair{R"({"temperature": -1})", "temperature"}, std::pair{R"({"top_p": 2})", "top_p"},
+        std::pair{R"({"top_k": -5})", "top_k"},
+        std::pair{R"({"repetition_penalty": 0})", "repetition_penalty"},
+        std::pair{R"({"eos_token_id": 512})", "eos_token_id"}, std::pair{"[]", ""}, std::pair{"{", ""}}) {
+    const auto result = parse(base_config(), text);
+    CAPTURE(text);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().field == field);
+    CHECK(result.error().message.starts_with("generation_config.json: "));
+  }
+}
+
+TEST_CASE("config.json that is no config") {
+  CHECK(parse_model_config("", "").error().code == ErrorCode::corrupt);
+  CHECK(parse_model_config("{\"a\": ", "").error().code == ErrorCode::corrupt);
+  CHECK(parse_model_config("[1]", "").error().code == ErrorCode::corrupt);
+  CHECK(parse_model_config(std::string(100'000, '['), "").error().code == ErrorCode::corrupt);
+  CHECK(parse_model_config(std::string(17U << 20, ' '), "").error().code == ErrorCode::too_large);
+  CHECK(load_model_config("/nonexistent").error().code == ErrorCode::not_found);
+  const auto empty = std::filesystem::temp_directory_path();
+  const auto result = load_model_config(empty / ".");
+  if (!std::filesystem::exists(empty / "config.json")) CHECK(result.error().code == ErrorCode::not_found);
+}
+
+TEST_CASE("rope tables equal Hugging Face's") {
+  std::ifstream file(test::source_dir() / "test/model/data/rope_golden.json");
+  const json cases = json::parse(file);
+  REQUIRE(cases.size() >= 13);
+  for (const json& golden : cases) {
+    CAPTURE(golden["name"].get<std::string>());
+    json config = base_config();
+    config["head_dim"] = golden["head_dim"];
+    config["max_position_embeddings"] = golden["max_position_embeddings"];
+    config["rope_theta"] = golden["rope_theta"];
+    config["rope_scaling"] = golden["rope_scaling"];
+    const auto c = parse(config);
+    REQUIRE(c);
+    const auto expected = golden["inv_freq"].get<std::vector<float>>();
+    REQUIRE(c->rope.inv_frequency.size() == expected.size());
+    // "dynamic" raises an already rounded base to a power: a few units in the last place more.
+    const bool dynamic = golden["name"] == "dynamic";
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      CAPTURE(i, expected[i], c->rope.inv_frequency[i]);
+      if (dynamic)
+        CHECK(std::abs(c->rope.inv_frequency[i] / expected[i] - 1) < 1e-6F);
+      else
+        CHECK(within_one_ulp(c->rope.inv_frequency[i], expected[i]));
+    }
+    CHECK(c->rope.scale == golden["attention_factor"].get<float>());
+  }
+}
+
+TEST_CASE("the context length includes rope scaling") {
+  const auto positions = [](const char* patch) {
+    const auto c = parse(patched(patch));
+    REQUIRE(c);
+    CHECK(c->rope.max_positions == c->max_positions);
+    return c->max_positions;
+  };
+  CHECK(positions(R"({"rope_scaling": {"type": "linear", "factor": 4}})") == 2048);
+  CHECK(positions(R"({"rope_scaling": {"type": "dynamic", "factor": 2.5}})") == 1280);
+  CHECK(positions(R"({"rope_scaling": {"type": "yarn", "factor": 4}})") == 2048);
+  CHECK(positions(R"({"rope_scaling": {"type": "yarn", "original_max_position_embeddings": 128}})") == 512);
+  CHECK(positions(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1,
+                      "high_freq_factor": 4, "original_max_position_embeddings": 64}})") == 512);
+  CHECK(positions(R"({"rope_scaling": {"rope_type": "default"}})") == 512);
+}
+
+TEST_CASE("rope_parameters, the newer spelling, means the same") {
+  const auto older =
+      parse(patched(R"({"rope_theta": 500000.0, "rope_scaling": {"type": "linear", "factor": 2}})"));
+  const auto newer = parse(patched(
+      R"({"rope_theta": null, "rope_parameters": {"rope_theta": 500000.0, "rope_type": "linear", "factor": 2}})"));
+  REQUIRE(older);
+  REQUIRE(newer);
+  CHECK(older->rope.inv_frequency == newer->rope.inv_frequency);
+}
+
+}  // namespace baton

@@ -1,0 +1,114 @@
+// A second, naive Llama: plain loops in double over f32 weights, no cache, no batching, rope straight from
+// the formula. What Baton's forward pass is compared with.
+#pragma once
+
+#include <cmath>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "baton/model/config.hpp"
+
+namespace baton::test {
+
+using Values = std::vector<double>;
+
+class OracleLlama {
+ public:
+  // `weights` by Hugging Face's names, row-major.
+  OracleLlama(ModelConfig config, std::map<std::string, std::vector<float>> weights)
+      : c_(std::move(config)), weights_(std::move(weights)) {}
+
+  // Logits of the last token.
+  Values logits(const std::vector<std::int32_t>& tokens) const {
+    std::vector<Values> x;
+    const auto& embedding = weights_.at("model.embed_tokens.weight");
+    for (const std::int32_t t : tokens)
+      x.emplace_back(embedding.begin() + t * c_.hidden, embedding.begin() + (t + 1) * c_.hidden);
+    for (int i = 0; i < c_.layers; ++i) run_layer("model.layers." + std::to_string(i) + ".", x);
+    const Values last = norm(x.back(), "model.norm.weight");
+    return project(last, c_.tied_embeddings ? "model.embed_tokens" : "lm_head", c_.vocab, false);
+  }
+
+ private:
+  void run_layer(const std::string& layer, std::vector<Values>& x) const {
+    const int q_size = c_.query_heads * c_.head_dim;
+    const int kv_size = c_.kv_heads * c_.head_dim;
+    std::vector<Values> k;
+    std::vector<Values> v;
+    for (std::size_t p = 0; p < x.size(); ++p) {
+      const Values h = norm(x[p], layer + "input_layernorm.weight");
+      const std::string attention = layer + "self_attn.";
+      const Values q = rotate(project(h, attention + "q_proj", q_size, c_.attention_bias), p);
+      k.push_back(rotate(project(h, attention + "k_proj", kv_size, c_.attention_bias), p));
+      v.push_back(project(h, attention + "v_proj", kv_size, c_.attention_bias));
+      const Values mixed = project(attend(q, k, v), attention + "o_proj", c_.hidden, c_.attention_bias);
+      for (int i = 0; i < c_.hidden; ++i) x[p][i] += mixed[i];
+      const Values f = norm(x[p], layer + "post_attention_layernorm.weight");
+      Values gate = project(f, layer + "mlp.gate_proj", c_.ffn, c_.mlp_bias);
+      const Values up = project(f, layer + "mlp.up_proj", c_.ffn, c_.mlp_bias);
+      for (int i = 0; i < c_.ffn; ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+      const Values down = project(gate, layer + "mlp.down_proj", c_.hidden, c_.mlp_bias);
+      for (int i = 0; i < c_.hidden; ++i) x[p][i] += down[i];
+    }
+  }
+
+  Values norm(const Values& x, const std::string& name) const {
+    double squares = 0;
+    for (const double value : x) squares += value * value;
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + c_.norm_epsilon);
+    Values y(x);
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] *= scale * weights_.at(name)[i];
+    return y;
+  }
+
+  Values project(const Values& x, const std::string& name, int out, bool bias) const {
+    const auto& w = weights_.at(name + ".weight");
+    Values y(static_cast<std::size_t>(out));
+    for (int o = 0; o < out; ++o) {
+      y[o] = bias ? weights_.at(name + ".bias")[o] : 0;
+      for (std::size_t i = 0; i < x.size(); ++i) y[o] += w[o * x.size() + i] * x[i];
+    }
+    return y;
+  }
+
+  Values rotate(Values x, std::size_t position) const {
+    const int half = c_.head_dim / 2;
+    for (std::size_t head = 0; head < x.size(); head += static_cast<std::size_t>(c_.head_dim))
+      for (int i = 0; i < half; ++i) {
+        const double angle = static_cast<double>(position) * c_.rope.inv_frequency[i];
+        const double cosine = std::cos(angle) * c_.rope.scale;
+        const double sine = std::sin(angle) * c_.rope.scale;
+        const double a = x[head + i];
+        const double b = x[head + i + half];
+        x[head + i] = a * cosine - b * sine;
+        x[head + i + half] = b * cosine + a * sine;
+      }
+    return x;
+  }
+
+  Values attend(const Values& q, const std::vector<Values>& k, const std::vector<Values>& v) const {
+    const int dim = c_.head_dim;
+    Values out(q.size(), 0.0);
+    for (int head = 0; head < c_.query_heads; ++head) {
+      const int kv = head / (c_.query_heads / c_.kv_heads);
+      Values weight;
+      double sum = 0;
+      for (const Values& key : k) {
+        double dot = 0;
+        for (int i = 0; i < dim; ++i) dot += q[head * dim + i] * key[kv * dim + i];
+        weight.push_back(std::exp(dot / std::sqrt(dim)));
+        sum += weight.back();
+      }
+      for (std::size_t p = 0; p < v.size(); ++p)
+        for (int i = 0; i < dim; ++i) out[head * dim + i] += weight[p] / sum * v[p][kv * dim + i];
+    }
+    return out;
+  }
+
+  ModelConfig c_;
+  std::map<std::string, std::vector<float>> weights_;
+};
+
+}  // namespace baton::test
