@@ -1,8 +1,9 @@
-// Token ids to text, one at a time, never splitting a UTF-8 character: what is held back comes with a later token or with finish().
+// Token ids to text, one at a time, never splitting a UTF-8 character: what is held back comes with a later
+// token or with finish().
 //
-// Invariant: the concatenation of everything returned equals Tokenizer::decode of all ids that followed the prompt (given the
-// prompt's tail as context, so that a leading space is kept or dropped as in the whole text).
-// One per output stream; not thread-safe. The Tokenizer must outlive it.
+// Invariant: the concatenation of everything returned equals Tokenizer::decode of all ids that followed the
+// prompt (given the prompt's tail as context, so that a leading space is kept or dropped as in the whole
+// text). One per output stream; not thread-safe. The Tokenizer must outlive it.
 #pragma once
 
 #include <memory>
