@@ -227,6 +227,27 @@ class MetaspaceStep final : public PreTokenizerStep {
   bool split_;
 };
 
+// Runs of word characters, and runs of what is neither that nor white space.
+class WordStep final : public PreTokenizerStep {
+ public:
+  void apply(Piece piece, NextSteps next) const override {
+    enum class Kind : std::uint8_t { space, word, other };
+    std::size_t begin = 0;
+    Kind run = Kind::space;
+    for (std::size_t i = 0; i < piece.text.size();) {
+      const CodePoint c = code_point_at(piece.text, i);
+      const Kind kind = is_word(c.value) ? Kind::word : is_white_space(c.value) ? Kind::space : Kind::other;
+      if (kind != run) {
+        if (run != Kind::space) next.take({piece.text.substr(begin, i - begin), piece.first && begin == 0});
+        begin = i;
+        run = kind;
+      }
+      i += c.length;
+    }
+    if (run != Kind::space) next.take({piece.text.substr(begin), piece.first && begin == 0});
+  }
+};
+
 class FixedLengthStep final : public PreTokenizerStep {
  public:
   explicit FixedLengthStep(std::size_t length) : length_(length) {}
@@ -310,10 +331,7 @@ std::unique_ptr<PreTokenizerStep> make_step(const std::string& type, const Field
     return std::make_unique<CharacterStep>([delimiter](char32_t c) { return c == delimiter; },
                                            Behavior::removed);
   }
-  if (type == "Whitespace") {
-    auto regex = fixed_regex("\\w+|[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\s]+", fields);
-    return regex ? std::make_unique<SplitStep>(std::move(*regex), Behavior::removed, true) : nullptr;
-  }
+  if (type == "Whitespace") return std::make_unique<WordStep>();
   if (type == "FixedLength") {
     return std::make_unique<FixedLengthStep>(
         static_cast<std::size_t>(fields.integer("length", 5, 1, 1 << 30)));

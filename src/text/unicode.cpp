@@ -6,6 +6,7 @@
 #include <unicode/uchar.h>
 #include <unicode/ustring.h>
 
+#include "text/unicode_additions.hpp"
 #include "text/utf8.hpp"
 
 namespace baton::text {
@@ -26,7 +27,30 @@ const icu::Normalizer2* normalizer(NormalForm form) {
   return nullptr;
 }
 
-std::uint32_t category(char32_t c) { return U_GET_GC_MASK(static_cast<UChar32>(c)); }
+bool has_category(char32_t c, std::uint32_t mask, std::string_view classes) {
+  const std::uint32_t category = U_GET_GC_MASK(static_cast<UChar32>(c));
+  if (category != U_GC_CN_MASK) return (category & mask) != 0;
+  const std::string_view added = added_category(c);
+  return !added.empty() && classes.find(added[0]) != std::string_view::npos;
+}
+
+// Hugging Face normalises with the data of Unicode 9: to it, later characters neither decompose nor reorder.
+// (Those of before are stable: Unicode's normalization stability policy.)
+bool is_inert(char32_t c) {
+  constexpr std::uint8_t kVersion = 9;
+  if (c < 0x800) return false;
+  UVersionInfo age;
+  u_charAge(static_cast<UChar32>(c), age);
+  return age[0] > kVersion || age[0] == 0;
+}
+
+bool append_normal(const icu::Normalizer2& instance, std::string_view text, std::string& out) {
+  UErrorCode status = U_ZERO_ERROR;
+  icu::StringByteSink<std::string> sink(&out);
+  instance.normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, nullptr,
+                         status);
+  return U_SUCCESS(status);
+}
 
 template <class Map>
 std::string map_case(std::string_view text, Map map) {
@@ -57,38 +81,46 @@ std::string map_case(std::string_view text, Map map) {
 }  // namespace
 
 bool normalize(NormalForm form, std::string_view text, std::string& out) {
-  if (is_ascii(text)) return false;
+  if (is_ascii(text) || text.size() > INT32_MAX) return false;
   const icu::Normalizer2* instance = normalizer(form);
   if (instance == nullptr) return false;
   UErrorCode status = U_ZERO_ERROR;
   const icu::StringPiece piece(text.data(), static_cast<int32_t>(text.size()));
   if (instance->isNormalizedUTF8(piece, status) && U_SUCCESS(status)) return false;
-  status = U_ZERO_ERROR;
   out.clear();
-  icu::StringByteSink<std::string> sink(&out, static_cast<int32_t>(text.size()));
-  instance->normalizeUTF8(0, piece, sink, nullptr, status);
-  return U_SUCCESS(status);
+  out.reserve(text.size());
+  std::size_t from = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const CodePoint c = code_point_at(text, i);
+    if (is_inert(c.value)) {
+      if (!append_normal(*instance, text.substr(from, i - from), out)) return false;
+      out.append(text.substr(i, c.length));
+      from = i + c.length;
+    }
+    i += c.length;
+  }
+  return append_normal(*instance, text.substr(from), out);
 }
 
 bool is_white_space(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)) != 0; }
 
 bool is_word(char32_t c) {
   if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-  return (category(c) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 ||
-         u_isUAlphabetic(static_cast<UChar32>(c)) != 0 || c == 0x200C || c == 0x200D;
+  return u_isUAlphabetic(static_cast<UChar32>(c)) != 0 || c == 0x200C || c == 0x200D ||
+         has_category(c, U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK, "LMN");
 }
 
-bool is_numeric(char32_t c) { return (category(c) & U_GC_N_MASK) != 0; }
+bool is_numeric(char32_t c) { return has_category(c, U_GC_N_MASK, "N"); }
 
 bool is_punctuation(char32_t c) {
   if (c < 0x80)
     return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
            (c >= '{' && c <= '~');
-  return (category(c) & U_GC_P_MASK) != 0;
+  return has_category(c, U_GC_P_MASK, "P");
 }
 
-bool is_mark(char32_t c) { return (category(c) & U_GC_M_MASK) != 0; }
-bool is_letter(char32_t c) { return (category(c) & U_GC_L_MASK) != 0; }
+bool is_mark(char32_t c) { return has_category(c, U_GC_M_MASK, "M"); }
+bool is_letter(char32_t c) { return has_category(c, U_GC_L_MASK, "L"); }
 
 std::string to_lower(std::string_view text) { return map_case(text, u_strToLower); }
 std::string to_upper(std::string_view text) { return map_case(text, u_strToUpper); }
