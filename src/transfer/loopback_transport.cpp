@@ -106,7 +106,8 @@ class LoopbackTransport final : public KvTransport {
       links_.clear();
     }
     self_->table.close_all();
-    self_->tasks.stop();  // queued sends end with unavailable, queued verifications and on_closed run
+    self_->tasks.stop();       // queued sends end with unavailable, queued verifications and on_closed run
+    self_->table.close_all();  // what a callback still opened
     // What is left is a memcpy of another transport's thread into our destinations.
     while (!self_->table.wait_until_empty(std::chrono::seconds(1))) {
     }

@@ -48,26 +48,35 @@ void ReceiveTable::close(TransferId id) {
   if (found == live_.end()) return;
   const std::shared_ptr<Transfer> transfer = found->second;
   live_.erase(found);
-  close_locked(transfer);
+  begin_closing(*transfer);
+  lock.unlock();
+  tasks_.post([this, transfer] { unpin(transfer); });
 }
 
 void ReceiveTable::close_all() {
-  Lock lock(mutex_);
-  for (const auto& [id, transfer] : live_) close_locked(transfer);
-  live_.clear();
+  std::vector<std::shared_ptr<Transfer>> closing;
+  {
+    Lock lock(mutex_);
+    for (const auto& [id, transfer] : live_) {
+      begin_closing(*transfer);
+      closing.push_back(transfer);
+    }
+    live_.clear();
+  }
+  for (const auto& transfer : closing) tasks_.post([this, transfer] { unpin(transfer); });
 }
 
-// The closing itself holds one pin, given up on the task thread: on_closed never runs inside close().
-void ReceiveTable::close_locked(const std::shared_ptr<Transfer>& transfer) {
-  transfer->closing = true;
-  for (auto& [index, slot] : transfer->slots) {
+// With the mutex held. The closing itself holds one pin, given up on the task thread: on_closed never runs
+// inside close().
+void ReceiveTable::begin_closing(Transfer& transfer) {
+  transfer.closing = true;
+  for (auto& [index, slot] : transfer.slots) {
     if (slot.state != State::receiving || slot.writing > 0) continue;  // end() sees to the others
     slot.state = State::expected;
     --counters_.in_flight;
   }
-  ++transfer->pins;
+  ++transfer.pins;
   ++closing_;
-  tasks_.post([this, transfer] { unpin(transfer); });
 }
 
 bool ReceiveTable::wait_until_empty(Duration timeout) {
@@ -93,7 +102,7 @@ std::optional<ReceiveTable::Landing> ReceiveTable::begin(const PartHeader& heade
     const bool wrong_hash = header.hash != slot.hash;
     if (wrong_hash || header.total_bytes != slot.destination.size()) {
       if (header.part == 0)  // one report for each send, whatever its number of parts
-        refuse(transfer, header.index,
+        refuse(std::move(lock), transfer, header.index,
                make_error(ErrorCode::corrupt, "block " + std::to_string(header.index) + " has another " +
                                                   (wrong_hash ? "hash" : "size") + " than expected"));
       return std::nullopt;
@@ -217,14 +226,15 @@ void ReceiveTable::finish(const std::shared_ptr<Transfer>& transfer, std::uint32
   unpin(transfer);
 }
 
-// With the mutex held: a block that is not what was expected. Nothing was written.
-void ReceiveTable::refuse(const std::shared_ptr<Transfer>& transfer, std::uint32_t index, Error why) {
+// A block that is not what was expected. Nothing was written.
+void ReceiveTable::refuse(Lock lock, std::shared_ptr<Transfer> transfer, std::uint32_t index, Error why) {
   ++counters_.corrupt;
   ++transfer->pins;
+  lock.unlock();
   tasks_.post([this, transfer, index, error = std::move(why)]() mutable {
-    Lock lock(mutex_);
+    Lock relock(mutex_);
     const bool report = !transfer->closing;
-    lock.unlock();
+    relock.unlock();
     if (report) transfer->sink->on_block(transfer->id, index, std::move(error));
     unpin(transfer);
   });

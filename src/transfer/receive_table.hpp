@@ -75,8 +75,8 @@ class ReceiveTable {
   void verify(const std::shared_ptr<Transfer>& transfer, std::uint32_t index);
   void finish(const std::shared_ptr<Transfer>& transfer, std::uint32_t index, Result<void> outcome,
               bool report);
-  void refuse(const std::shared_ptr<Transfer>& transfer, std::uint32_t index, Error why);
-  void close_locked(const std::shared_ptr<Transfer>& transfer);
+  void refuse(Lock lock, std::shared_ptr<Transfer> transfer, std::uint32_t index, Error why);
+  void begin_closing(Transfer& transfer);
   void unpin(const std::shared_ptr<Transfer>& transfer);
 
   const TransportOptions options_;
