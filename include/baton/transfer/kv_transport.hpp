@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "baton/base/fault.hpp"
 #include "baton/base/hash.hpp"
 #include "baton/base/result.hpp"
 
@@ -40,13 +41,16 @@ struct OutgoingBlock {
 class ReceiveSink {
  public:
   virtual ~ReceiveSink() = default;
-  // Landed and verified, or corrupt: the block may then be sent again. At most one success for each index.
+  // Landed and verified; or corrupt (digest, hash or size); or unavailable (its sender went away half-way).
+  // After an error the block may be sent again. At most one success for each index; none after close().
   virtual void on_block(TransferId transfer, std::uint32_t index, Result<void> outcome) = 0;
-  // After close() (or the sender's death): from now on nothing touches the destinations. Exactly once, the
-  // last callback.
+  // After close(): from now on nothing touches the destinations. Exactly once, the last callback. A write
+  // that is under way is waited for; one that comes from a silent peer ends when that peer is disconnected.
   virtual void on_closed(TransferId transfer) = 0;
 };
 
+// Called exactly once: the bytes are free again. Success says that they left, not that they arrived: that is
+// what the receiver's control stream confirms.
 using SendDone = std::function<void(Result<void>)>;
 
 struct TransportCounters {
@@ -65,8 +69,8 @@ class KvTransport {
       const std::string& peer) const = 0;              // for people: "ucx/tcp", "ucx/rc_mlx5", "loopback"
   virtual std::vector<std::byte> address() const = 0;  // given to peers over the control stream
   virtual Result<void> connect(const std::string& peer, std::span<const std::byte> address) = 0;
-  // The peer is dead or unwanted: its sends fail with unavailable, what it was sending stops landing.
-  // Idempotent.
+  // The peer is dead or unwanted: sends to it fail with unavailable, what it was sending stops landing. A
+  // peer is known by the address given to connect(), so both sides connect. Idempotent; connect() undoes it.
   virtual void disconnect(const std::string& peer) = 0;
 
   virtual Result<void> expect(TransferId transfer, std::vector<ExpectedBlock> blocks,
@@ -82,6 +86,13 @@ struct TransportOptions {
   std::size_t piece_bytes = 0;  // bytes of one (layer, K/V, head) piece of a block; 0: the block is one piece
   std::size_t max_message_bytes = 4 << 20;  // larger blocks travel in parts
   std::string interface_address;  // the address that the transport's own sockets bind to; empty: any
+  // "transfer.send" before a block leaves (drop: lost, fail: unavailable, corrupt: after its digest),
+  // "transfer.receive" before it is verified (drop: as if it never came). Hit on the digest thread: `hold`
+  // delays the blocks behind it, not the network. May be null; must outlive the transport.
+  FaultPoints* faults = nullptr;
+  // For mutation tests: changes a copy of an outgoing block after its digest was computed. On the digest
+  // thread.
+  std::function<void(const OutgoingBlock& block, std::span<std::byte> copy)> corrupt_for_test;
 };
 
 // In one process: every loopback transport made from the same hub can reach the others. For tests, and for

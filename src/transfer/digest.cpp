@@ -1,0 +1,39 @@
+#include "digest.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "xxh3_wide.hpp"
+
+namespace baton::transfer {
+namespace {
+
+Hash128 hash_piece(std::span<const std::byte> piece) {
+#if BATON_XXH3_WIDE
+  static const bool wide = __builtin_cpu_supports("avx2");
+  if (wide) {
+    Hash128 hash;
+    baton_xxh3_128_avx2(piece.data(), piece.size(), &hash.high, &hash.low);
+    return hash;
+  }
+#endif
+  return hash_bytes(piece);
+}
+
+}  // namespace
+
+Hash128 block_digest(const BlockIdentity& identity, std::span<const std::byte> bytes,
+                     std::size_t piece_bytes) {
+  if (piece_bytes == 0) piece_bytes = std::max<std::size_t>(bytes.size(), 1);
+  std::vector<std::uint64_t> words{identity.transfer.high, identity.transfer.low, identity.index,
+                                   identity.hash.high,     identity.hash.low,     bytes.size()};
+  words.reserve(words.size() + 2 * (bytes.size() / piece_bytes + 1));
+  for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
+    const Hash128 piece = hash_piece(bytes.subspan(at, std::min(piece_bytes, bytes.size() - at)));
+    words.push_back(piece.high);
+    words.push_back(piece.low);
+  }
+  return hash_bytes(std::as_bytes(std::span(words)));
+}
+
+}  // namespace baton::transfer

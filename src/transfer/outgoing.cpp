@@ -1,0 +1,57 @@
+#include "outgoing.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "digest.hpp"
+
+namespace baton::transfer {
+
+Outgoing::Outgoing(std::string peer, OutgoingBlock block, SendDone done, SendCounters& counters)
+    : peer_(std::move(peer)), block_(block), done_(std::move(done)), counters_(counters) {
+  ++counters_.in_flight;
+}
+
+Result<void> Outgoing::check(const TransportOptions& options) const {
+  if (block_.bytes.empty()) return make_error(ErrorCode::invalid_argument, "an empty block", "bytes");
+  const std::size_t part = std::max<std::size_t>(options.max_message_bytes, 1);
+  if ((block_.bytes.size() - 1) / part >= kMaxParts)
+    return make_error(ErrorCode::too_large, "the block needs more than 65536 parts", "bytes");
+  return {};
+}
+
+Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sender) {
+  header_.transfer = block_.transfer;
+  header_.hash = block_.hash;
+  header_.sender = sender;
+  header_.attempt = ++counters_.attempts;
+  header_.index = block_.index;
+  header_.total_bytes = block_.bytes.size();
+  header_.part_bytes =
+      std::min<std::uint64_t>(block_.bytes.size(), std::max<std::size_t>(options.max_message_bytes, 1));
+  const FaultAction fault = options.faults ? options.faults->hit("transfer.send") : FaultAction::none;
+  if (fault == FaultAction::fail) return Verdict::refused;
+  if (fault == FaultAction::drop) return Verdict::lost;
+  if (options.digests) {
+    header_.has_digest = true;
+    header_.digest =
+        block_digest({block_.transfer, block_.index, block_.hash}, block_.bytes, options.piece_bytes);
+  }
+  if (fault == FaultAction::corrupt || options.corrupt_for_test)
+    copy_.assign(block_.bytes.begin(), block_.bytes.end());
+  if (fault == FaultAction::corrupt) copy_[copy_.size() / 2] ^= std::byte{0x40};
+  if (options.corrupt_for_test) options.corrupt_for_test(block_, copy_);
+  return Verdict::send;
+}
+
+void Outgoing::finish(Result<void> outcome) {
+  if (outcome) {
+    ++counters_.blocks;
+    counters_.bytes += block_.bytes.size();
+  }
+  // Counted down first: whoever learns of the end from `done` finds it in the counters.
+  --counters_.in_flight;
+  if (const SendDone done = std::exchange(done_, nullptr)) done(std::move(outcome));
+}
+
+}  // namespace baton::transfer

@@ -1,0 +1,175 @@
+#include "ucx_context.hpp"
+
+#include <ucs/config/global_opts.h>
+#include <ucs/debug/debug.h>
+#include <uct/api/uct.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
+#include "ucx_address.hpp"
+
+namespace baton {
+namespace transfer {
+namespace {
+
+bool set_in_environment(const std::string& key) { return std::getenv(("UCX_" + key).c_str()) != nullptr; }
+
+// UCX installs handlers for SIGSEGV and its like when it is loaded. A crash of ours shall end as a crash, and
+// a sanitizer's handler shall stay. Once in a process: these are process-wide settings.
+void take_signals_back() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    if (set_in_environment("HANDLE_ERRORS") || set_in_environment("ERROR_SIGNALS")) return;
+    if (ucs_global_opts.handle_errors == 0) return;
+    for (unsigned i = 0; i < ucs_global_opts.error_signals.count; ++i)
+      ucs_debug_disable_signal(ucs_global_opts.error_signals.signals[i]);
+    (void)ucs_global_opts_set_value("ERROR_SIGNALS", "");
+    (void)ucs_global_opts_set_value("HANDLE_ERRORS", "none");
+  });
+}
+
+bool is_rdma(const UcxResource& resource) {
+  for (const char* prefix : {"rc_", "dc_", "ud_"})
+    if (resource.transport.starts_with(prefix)) return true;
+  return false;
+}
+
+std::map<std::string, std::string> default_settings(const TransportOptions& options,
+                                                    std::span<const UcxResource> resources) {
+  // Never PROTO_ENABLE: it aborts with sockaddr endpoints in error mode PEER. One rail: a second one may be
+  // another network.
+  std::map<std::string, std::string> settings{{"MAX_RNDV_RAILS", "1"}};
+  std::string rdma_devices, rdma_transports;
+  for (const UcxResource& resource : resources) {
+    if (!is_rdma(resource)) continue;
+    if (rdma_devices.find(resource.device) == std::string::npos) rdma_devices += "," + resource.device;
+    if (resource.transport == "rc_mlx5") rdma_transports += "rc_x,";
+    if (resource.transport == "dc_mlx5") rdma_transports += "dc_x,";
+    if (resource.transport == "rc_verbs") rdma_transports += "rc_v,";
+  }
+  settings["TLS"] = rdma_transports + "tcp";  // wire-up needs tcp
+  if (!rdma_transports.empty()) {
+    settings["RNDV_SCHEME"] = "get_zcopy";
+    settings["RNDV_THRESH"] = "0";
+  }
+  if (const auto ip = parse_ip(options.interface_address); ip) {
+    for (const Interface& interface : local_interfaces())
+      if (interface.address == *ip) settings["NET_DEVICES"] = interface.name + rdma_devices;
+  }
+  return settings;
+}
+
+Result<void> apply(ucp_config_t* config, const std::string& key, const std::string& value) {
+  if (ucp_config_modify(config, key.c_str(), value.c_str()) == UCS_OK) return {};
+  if (ucs_global_opts_set_value(key.c_str(), value.c_str()) == UCS_OK) return {};
+  return make_error(ErrorCode::invalid_argument, "UCX does not accept " + key + "=" + value, key);
+}
+
+}  // namespace
+
+Error ucx_error(ErrorCode code, const std::string& what, ucs_status_t status) {
+  return make_error(code, what + ": " + ucs_status_string(status));
+}
+
+Result<std::unique_ptr<UcxContext>> UcxContext::make(const UcxOptions& options, Logger& logger) {
+  take_signals_back();
+  auto resources = list_ucx_resources();
+  if (!resources) return resources.error();
+  auto settings = default_settings(options.transport, *resources);
+  for (const auto& [key, value] : options.settings) settings[key] = value;
+
+  ucp_config_t* config = nullptr;
+  if (const ucs_status_t status = ucp_config_read(nullptr, nullptr, &config); status != UCS_OK)
+    return ucx_error(ErrorCode::invalid_argument, "UCX's settings", status);
+  const std::unique_ptr<ucp_config_t, decltype(&ucp_config_release)> owner(config, ucp_config_release);
+  for (const auto& [key, value] : settings) {
+    if (set_in_environment(key)) continue;
+    if (auto applied = apply(config, key, value); !applied) return applied.error();
+  }
+
+  ucp_params_t params{};
+  params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME;
+  params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
+  params.name = "baton";
+  std::unique_ptr<UcxContext> made(new UcxContext);
+  if (const ucs_status_t status = ucp_init(&params, config, &made->context_); status != UCS_OK)
+    return ucx_error(ErrorCode::unavailable, "UCX does not start with TLS=" + settings["TLS"], status);
+
+  if (options.pool != nullptr && options.pool_bytes > 0) {
+    ucp_mem_map_params_t map{};
+    map.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH;
+    map.address = options.pool;
+    map.length = options.pool_bytes;
+    if (const ucs_status_t status = ucp_mem_map(made->context_, &map, &made->pool_); status != UCS_OK) {
+      made->pool_ = nullptr;  // every transfer then registers what it touches: slower, not wrong
+      logger.warn("UCX cannot register the KV pool", {{"reason", ucs_status_string(status)}});
+    } else {
+      made->pool_bytes_ = {options.pool, options.pool_bytes};
+    }
+  }
+  return made;
+}
+
+UcxContext::~UcxContext() {
+  if (leaked_ || context_ == nullptr) return;
+  if (pool_ != nullptr) (void)ucp_mem_unmap(context_, pool_);
+  ucp_cleanup(context_);
+}
+
+ucp_mem_h UcxContext::registration_of(std::span<const std::byte> bytes) const {
+  const std::less_equal<const std::byte*> before;
+  const bool inside = pool_ != nullptr && before(pool_bytes_.data(), bytes.data()) &&
+                      before(bytes.data() + bytes.size(), pool_bytes_.data() + pool_bytes_.size());
+  return inside ? pool_ : nullptr;
+}
+
+}  // namespace transfer
+
+namespace {
+
+void list_memory_domain(uct_component_h component, const char* name, std::vector<UcxResource>& found) {
+  uct_md_config_t* config = nullptr;
+  if (uct_md_config_read(component, nullptr, nullptr, &config) != UCS_OK) return;
+  uct_md_h md = nullptr;
+  const ucs_status_t status = uct_md_open(component, name, config, &md);
+  uct_config_release(config);
+  if (status != UCS_OK) return;
+  uct_tl_resource_desc_t* resources = nullptr;
+  unsigned count = 0;
+  if (uct_md_query_tl_resources(md, &resources, &count) == UCS_OK) {
+    for (unsigned i = 0; i < count; ++i) found.push_back({resources[i].tl_name, resources[i].dev_name});
+    uct_release_tl_resource_list(resources);
+  }
+  uct_md_close(md);
+}
+
+}  // namespace
+
+Result<std::vector<UcxResource>> list_ucx_resources() {
+  uct_component_h* components = nullptr;
+  unsigned count = 0;
+  if (const ucs_status_t status = uct_query_components(&components, &count); status != UCS_OK)
+    return transfer::ucx_error(ErrorCode::unavailable, "UCX's components", status);
+  std::vector<UcxResource> found;
+  for (unsigned i = 0; i < count; ++i) {
+    uct_component_attr_t attributes{};
+    attributes.field_mask = UCT_COMPONENT_ATTR_FIELD_MD_RESOURCE_COUNT;
+    if (uct_component_query(components[i], &attributes) != UCS_OK) continue;
+    std::vector<uct_md_resource_desc_t> domains(attributes.md_resource_count);
+    attributes.field_mask = UCT_COMPONENT_ATTR_FIELD_MD_RESOURCES;
+    attributes.md_resources = domains.data();
+    if (domains.empty() || uct_component_query(components[i], &attributes) != UCS_OK) continue;
+    for (const uct_md_resource_desc_t& domain : domains)
+      list_memory_domain(components[i], domain.md_name, found);
+  }
+  uct_release_component_list(components);
+  return found;
+}
+
+std::string ucx_version() { return ucp_get_version_string(); }
+
+}  // namespace baton

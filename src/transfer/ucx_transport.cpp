@@ -1,0 +1,116 @@
+#include "baton/transfer/ucx_transport.hpp"
+
+#include <random>
+#include <utility>
+
+#include "outgoing.hpp"
+#include "receive_table.hpp"
+#include "task_thread.hpp"
+#include "ucx_address.hpp"
+#include "ucx_context.hpp"
+#include "ucx_network.hpp"
+
+namespace baton {
+namespace {
+
+using namespace transfer;
+
+Hash128 draw_identity() {
+  std::random_device random;
+  const auto word = [&] { return std::uint64_t{random()} << 32 | random(); };
+  return {word(), word() | 1};  // never zero: that means "not yet known"
+}
+
+// The facade: every call becomes a command to the transfer thread or an entry in the receive table.
+class UcxTransport final : public KvTransport {
+ public:
+  UcxTransport(const UcxOptions& options, std::unique_ptr<UcxContext> context, Logger& logger)
+      : options_(options.transport),
+        context_(std::move(context)),
+        table_(options_, tasks_),
+        network_({options_, *context_, table_, tasks_, logger, self_}) {}
+
+  ~UcxTransport() override {
+    table_.close_all();  // from here no part is admitted
+    const bool clean = network_.stop();
+    tasks_.stop();  // what it still holds are verifications and on_closed
+    table_.close_all();
+    // Not clean: UCX kept a receive. Its transfer is never called closed, since that could be a lie.
+    if (clean) (void)table_.wait_until_empty(std::chrono::seconds(1));
+  }
+
+  Result<void> start() {
+    IpAddress listen;  // 0.0.0.0
+    if (!options_.interface_address.empty()) {
+      auto ip = parse_ip(options_.interface_address);
+      if (!ip) return ip.error();
+      listen = *ip;
+    }
+    auto port = network_.start(listen);
+    if (!port) return port.error();
+    address_.sender = self_;
+    address_.machine = machine_id();
+    address_.port = *port;
+    if (listen != IpAddress{} && listen != IpAddress{.family = 6, .bytes = {}}) {
+      address_.candidates = {listen};
+    } else {
+      for (const Interface& interface : local_interfaces())
+        if (interface.address.family == listen.family) address_.candidates.push_back(interface.address);
+    }
+    if (address_.candidates.empty())
+      return make_error(ErrorCode::unavailable, "no network interface is up", "interface_address");
+    return {};
+  }
+
+  std::string name() const override { return "ucx"; }
+  std::string link(const std::string& peer) const override { return network_.link(peer); }
+  std::vector<std::byte> address() const override { return encode_ucx_address(address_); }
+
+  Result<void> connect(const std::string& peer, std::span<const std::byte> address) override {
+    auto parsed = parse_ucx_address(address);
+    if (!parsed) return parsed.error();
+    network_.connect(peer, std::move(*parsed));
+    return {};
+  }
+  void disconnect(const std::string& peer) override { network_.disconnect(peer); }
+
+  Result<void> expect(TransferId transfer, std::vector<ExpectedBlock> blocks,
+                      std::shared_ptr<ReceiveSink> sink) override {
+    return table_.expect(transfer, std::move(blocks), std::move(sink));
+  }
+  void close(TransferId transfer) override { table_.close(transfer); }
+  void send(const std::string& peer, OutgoingBlock block, SendDone done) override {
+    network_.send(std::make_shared<Outgoing>(peer, block, std::move(done), sends_));
+  }
+
+  TransportCounters counters() const override {
+    TransportCounters counters;
+    counters.blocks_sent = sends_.blocks;
+    counters.bytes_sent = sends_.bytes;
+    counters.in_flight = sends_.in_flight;
+    table_.add_counters(counters);
+    return counters;
+  }
+
+ private:
+  const TransportOptions options_;
+  const Hash128 self_ = draw_identity();
+  SendCounters sends_;
+  std::unique_ptr<UcxContext> context_;
+  TaskThread tasks_;
+  ReceiveTable table_;
+  UcxNetwork network_;
+  UcxAddress address_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<KvTransport>> make_ucx_transport(const UcxOptions& options, Logger& logger) {
+  auto context = UcxContext::make(options, logger);
+  if (!context) return context.error();
+  auto transport = std::make_unique<UcxTransport>(options, std::move(*context), logger);
+  if (auto started = transport->start(); !started) return started.error();
+  return std::unique_ptr<KvTransport>(std::move(transport));
+}
+
+}  // namespace baton

@@ -1,0 +1,52 @@
+#include "contract.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <random>
+
+#include "support/catch.hpp"
+
+namespace baton::test {
+
+Blocks::Blocks(std::size_t count, std::size_t bytes, std::uint64_t seed)
+    : block_bytes_(bytes), pool_(2 * count * bytes) {
+  std::mt19937_64 random(seed);
+  for (std::size_t at = 0; at < pool_.size(); at += sizeof(std::uint64_t)) {
+    const std::uint64_t word = random();
+    std::memcpy(&pool_[at], &word, std::min(sizeof word, pool_.size() - at));
+  }
+  for (std::size_t i = 0; i < count; ++i) hashes_.push_back({random(), random()});
+}
+
+std::vector<ExpectedBlock> Blocks::expected(Blocks& hashes_of) {
+  std::vector<ExpectedBlock> blocks;
+  for (std::size_t i = 0; i < size(); ++i)
+    blocks.push_back({static_cast<std::uint32_t>(i), hashes_of.hash(i), bytes(i)});
+  return blocks;
+}
+
+bool Blocks::equals(Blocks& other) {
+  for (std::size_t i = 0; i < size(); ++i)
+    if (!std::ranges::equal(bytes(i), other.bytes(i))) return false;
+  return true;
+}
+
+bool Blocks::all(std::byte value) const {
+  return std::ranges::all_of(pool_, [&](std::byte byte) { return byte == value; });
+}
+
+Pair::Pair(const TransportOptions& for_a, const TransportOptions& for_b) : world(make_world()) {
+  a = world->make(for_a);
+  b = world->make(for_b);
+  REQUIRE(a->connect("b", b->address()));
+  REQUIRE(b->connect("a", a->address()));
+}
+
+TransferId new_transfer() {
+  static std::atomic<std::uint64_t> last{0};
+  const std::uint64_t n = ++last;
+  return hash_bytes(std::as_bytes(std::span(&n, 1)));
+}
+
+}  // namespace baton::test
