@@ -11,7 +11,6 @@
 
 namespace baton {
 
-using peer::Clipped;
 using peer::Decoder;
 using peer::Encoder;
 using peer::Enumerated;
@@ -26,11 +25,6 @@ using peer::TimeSince;
 using peer::TokenList;
 
 void describe(auto& c, Like<RequestKey> auto& v) { c.record(field("id", v.id), field("choice", v.choice)); }
-
-void describe(auto& c, Like<Error> auto& v) {
-  c.record(Enumerated{"code", v.code, ErrorCode::internal}, Clipped{"message", v.message},
-           Clipped{"field", v.field});
-}
 
 void describe(auto& c, Like<SamplingParams> auto& v) {
   c.record(Finite{"temperature", v.temperature}, Finite{"top_p", v.top_p}, Finite{"min_p", v.min_p},

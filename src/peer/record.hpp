@@ -419,3 +419,14 @@ class Decoder : public Coder {
 };
 
 }  // namespace baton::peer
+
+namespace baton {
+
+// Travels in messages and in refusals of a handshake.
+void describe(auto& c, peer::Like<Error> auto& v) {
+  using namespace peer;
+  c.record(Enumerated{"code", v.code, ErrorCode::internal}, Clipped{"message", v.message},
+           Clipped{"field", v.field});
+}
+
+}  // namespace baton
