@@ -3,7 +3,9 @@
 // It listens, dials the configured peers again and again with backoff, proves the cluster secret both ways,
 // refuses what does not match (naming the field), and reports peers going up and down. Heartbeats both ways;
 // a peer silent for `silence` is down. Frames carry a MAC and a counter. Thread-safe. Callbacks come from the
-// mesh's own io thread, in order for each peer, and must not block.
+// mesh's own io thread, in order for each peer, and must not block; they may call send(), broadcast() and the
+// accessors, but not stop(). For each peer: up, messages, down, and again; after stop() was called, no more.
+// Two nodes that dial each other end with one connection, chosen before any message travels on it.
 #pragma once
 
 #include <chrono>
@@ -58,17 +60,27 @@ class PeerEvents {
   virtual StatusMessage on_heartbeat() = 0;  // sent along with each heartbeat
 };
 
+// One configured peer, for people: GET /cluster and the logs say why it is not there.
+struct PeerLink {
+  std::string address;  // as configured
+  std::string name;     // once it has introduced itself
+  bool connected = false;
+  std::string problem;  // why not
+};
+
 class PeerMesh {
  public:
   PeerMesh(MeshOptions options, NodeInfo self, PeerEvents& events, Logger& logger, MetricsRegistry& metrics);
   ~PeerMesh();  // stops
 
-  Result<std::uint16_t> start();  // the bound port; io with the address where it is taken
-  void stop();                    // says goodbye, joins the io thread; no callback after it returns
+  // The bound port. io names the address where it is taken; invalid_argument names a wrong option. Once only.
+  Result<std::uint16_t> start();
+  void stop();  // says goodbye, joins the io thread within a second; no callback after it returns
   bool send(const std::string& peer,
             const Message& message);  // false: not connected (or dropped as too slow)
   void broadcast(const Message& message);
   std::vector<NodeInfo> peers() const;  // connected now
+  std::vector<PeerLink> links() const;  // one for each configured peer that is not this node itself
 
  private:
   struct State;
