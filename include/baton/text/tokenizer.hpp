@@ -23,6 +23,19 @@ struct EncodeOptions {
   bool add_special_tokens = true;  // what the post-processor adds, e.g. BOS
 };
 
+// Decoding one id at a time (detokenizer.hpp wraps it). Pieces are whole characters; pushed and finished
+// pieces together are what Tokenizer::decode gives for all ids. One per output; the Tokenizer must outlive
+// it.
+class DecodeStream {
+ public:
+  virtual ~DecodeStream() = default;
+  virtual std::string push(TokenId id) = 0;
+  // What was pushed so far is a prompt: what is still held back of it will not be returned, but for the
+  // beginning of an incomplete character.
+  virtual void forget_prompt() = 0;
+  virtual std::string finish() = 0;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -32,6 +45,9 @@ class Tokenizer {
   virtual std::vector<TokenId> encode(std::string_view text, EncodeOptions options = {}) const = 0;
   // Ids outside the vocabulary are skipped. The result is valid UTF-8 (incomplete sequences become U+FFFD).
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const = 0;
+
+  // Without an override: each token's token_bytes, made valid UTF-8.
+  virtual std::unique_ptr<DecodeStream> decode_stream(bool skip_special_tokens) const;
 
   virtual std::size_t vocab_size() const = 0;  // one more than the largest id, added tokens included
   virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;
