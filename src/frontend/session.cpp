@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
+#include <exception>
 #include <optional>
 
 #include "frontend/api.hpp"
@@ -23,16 +24,22 @@ std::int64_t unix_seconds() {
 template <class Work>
 asio::awaitable<std::invoke_result_t<Work>> in_pool(TextPool& pool, Work work) {
   std::optional<std::invoke_result_t<Work>> result;
+  std::exception_ptr failure;
   const auto executor = co_await asio::this_coro::executor;
   auto start = [&](auto handler) {
     // shared: std::function wants to be copyable, the handler is not.
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    pool.submit([&result, &work, executor, shared]() mutable {
-      result.emplace(work());
+    pool.submit([&, executor, shared]() mutable {
+      try {
+        result.emplace(work());
+      } catch (...) {  // this is the work's thread root; the coroutine answers for it
+        failure = std::current_exception();
+      }
       asio::post(executor, [shared = std::move(shared)] { std::move (*shared)(); });
     });
   };
   co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(std::move(start), asio::use_awaitable);
+  if (failure) std::rethrow_exception(failure);
   co_return std::move(*result);
 }
 
@@ -76,8 +83,18 @@ asio::awaitable<void> Session::run() {
   while (keep_alive_ && !stopping_) {
     HttpRequest request;
     std::unique_ptr<RequestScope> scope;
+    stream_head_sent_ = false;
     if (!co_await read_request(request, scope)) break;
-    co_await respond(request);
+    try {
+      co_await respond(request);
+      continue;
+    } catch (const std::exception& e) {  // out of memory, or our own bug: this connection's alone
+      server_.services.logger.error("a request ended with an exception", {{"what", e.what()}});
+    }
+    keep_alive_ = false;
+    if (stream_head_sent_) break;
+    co_await reply(
+        error_reply(api_error(make_error(ErrorCode::internal, "The server failed on this request."))));
   }
   co_await connection_->close_gently();
 }
@@ -178,7 +195,6 @@ asio::awaitable<void> Session::generate(bool chat, const HttpRequest& request) {
 
 asio::awaitable<void> Session::run_generation(Generation& generation, TimePoint deadline) {
   outbox_.clear();
-  stream_head_sent_ = false;
   struct Leave {
     Session& session;
     ~Leave() {
