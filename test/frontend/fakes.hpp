@@ -58,7 +58,8 @@ class LinesTemplate final : public ChatTemplate {
     for (const auto& message : variables["messages"]) {
       const std::string role = message["role"];
       if (role == "forbidden") return make_error(ErrorCode::invalid_argument, "roles must alternate");
-      out += role + ":" + (message["content"].is_string() ? message["content"].get<std::string>() : "") + "\n";
+      out +=
+          role + ":" + (message["content"].is_string() ? message["content"].get<std::string>() : "") + "\n";
     }
     return variables["add_generation_prompt"] ? out + ">" : out;
   }
@@ -88,12 +89,12 @@ class FakeService final : public InferenceService {
     std::function<std::vector<TokenId>(const Request&)> script = [](const Request&) {
       return ids_of("Hello");
     };
-    bool eos = true;  // an EOS follows the script
-    std::optional<Error> refuse;      // submit fails
-    std::size_t accept_first = 0;     // but only after so many
-    std::optional<Error> fail;        // on_error ...
-    std::size_t fail_after = 0;       // ... after so many tokens
-    bool deaf = false;                // neither tokens nor cancellation: a hung engine
+    bool eos = true;               // an EOS follows the script
+    std::optional<Error> refuse;   // submit fails
+    std::size_t accept_first = 0;  // but only after so many
+    std::optional<Error> fail;     // on_error ...
+    std::size_t fail_after = 0;    // ... after so many tokens
+    bool deaf = false;             // neither tokens nor cancellation: a hung engine
     HandoffInfo handoff;
     std::uint32_t cached_tokens = 0;
   };
@@ -149,7 +150,8 @@ class FakeService final : public InferenceService {
     std::unique_lock lock(mutex_);
     while (!ending_) {
       changed_.wait_for(lock, std::chrono::milliseconds(1));
-      for (auto job = jobs_.begin(); job != jobs_.end();) job = step(*job) ? jobs_.erase(job) : std::next(job);
+      for (auto job = jobs_.begin(); job != jobs_.end();)
+        job = step(*job) ? jobs_.erase(job) : std::next(job);
     }
     jobs_.clear();
   }
