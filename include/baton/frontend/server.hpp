@@ -31,12 +31,15 @@ struct FrontendOptions {
   int text_threads = 1;
   std::size_t max_body_bytes = 4 << 20;
   std::size_t max_connections = 4096;
-  std::size_t max_queued_requests = 1024;  // in flight towards the engines; beyond it 429 with Retry-After
+  std::size_t max_queued_requests = 1024;    // choices in flight towards the engines; beyond it 429 with
+                                             // Retry-After
+  std::size_t max_buffered_bytes = 1 << 20;  // of one response, waiting for a slow client; then it is dropped
   Duration header_timeout = std::chrono::seconds(15);  // request line and headers
   Duration body_timeout = std::chrono::seconds(30);
   Duration write_timeout = std::chrono::seconds(30);    // a client that stops reading
   Duration idle_timeout = std::chrono::seconds(75);     // keep-alive
   Duration request_timeout = std::chrono::minutes(10);  // whole request; its deadline at the engine
+  std::string node_name;                                // header x-baton-node; empty: none
 };
 
 struct ServedModel {

@@ -1,0 +1,92 @@
+#include "frontend/http_parser.hpp"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/rfc7230.hpp>
+#include <boost/beast/http/string_body.hpp>
+
+namespace baton::frontend {
+namespace {
+
+namespace http = boost::beast::http;
+
+ApiError parse_failure(const boost::system::error_code& error, const HttpLimits& limits) {
+  if (error == http::error::header_limit) {
+    return http_error(
+        431, "The request's headers are larger than " + std::to_string(limits.header_bytes) + " bytes.");
+  }
+  if (error == http::error::body_limit) {
+    return http_error(413,
+                      "The request's body is larger than " + std::to_string(limits.body_bytes) + " bytes.");
+  }
+  return http_error(400, "This is not a valid HTTP/1.1 request: " + error.message() + ".");
+}
+
+}  // namespace
+
+struct HttpRequestParser::State {
+  HttpLimits limits;
+  http::request_parser<http::string_body> parser;
+  bool header_reported = false;
+  ApiError error;
+};
+
+HttpRequestParser::HttpRequestParser(const HttpLimits& limits) : state_(std::make_unique<State>()) {
+  state_->limits = limits;
+  state_->parser.header_limit(static_cast<std::uint32_t>(limits.header_bytes));
+  state_->parser.body_limit(limits.body_bytes);
+  state_->parser.eager(true);
+}
+
+HttpRequestParser::~HttpRequestParser() = default;
+
+HttpRequestParser::Progress HttpRequestParser::feed(std::string& buffer) {
+  auto& parser = state_->parser;
+  std::size_t used = 0;
+  boost::system::error_code error;
+  while (used < buffer.size() && !parser.is_done()) {
+    error.clear();
+    const std::size_t n = parser.put(boost::asio::buffer(buffer.data() + used, buffer.size() - used), error);
+    used += n;
+    if (error == http::error::need_more) {
+      error.clear();
+      break;
+    }
+    if (error) break;
+    if (n == 0 && !parser.is_done()) break;
+  }
+  buffer.erase(0, used);
+  if (error) {
+    state_->error = parse_failure(error, state_->limits);
+    return Progress::failed;
+  }
+  if (parser.is_done()) return Progress::complete;
+  if (parser.is_header_done() && !state_->header_reported) {
+    state_->header_reported = true;
+    return Progress::header_done;
+  }
+  return Progress::need_more;
+}
+
+bool HttpRequestParser::in_body() const { return state_->parser.is_header_done(); }
+
+bool HttpRequestParser::expects_continue() const {
+  const auto& message = state_->parser.get();
+  return message.version() >= 11 && boost::beast::iequals(message[http::field::expect], "100-continue");
+}
+
+HttpRequest HttpRequestParser::take_request() {
+  auto message = state_->parser.release();
+  HttpRequest request;
+  request.method = std::string(message.method_string());
+  request.target = std::string(message.target());
+  request.version = static_cast<int>(message.version());
+  request.keep_alive = message.keep_alive();
+  request.body = std::move(message.body());
+  return request;
+}
+
+const ApiError& HttpRequestParser::error() const { return state_->error; }
+
+}  // namespace baton::frontend

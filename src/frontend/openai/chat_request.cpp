@@ -1,0 +1,206 @@
+#include "frontend/openai/chat_request.hpp"
+
+namespace baton::frontend {
+namespace {
+
+std::string at(std::string_view array, std::size_t index) {
+  return std::string(array) + "[" + std::to_string(index) + "]";
+}
+
+// Text parts are joined by line breaks, as other servers of open models do.
+Json flatten_content(JsonFields& message, const Json& content) {
+  if (content.is_string()) return content;
+  if (!content.is_array()) {
+    message.fail_type("content", "a string or an array of text parts", content);
+    return nullptr;
+  }
+  std::string text;
+  for (std::size_t i = 0; i < content.size(); ++i) {
+    const Json& part = content[i];
+    const std::string name = at("content", i);
+    if (!part.is_object()) {
+      message.fail_type(name, "an object", part);
+      return nullptr;
+    }
+    const auto type = part.find("type");
+    if (type == part.end() || !type->is_string()) {
+      message.fail(name + ".type", "Missing or invalid '" + message.path(name) + ".type'.");
+      return nullptr;
+    }
+    if (*type != "text") {
+      message.fail(name + ".type",
+                   "Content of type '" + type->get<std::string>() + "' is not supported: only 'text' is.",
+                   ErrorCode::unsupported);
+      return nullptr;
+    }
+    const auto value = part.find("text");
+    if (value == part.end() || !value->is_string()) {
+      message.fail(name + ".text",
+                   "Missing or invalid '" + message.path(name) + ".text': expected a string.");
+      return nullptr;
+    }
+    if (i > 0) text += '\n';
+    text += value->get_ref<const std::string&>();
+  }
+  return text;
+}
+
+// Templates expect a call's arguments as an object; the API carries them as a JSON text.
+void decode_arguments(JsonFields& message, Json& calls) {
+  if (!calls.is_array()) {
+    message.fail_type("tool_calls", "an array", calls);
+    return;
+  }
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    Json& call = calls[i];
+    const std::string name = at("tool_calls", i);
+    if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) {
+      message.fail(name + ".function", "Missing or invalid '" + message.path(name) + ".function'.");
+      return;
+    }
+    Json& function = call["function"];
+    if (!function.contains("arguments") || !function["arguments"].is_string()) continue;
+    auto arguments = parse_json_object(function["arguments"].get_ref<const std::string&>());
+    if (!arguments) {
+      message.fail(name + ".function.arguments", "The call's arguments are not a JSON object.");
+      return;
+    }
+    function["arguments"] = std::move(*arguments);
+  }
+}
+
+Json parse_message(JsonFields& message, const Json& object) {
+  Json out = object;
+  std::string role;
+  if (!message.has("role")) {
+    message.fail("role", "Missing required parameter: '" + message.path("role") + "'.");
+  }
+  message.text("role", role);
+  // Templates of open models know no "developer"; it is OpenAI's later name of the system role.
+  if (role == "developer") out["role"] = "system";
+  if (const Json* content = message.find("content")) {
+    out["content"] = flatten_content(message, *content);
+  } else if (role == "assistant" && (message.has("tool_calls") || message.has("function_call"))) {
+    out["content"] = nullptr;
+  } else if (role == "assistant") {
+    out["content"] = "";
+  } else {
+    message.fail("content", "Missing required parameter: '" + message.path("content") + "'.");
+  }
+  if (message.has("tool_calls")) {
+    decode_arguments(message, out["tool_calls"]);
+  } else {
+    out.erase("tool_calls");  // null and absent are the same to us, not to a template
+  }
+  return out;
+}
+
+Json parse_messages(JsonFields& fields) {
+  Json out = Json::array();
+  const Json* messages = fields.find("messages");
+  if (messages == nullptr) {
+    fields.fail("messages", "Missing required parameter: 'messages'.");
+    return out;
+  }
+  if (!messages->is_array()) {
+    fields.fail_type("messages", "an array of messages", *messages);
+    return out;
+  }
+  if (messages->empty()) {
+    fields.fail("messages", "Invalid 'messages': empty array. Expected at least one message.");
+    return out;
+  }
+  for (std::size_t i = 0; i < messages->size(); ++i) {
+    const std::string name = at("messages", i);
+    if (!(*messages)[i].is_object()) {
+      fields.fail_type(name, "an object", (*messages)[i]);
+      return out;
+    }
+    JsonFields message((*messages)[i], name + ".");
+    out.push_back(parse_message(message, (*messages)[i]));
+    if (message.error()) {
+      fields.fail(message.error()->field, message.error()->message, message.error()->code);
+      return out;
+    }
+  }
+  return out;
+}
+
+// Calls are not parsed out of the answer yet, so only what promises nothing is accepted.
+void check_tool_choice(JsonFields& fields) {
+  for (const char* name : {"tool_choice", "function_call"}) {
+    const Json* choice = fields.find(name);
+    if (choice == nullptr || *choice == "none" || *choice == "auto") continue;
+    fields.fail(
+        name,
+        "'" + std::string(name) + "' can only be 'none' or 'auto': forced tool calls are not supported.",
+        ErrorCode::unsupported);
+  }
+  if (fields.has("functions")) {
+    fields.fail("functions", "'functions' is not supported: use 'tools'.", ErrorCode::unsupported);
+  }
+}
+
+void parse_logprobs(JsonFields& fields, GenerationFields& out) {
+  fields.boolean("logprobs", out.logprobs);
+  std::int32_t top = 0;
+  if (fields.integer("top_logprobs", top, 0, kMaxLogprobs) && !out.logprobs && top > 0) {
+    fields.fail("top_logprobs", "'top_logprobs' is only allowed when 'logprobs' is true.");
+  }
+  if (out.logprobs) out.sampling.logprobs = top;
+}
+
+void check_modalities(JsonFields& fields) {
+  const Json* modalities = fields.find("modalities");
+  if (modalities == nullptr || *modalities == Json::array({"text"})) return;
+  fields.fail("modalities", "Only the modality 'text' is supported.", ErrorCode::unsupported);
+}
+
+}  // namespace
+
+Json parse_template_variables(JsonFields& fields) {
+  Json out;
+  out["messages"] = parse_messages(fields);
+  bool add_generation_prompt = true;
+  fields.boolean("add_generation_prompt", add_generation_prompt);
+  out["add_generation_prompt"] = add_generation_prompt;
+  for (const char* name : {"tools", "documents"}) {
+    const Json* value = fields.find(name);
+    if (value == nullptr) continue;
+    if (!value->is_array()) {
+      fields.fail_type(name, "an array", *value);
+    } else if (!value->empty()) {
+      out[name] = *value;
+    }
+  }
+  if (const Json* extra = fields.find("chat_template_kwargs")) {
+    if (!extra->is_object()) {
+      fields.fail_type("chat_template_kwargs", "an object", *extra);
+      return out;
+    }
+    for (const auto& [name, value] : extra->items()) {
+      if (name == "messages") {
+        fields.fail("chat_template_kwargs.messages", "'chat_template_kwargs' cannot replace 'messages'.");
+      }
+      out[name] = value;
+    }
+  }
+  return out;
+}
+
+Result<ChatRequest> parse_chat_request(std::string_view body, const ServedModel& model) {
+  auto object = parse_json_object(body);
+  if (!object) return std::move(object).error();
+  JsonFields fields(*object);
+  ChatRequest out;
+  check_model(fields, model);
+  out.template_variables = parse_template_variables(fields);
+  check_tool_choice(fields);
+  check_modalities(fields);
+  out.fields = parse_generation_fields(fields, model);
+  parse_logprobs(fields, out.fields);
+  if (fields.error()) return *fields.error();
+  return out;
+}
+
+}  // namespace baton::frontend

@@ -1,0 +1,22 @@
+// POST /v1/chat/completions: the body to a checked struct. Pure: no tokenizer, no template.
+//
+// Invariant: `template_variables` holds everything that the chat template may see, with each message's
+// content as one string (or null), so that every template can read it.
+#pragma once
+
+#include <string_view>
+
+#include "frontend/openai/generation_fields.hpp"
+
+namespace baton::frontend {
+
+struct ChatRequest {
+  GenerationFields fields;
+  Json template_variables;  // messages, add_generation_prompt, tools, documents, chat_template_kwargs
+};
+
+Result<ChatRequest> parse_chat_request(std::string_view body, const ServedModel& model);
+// The part that /tokenize shares: messages and what shapes the prompt. Errors are left in `fields`.
+Json parse_template_variables(JsonFields& fields);
+
+}  // namespace baton::frontend

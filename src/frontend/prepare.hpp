@@ -1,0 +1,38 @@
+// From a request's body to token ids: parsing, chat template, tokenizer. Pure but slow (a long prompt takes
+// milliseconds), so it runs on the text pool, never on an io thread.
+//
+// Invariant: each prepared prompt fits the context with at least one token of room.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "baton/frontend/server.hpp"
+#include "frontend/http_message.hpp"
+#include "frontend/openai/generation_fields.hpp"
+
+namespace baton::frontend {
+
+struct PreparedPrompt {
+  std::vector<TokenId> ids;
+  std::int32_t max_tokens = 0;
+  std::string echo;  // text that the answer repeats before its own
+};
+
+struct PreparedRequest {
+  bool chat = true;
+  GenerationFields fields;
+  std::vector<PreparedPrompt> prompts;
+
+  std::size_t choices() const { return prompts.size() * static_cast<std::size_t>(fields.n); }
+};
+
+Result<PreparedRequest> prepare_chat(std::string_view body, const FrontendServices& services);
+Result<PreparedRequest> prepare_completion(std::string_view body, const FrontendServices& services);
+
+// POST /tokenize and /detokenize.
+HttpReply answer_tokenize(std::string_view body, const FrontendServices& services);
+HttpReply answer_detokenize(std::string_view body, const FrontendServices& services);
+
+}  // namespace baton::frontend

@@ -1,0 +1,94 @@
+#include "frontend/routes.hpp"
+
+#include <array>
+
+namespace baton::frontend {
+namespace {
+
+struct Row {
+  std::string_view path;
+  bool post;  // else GET and HEAD
+  Endpoint endpoint;
+};
+
+constexpr std::array kRows = {
+    Row{"/v1/chat/completions", true, Endpoint::chat_completions},
+    Row{"/v1/completions", true, Endpoint::completions},
+    Row{"/v1/models", false, Endpoint::models},
+    Row{"/tokenize", true, Endpoint::tokenize},
+    Row{"/detokenize", true, Endpoint::detokenize},
+    Row{"/health", false, Endpoint::health},
+    Row{"/health/live", false, Endpoint::health},
+    Row{"/health/ready", false, Endpoint::ready},
+    Row{"/version", false, Endpoint::version},
+    Row{"/metrics", false, Endpoint::metrics},
+    Row{"/cluster", false, Endpoint::cluster},
+};
+constexpr std::string_view kModelPrefix = "/v1/models/";
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// "http://host:port/path" (a proxy's form) to "/path"; the query goes.
+std::string_view path_of(std::string_view target) {
+  for (const std::string_view scheme : {std::string_view("http://"), std::string_view("https://")}) {
+    if (!target.starts_with(scheme)) continue;
+    const std::size_t slash = target.find('/', scheme.size());
+    target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
+  }
+  return target.substr(0, target.find_first_of("?#"));
+}
+
+Route with_method(std::string_view method, bool post, Endpoint endpoint) {
+  Route route;
+  route.endpoint = endpoint;
+  route.head_only = !post && method == "HEAD";
+  const bool known = post ? method == "POST" : (method == "GET" || method == "HEAD");
+  if (!known) {
+    route.status = 405;
+    route.allow = post ? "POST" : "GET, HEAD";
+  }
+  return route;
+}
+
+}  // namespace
+
+Route find_route(std::string_view method, std::string_view target) {
+  const std::string_view path = path_of(target);
+  for (const Row& row : kRows) {
+    if (path == row.path) return with_method(method, row.post, row.endpoint);
+  }
+  if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix)) {
+    Route route = with_method(method, false, Endpoint::model);
+    route.argument = percent_decode(path.substr(kModelPrefix.size()));
+    return route;
+  }
+  Route none;
+  none.status = 404;
+  none.head_only = method == "HEAD";
+  return none;
+}
+
+std::string percent_decode(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size()) {
+      const int high = hex_digit(text[i + 1]);
+      const int low = hex_digit(text[i + 2]);
+      if (high >= 0 && low >= 0) {
+        out.push_back(static_cast<char>(high * 16 + low));
+        i += 2;
+        continue;
+      }
+    }
+    out.push_back(text[i]);
+  }
+  return out;
+}
+
+}  // namespace baton::frontend
