@@ -181,6 +181,10 @@ void HandoffReceiver::expire(TimePoint now) {
   for (const RequestKey& key : late) fail(key, "deadline", true);
 }
 
+void HandoffReceiver::abandon_all() {
+  while (!reservations_.empty()) fail(reservations_.begin()->first, "the engine stops", true);
+}
+
 void HandoffReceiver::landed(TransferId transfer, std::uint32_t index, const Result<void>& outcome) {
   const auto known = by_transfer_.find(transfer);
   if (known == by_transfer_.end()) return;

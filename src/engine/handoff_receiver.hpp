@@ -41,6 +41,7 @@ class HandoffReceiver {
   void cancel(const RequestKey& key, std::uint32_t generation);   // also before its reservation arrives
   void peer_down(const std::string& node);
   void expire(TimePoint now);
+  void abandon_all();   // at shutdown
   void set_role(Role role) { role_ = role; }
 
   bool idle() const { return reservations_.empty() && closing_.empty(); }

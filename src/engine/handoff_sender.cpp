@@ -152,6 +152,15 @@ void HandoffSender::expire(TimePoint now) {
   }
 }
 
+void HandoffSender::abandon_all() {
+  std::vector<std::pair<RequestKey, std::string>> all;
+  for (const auto& [key, handoff] : handoffs_) all.emplace_back(key, handoff.node);
+  for (const auto& [key, node] : all) {
+    dropped(key, "the engine stops");
+    transport_.disconnect(node);
+  }
+}
+
 HandoffSender::Handoff* HandoffSender::find(const RequestKey& key, std::uint32_t generation) {
   const auto found = handoffs_.find(key);
   return found != handoffs_.end() && found->second.generation == generation ? &found->second : nullptr;
@@ -182,11 +191,13 @@ void HandoffSender::send_block(const RequestKey& key, Handoff& handoff, std::siz
   const BlockId block = handoff.known[index].id();
   OutgoingBlock out{handoff.transfer, static_cast<std::uint32_t>(index), handoff.hashes[index], {kv_.block(block), kv_.layout.block_bytes()}};
   ++handoff.in_flight;
+  ++sends_in_flight_;
   // The pin travels with the send, so the bytes stay as they are until the transport is done with them, whatever becomes of the request.
   auto pin = std::make_shared<BlockRef>(handoff.known[index].share());
   transport_.send(handoff.node, out, [this, key, generation = handoff.generation, pin](Result<void> outcome) {
     post_([this, key, generation, pin, outcome = std::move(outcome)] {
       pin->reset();
+      --sends_in_flight_;
       sent(key, generation, outcome);
     });
   });

@@ -38,7 +38,9 @@ class HandoffSender {
   void peer_down(const std::string& node);
   void expire(TimePoint now);
 
-  bool idle() const { return handoffs_.empty(); }
+  bool idle() const { return handoffs_.empty() && sends_in_flight_ == 0; }
+  // At shutdown: gives everything up; the transport then fails what is still in flight.
+  void abandon_all();
   std::uint64_t blocks_resent() const { return blocks_resent_; }
   std::uint64_t failed() const { return failed_; }
 
@@ -77,6 +79,7 @@ class HandoffSender {
   Post post_;
   Settled settled_;
   Handoffs handoffs_;
+  std::size_t sends_in_flight_ = 0;   // of all handoffs, erased ones included
   std::uint64_t blocks_resent_ = 0;
   std::uint64_t failed_ = 0;
 };

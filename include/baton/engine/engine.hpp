@@ -27,6 +27,7 @@ struct EngineOptions {
   SchedulerLimits limits;
   std::string cluster_secret;                                 // keys the block hashes, with the fingerprint and the layout
   Hash128 model_fingerprint;
+  std::int32_t vocab = 0;                                     // token ids at or beyond it are refused; 0: not checked
   double reservation_share = 0.5;                             // of the pool that KV on its way in may hold (a decode engine: all of it)
   Duration transfer_timeout = std::chrono::seconds(10);       // a handoff that takes longer is given up: the decode engine recomputes
   Duration reserve_timeout = std::chrono::seconds(2);         // for the decode engine's answer to a reservation
