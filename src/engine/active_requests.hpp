@@ -1,6 +1,8 @@
-// ActiveRequests: every request inside one engine, from submit to its last event, and the only place that talks to its sink.
+// ActiveRequests: every request inside one engine, from submit to its last event, and the only place that
+// talks to its sink.
 //
-// Invariant: a sink gets tokens in order and then exactly one finish or error; after that the request is unknown here. Engine thread only.
+// Invariant: a sink gets tokens in order and then exactly one finish or error; after that the request is
+// unknown here. Engine thread only.
 #pragma once
 
 #include <functional>
@@ -18,7 +20,7 @@ class ActiveRequests {
  public:
   using OnStop = std::function<void()>;
   struct Active {
-    std::shared_ptr<TokenSink> sink;        // shared: the client's connection lives as long as either side needs it
+    std::shared_ptr<TokenSink> sink;  // shared: the client's connection lives as long as either side needs it
     std::uint32_t generation = 0;
     std::optional<Request> parked;          // a decode request that waits for its KV cache
     std::optional<FinishEvent> handed_off;  // a prefill that has ended, until its KV cache has a place to go
@@ -32,7 +34,9 @@ class ActiveRequests {
     const auto found = active_.find(key);
     return found == active_.end() ? nullptr : &found->second;
   }
-  Active& add(const RequestKey& key, Active active) { return active_.insert_or_assign(key, std::move(active)).first->second; }
+  Active& add(const RequestKey& key, Active active) {
+    return active_.insert_or_assign(key, std::move(active)).first->second;
+  }
 
   void token(const TokenEvent& event) {
     if (Active* active = find(event.key)) active->sink->on_token(event);

@@ -33,7 +33,8 @@ struct PeerDownCommand {
 struct RoleCommand {
   Role role;
 };
-using Command = std::variant<SubmitCommand, CancelCommand, PeerCommand, PeerDownCommand, RoleCommand, std::function<void()>>;
+using Command = std::variant<SubmitCommand, CancelCommand, PeerCommand, PeerDownCommand, RoleCommand,
+                             std::function<void()>>;
 
 template <class... F>
 struct Overload : F... {
@@ -42,12 +43,13 @@ struct Overload : F... {
 template <class... F>
 Overload(F...) -> Overload<F...>;
 
-constexpr auto kIdleWait = std::chrono::milliseconds(200);     // nothing to do: only deadlines of the far future
-constexpr auto kBusyWait = std::chrono::milliseconds(2);       // something waits for blocks or for a peer
-constexpr auto kShutdownWait = std::chrono::seconds(10);       // for the transport to let go of our memory
+constexpr auto kIdleWait = std::chrono::milliseconds(200);  // nothing to do: only deadlines of the far future
+constexpr auto kBusyWait = std::chrono::milliseconds(2);    // something waits for blocks or for a peer
+constexpr auto kShutdownWait = std::chrono::seconds(10);    // for the transport to let go of our memory
 
 bool has_prefill(const StepPlan& plan) {
-  return std::any_of(plan.rows.begin(), plan.rows.end(), [](const PlannedRows& rows) { return rows.sequence->in_prefill(); });
+  return std::any_of(plan.rows.begin(), plan.rows.end(),
+                     [](const PlannedRows& rows) { return rows.sequence->in_prefill(); });
 }
 
 }  // namespace
@@ -61,9 +63,11 @@ struct Engine::State {
         scheduler(options.limits, pool) {
     if (parts.transport == nullptr || parts.control == nullptr) return;
     const Post post = [this](std::function<void()> task) { return commands.push_always(std::move(task)); };
-    sender = std::make_unique<HandoffSender>(options, parts, post, [this](const RequestKey& k, bool accepted) { settled(k, accepted); });
-    receiver = std::make_unique<HandoffReceiver>(options, parts, pool, post,
-                                                 [this](const RequestKey& k, HandoffReceiver::Delivery d) { delivered(k, std::move(d)); });
+    sender = std::make_unique<HandoffSender>(
+        options, parts, post, [this](const RequestKey& k, bool accepted) { settled(k, accepted); });
+    receiver = std::make_unique<HandoffReceiver>(
+        options, parts, pool, post,
+        [this](const RequestKey& k, HandoffReceiver::Delivery d) { delivered(k, std::move(d)); });
   }
 
   // ---- the loop
@@ -89,7 +93,9 @@ struct Engine::State {
   BlockHashKey hash_key(const std::string& salt) const {
     return make_block_hash_key(options.cluster_secret, options.model_fingerprint, parts.kv.layout.id(), salt);
   }
-  bool hands_off(const Sequence& sequence) const { return sender && sequence.request.phase == Phase::prefill; }
+  bool hands_off(const Sequence& sequence) const {
+    return sender && sequence.request.phase == Phase::prefill;
+  }
   TimePoint now() const { return parts.clock->now(); }
 
   EngineOptions options;
@@ -104,12 +110,13 @@ struct Engine::State {
   std::uint64_t steps = 0, decode_tokens = 0, largest_batch = 0;
   std::jthread thread;
 
-  mutable std::mutex stats_mutex;   // guards what other threads read; the loop writes it once a step
+  mutable std::mutex stats_mutex;  // guards what other threads read; the loop writes it once a step
   EngineStats stats;
   bool idle = true;
 };
 
-// ---------------------------------------------------------------------------------------------------------------- the loop
+// ----------------------------------------------------------------------------------------------------------------
+// the loop
 
 void Engine::State::run() {
   bool busy = false;
@@ -134,7 +141,9 @@ void Engine::State::run() {
 void Engine::State::execute(Command command) {
   std::visit(Overload{
                  [&](SubmitCommand& c) { accept(std::move(c)); },
-                 [&](CancelCommand& c) { cancel(c.key, c.generation, make_error(ErrorCode::cancelled, "the request was cancelled")); },
+                 [&](CancelCommand& c) {
+                   cancel(c.key, c.generation, make_error(ErrorCode::cancelled, "the request was cancelled"));
+                 },
                  [&](PeerCommand& c) { on_peer_message(c.from, c.message); },
                  [&](PeerDownCommand& c) {
                    if (!sender) return;
@@ -155,13 +164,14 @@ bool Engine::State::step() {
   for (const auto& sequence : plan.expired) {
     const RequestKey key = key_of(sequence->request);
     if (hands_off(*sequence)) sender->dropped(key, "deadline");
-    active.fail(key, make_error(ErrorCode::deadline_exceeded, "the request's deadline passed before it was finished"));
+    active.fail(key, make_error(ErrorCode::deadline_exceeded,
+                                "the request's deadline passed before it was finished"));
   }
   if (plan.empty()) return false;
   for (const Sequence* sequence : plan.admitted) {
     if (!hands_off(*sequence)) continue;
     sender->scheduled(*sequence, now());
-    sender->progressed(*sequence);   // what the prefix cache had may travel at once
+    sender->progressed(*sequence);  // what the prefix cache had may travel at once
   }
   parts.faults->hit(has_prefill(plan) ? "engine.prefill" : "engine.decode");
 
@@ -182,7 +192,8 @@ void Engine::State::emit(const StepPlan& plan, const StepResult& result) {
     if (!result.rows[i].token) continue;
     const Request& request = plan.rows[i].sequence->request;
     ++decode_tokens;
-    active.token({key_of(request), request.generation, static_cast<std::uint32_t>(request.output.size()) - 1, *result.rows[i].token});
+    active.token({key_of(request), request.generation, static_cast<std::uint32_t>(request.output.size()) - 1,
+                  *result.rows[i].token});
   }
   for (const PlannedRows& rows : plan.rows)
     if (hands_off(*rows.sequence)) sender->progressed(*rows.sequence);
@@ -200,7 +211,8 @@ void Engine::State::end(EndedSequence ended, TimePoint now) {
   }
   if (!ended.handed_off) {
     if (hands_off(sequence)) sender->dropped(key, "its first token ended the request");
-    active.finish(finish_event(sequence, ended.by_length ? FinishReason::length : FinishReason::stop, request->handoff));
+    active.finish(finish_event(sequence, ended.by_length ? FinishReason::length : FinishReason::stop,
+                               request->handoff));
     return;
   }
   HandoffInfo info;
@@ -208,8 +220,10 @@ void Engine::State::end(EndedSequence ended, TimePoint now) {
   info.decode_node = sequence.request.decode_node;
   request->handed_off = finish_event(sequence, FinishReason::handed_off, info);
   parts.faults->hit("handoff.finish");
-  if (sender) sender->ended(sequence, now);
-  else settled(key, false);
+  if (sender)
+    sender->ended(sequence, now);
+  else
+    settled(key, false);
 }
 
 void Engine::State::publish_events() {
@@ -217,7 +231,8 @@ void Engine::State::publish_events() {
   if (events.empty() || parts.control == nullptr) return;
   BlockEventsMessage message;
   message.sequence = ++events_sequence;
-  for (const BlockEvent& event : events) (event.kind == BlockEvent::Kind::stored ? message.stored : message.removed).push_back(event.hash);
+  for (const BlockEvent& event : events)
+    (event.kind == BlockEvent::Kind::stored ? message.stored : message.removed).push_back(event.hash);
   parts.control->publish(message);
 }
 
@@ -226,6 +241,7 @@ void Engine::State::refresh_stats() {
   s.role = std::string(to_string(options.role));
   s.running = scheduler.running();
   s.waiting = scheduler.waiting();
+  s.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
   s.blocks_total = pool.total();
   s.blocks_in_use = pool.in_use();
   s.blocks_cached = pool.cached();
@@ -248,13 +264,15 @@ void Engine::State::refresh_stats() {
     s.blocks_corrupt = receiver->blocks_corrupt();
     s.transfers_failed = sender->failed() + receiver->failed();
   }
-  const bool quiet = active.empty() && (!sender || (sender->idle() && receiver->idle())) && commands.size() == 0;
+  const bool quiet =
+      active.empty() && (!sender || (sender->idle() && receiver->idle())) && commands.size() == 0;
   std::lock_guard lock(stats_mutex);
   stats = s;
   idle = quiet;
 }
 
-// Nothing may touch the KV memory or the pool once this thread is gone: give up all handoffs and wait for the transport to let go.
+// Nothing may touch the KV memory or the pool once this thread is gone: give up all handoffs and wait for the
+// transport to let go.
 void Engine::State::shut_down() {
   for (auto& sequence : scheduler.cancel_all()) sequence.reset();
   active.fail_all(make_error(ErrorCode::unavailable, "the engine is shutting down"));
@@ -271,20 +289,24 @@ void Engine::State::shut_down() {
   commands.close();
   // What was submitted in the meantime still gets its answer.
   for (Command& command : commands.pop_all(Duration(0)))
-    if (auto* submit = std::get_if<SubmitCommand>(&command)) submit->sink->on_error(make_error(ErrorCode::unavailable, "the engine is shutting down"));
+    if (auto* submit = std::get_if<SubmitCommand>(&command))
+      submit->sink->on_error(make_error(ErrorCode::unavailable, "the engine is shutting down"));
   refresh_stats();
 }
 
-// ---------------------------------------------------------------------------------------------------------------- requests
+// ----------------------------------------------------------------------------------------------------------------
+// requests
 
 std::optional<Error> Engine::State::refuse(const SubmitCommand& command) const {
   if (command.stop.stop_requested()) return make_error(ErrorCode::cancelled, "the request was cancelled");
-  if (command.request.prompt.empty()) return make_error(ErrorCode::invalid_argument, "the prompt is empty", "prompt");
+  if (command.request.prompt.empty())
+    return make_error(ErrorCode::invalid_argument, "the prompt is empty", "prompt");
   const auto outside = [&](TokenId id) { return id < 0 || (options.vocab > 0 && id >= options.vocab); };
   const Request& request = command.request;
   if (std::any_of(request.prompt.begin(), request.prompt.end(), outside) ||
       std::any_of(request.output.begin(), request.output.end(), outside)) {
-    return make_error(ErrorCode::invalid_argument, "the prompt holds a token id outside the vocabulary", "prompt");
+    return make_error(ErrorCode::invalid_argument, "the prompt holds a token id outside the vocabulary",
+                      "prompt");
   }
   return std::nullopt;
 }
@@ -304,11 +326,14 @@ void Engine::State::accept(SubmitCommand command) {
     cancel(key, older->generation, make_error(ErrorCode::cancelled, "superseded by a newer attempt"));
   }
   ActiveRequests::Active& entry = active.add(key, {command.sink, generation, {}, {}, {}, nullptr});
-  entry.on_stop = std::make_unique<std::stop_callback<ActiveRequests::OnStop>>(
-      command.stop, [this, key, generation] { commands.push_always(CancelCommand{key, generation}); });
+  entry.on_stop =
+      std::make_unique<std::stop_callback<ActiveRequests::OnStop>>(command.stop, [this, key, generation] {
+        commands.push_always(CancelCommand{key, generation});
+      });
 
   HandoffReceiver::Delivery delivery;
-  const bool expects_cache = receiver && command.request.phase == Phase::decode && !command.request.prefill_node.empty();
+  const bool expects_cache =
+      receiver && command.request.phase == Phase::decode && !command.request.prefill_node.empty();
   if (expects_cache) {
     auto claimed = receiver->claim(command.request, now());
     if (!claimed) {
@@ -350,38 +375,41 @@ void Engine::State::cancel(const RequestKey& key, std::uint32_t generation, cons
   active.fail(key, why);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- handoffs
+// ----------------------------------------------------------------------------------------------------------------
+// handoffs
 
 void Engine::State::on_peer_message(const std::string& from, const Message& message) {
   if (!sender) return;
-  std::visit(Overload{
-                 [&](const ReserveMessage& m) { receiver->on_reserve(from, m, hash_key(m.cache_salt), now()); },
-                 [&](const ReservedMessage& m) { sender->on_reserved(from, m, now()); },
-                 [&](const RefusedMessage& m) { sender->on_refused(m); },
-                 [&](const ResendMessage& m) { sender->on_resend(from, m); },
-                 [&](const ReceivedMessage& m) { sender->on_received(m); },
-                 [&](const AbortMessage& m) {
-                   sender->on_abort(m);
-                   receiver->on_abort(m);
-                 },
-                 [&](const SnapshotRequestMessage&) {
-                   BlockEventsMessage snapshot;
-                   publish_events();   // so that the snapshot's number stands for everything before it
-                   snapshot.sequence = events_sequence;
-                   snapshot.snapshot = true;
-                   snapshot.stored = pool.published();
-                   parts.control->send(from, snapshot);
-                 },
-                 [](const auto&) {},   // requests and their results are the router's
-             },
-             message);
+  std::visit(
+      Overload{
+          [&](const ReserveMessage& m) { receiver->on_reserve(from, m, hash_key(m.cache_salt), now()); },
+          [&](const ReservedMessage& m) { sender->on_reserved(from, m, now()); },
+          [&](const RefusedMessage& m) { sender->on_refused(m); },
+          [&](const ResendMessage& m) { sender->on_resend(from, m); },
+          [&](const ReceivedMessage& m) { sender->on_received(m); },
+          [&](const AbortMessage& m) {
+            sender->on_abort(m);
+            receiver->on_abort(m);
+          },
+          [&](const SnapshotRequestMessage&) {
+            BlockEventsMessage snapshot;
+            publish_events();  // so that the snapshot's number stands for everything before it
+            snapshot.sequence = events_sequence;
+            snapshot.snapshot = true;
+            snapshot.stored = pool.published();
+            parts.control->send(from, snapshot);
+          },
+          [](const auto&) {},  // requests and their results are the router's
+      },
+      message);
 }
 
 void Engine::State::settled(const RequestKey& key, bool accepted) {
   ActiveRequests::Active* entry = active.find(key);
   if (entry == nullptr || !entry->handed_off) return;
   FinishEvent event = *entry->handed_off;
-  if (!accepted) event.handoff.decode_node.clear();   // nothing will arrive there: the decode engine need not wait
+  if (!accepted)
+    event.handoff.decode_node.clear();  // nothing will arrive there: the decode engine need not wait
   active.finish(event);
 }
 
@@ -393,9 +421,11 @@ void Engine::State::delivered(const RequestKey& key, HandoffReceiver::Delivery d
   admit(std::move(request), std::move(delivery));
 }
 
-// ---------------------------------------------------------------------------------------------------------------- interface
+// ----------------------------------------------------------------------------------------------------------------
+// interface
 
-Engine::Engine(EngineOptions options, Parts parts) : state_(std::make_unique<State>(std::move(options), std::move(parts))) {
+Engine::Engine(EngineOptions options, Parts parts)
+    : state_(std::make_unique<State>(std::move(options), std::move(parts))) {
   state_->refresh_stats();
 }
 Engine::~Engine() { stop(); }
@@ -407,7 +437,7 @@ void Engine::start() {
 void Engine::stop() {
   if (!state_->thread.joinable()) return;
   state_->thread.request_stop();
-  state_->commands.push_always(std::function<void()>([] {}));   // wakes the loop
+  state_->commands.push_always(std::function<void()>([] {}));  // wakes the loop
   state_->thread.join();
 }
 
@@ -419,7 +449,9 @@ Result<void> Engine::submit(Request request, std::stop_token stop, std::shared_p
   return {};
 }
 
-void Engine::handle(const std::string& from, Message message) { state_->commands.push_always(PeerCommand{from, std::move(message)}); }
+void Engine::handle(const std::string& from, Message message) {
+  state_->commands.push_always(PeerCommand{from, std::move(message)});
+}
 void Engine::peer_down(const std::string& node) { state_->commands.push_always(PeerDownCommand{node}); }
 void Engine::set_role(Role role) { state_->commands.push_always(RoleCommand{role}); }
 

@@ -24,21 +24,24 @@ struct HandoffReceiver::Reservation {
   TransferId transfer;
   std::vector<TokenId> tokens;
   std::vector<BlockHash> full_hashes;
-  std::vector<BlockRef> blocks;          // held ones, then fresh ones
+  std::vector<BlockRef> blocks;  // held ones, then fresh ones
   std::size_t held = 0;
   std::vector<bool> verified;
   std::size_t missing = 0;
   TimePoint first_landed{}, last_landed{};
   TimePoint deadline{};
-  bool parked = false;                   // its decode request waits for it
+  bool parked = false;  // its decode request waits for it
 };
 
 class HandoffReceiver::Landing final : public ReceiveSink {
  public:
   Landing(HandoffReceiver& receiver, Post post) : receiver_(receiver), post_(std::move(post)) {}
-  // The posted callbacks run on the engine thread, which owns the receiver and stops running them before the receiver is destroyed.
+  // The posted callbacks run on the engine thread, which owns the receiver and stops running them before the
+  // receiver is destroyed.
   void on_block(TransferId transfer, std::uint32_t index, Result<void> outcome) override {
-    post_([this, transfer, index, outcome = std::move(outcome)] { receiver_.landed(transfer, index, outcome); });
+    post_([this, transfer, index, outcome = std::move(outcome)] {
+      receiver_.landed(transfer, index, outcome);
+    });
   }
   void on_closed(TransferId transfer) override {
     post_([this, transfer] { receiver_.closed(transfer); });
@@ -49,7 +52,8 @@ class HandoffReceiver::Landing final : public ReceiveSink {
   Post post_;
 };
 
-HandoffReceiver::HandoffReceiver(const EngineOptions& options, const Engine::Parts& parts, BlockPool& pool, Post post, Deliver deliver)
+HandoffReceiver::HandoffReceiver(const EngineOptions& options, const Engine::Parts& parts, BlockPool& pool,
+                                 Post post, Deliver deliver)
     : options_(options),
       transport_(*parts.transport),
       control_(*parts.control),
@@ -64,7 +68,8 @@ HandoffReceiver::HandoffReceiver(const EngineOptions& options, const Engine::Par
 
 HandoffReceiver::~HandoffReceiver() = default;
 
-void HandoffReceiver::on_reserve(const std::string& from, const ReserveMessage& message, const BlockHashKey& hash_key, TimePoint now) {
+void HandoffReceiver::on_reserve(const std::string& from, const ReserveMessage& message,
+                                 const BlockHashKey& hash_key, TimePoint now) {
   if (is_dead(message.key, message.generation)) {
     control_.send(from, AbortMessage{message.key, message.generation});
     return;
@@ -83,7 +88,8 @@ void HandoffReceiver::on_reserve(const std::string& from, const ReserveMessage& 
   blocks_reserved_ += reservation.missing;
   by_transfer_.emplace(reservation.transfer, message.key);
   reservations_.emplace(message.key, std::move(*made));
-  control_.send(from, ReservedMessage{message.key, message.generation, reservation.transfer, static_cast<std::uint32_t>(reservation.held)});
+  control_.send(from, ReservedMessage{message.key, message.generation, reservation.transfer,
+                                      static_cast<std::uint32_t>(reservation.held)});
   if (reservation.missing == 0) complete(message.key, reservation);
 }
 
@@ -91,14 +97,16 @@ Result<void> HandoffReceiver::admit_within_share(std::size_t blocks) const {
   const double share = role_ == Role::decode ? 1.0 : options_.reservation_share;
   const auto limit = static_cast<std::size_t>(share * static_cast<double>(pool_.total()));
   if (blocks_reserved_ + blocks > limit) {
-    return make_error(ErrorCode::out_of_memory, "KV cache on its way already holds " + std::to_string(blocks_reserved_) + " of " +
+    return make_error(ErrorCode::out_of_memory, "KV cache on its way already holds " +
+                                                    std::to_string(blocks_reserved_) + " of " +
                                                     std::to_string(limit) + " blocks");
   }
   return {};
 }
 
-Result<std::unique_ptr<HandoffReceiver::Reservation>> HandoffReceiver::reserve(const std::string& from, const ReserveMessage& message,
-                                                                              const BlockHashKey& hash_key) {
+Result<std::unique_ptr<HandoffReceiver::Reservation>> HandoffReceiver::reserve(const std::string& from,
+                                                                               const ReserveMessage& message,
+                                                                               const BlockHashKey& hash_key) {
   const std::int32_t size = kv_.layout.block_size;
   auto reservation = std::make_unique<Reservation>();
   reservation->generation = message.generation;
@@ -119,11 +127,13 @@ Result<std::unique_ptr<HandoffReceiver::Reservation>> HandoffReceiver::reserve(c
   for (std::size_t i = 0; i < fresh->size(); ++i) {
     const std::size_t index = reservation->held + i;
     const BlockId id = (*fresh)[i].id();
-    expected.push_back({static_cast<std::uint32_t>(index), hashes[index], {kv_.block(id), kv_.layout.block_bytes()}});
+    expected.push_back(
+        {static_cast<std::uint32_t>(index), hashes[index], {kv_.block(id), kv_.layout.block_bytes()}});
     reservation->blocks.push_back(std::move((*fresh)[i]));
   }
   if (!expected.empty()) {
-    if (auto armed = transport_.expect(reservation->transfer, std::move(expected), landing_); !armed) return armed.error();
+    if (auto armed = transport_.expect(reservation->transfer, std::move(expected), landing_); !armed)
+      return armed.error();
   }
   return reservation;
 }
@@ -192,8 +202,10 @@ void HandoffReceiver::landed(TransferId transfer, std::uint32_t index, const Res
   Reservation& reservation = *reservations_.at(key);
   if (!outcome) {
     ++blocks_corrupt_;
-    logger_.warn("a KV block arrived corrupt", {{"request", to_hex(key.id)}, {"from", reservation.from}, {"block", index}});
-    if (!control_.send(reservation.from, ResendMessage{key, reservation.generation, index})) fail(key, "no way to ask again", false);
+    logger_.warn("a KV block arrived corrupt",
+                 {{"request", to_hex(key.id)}, {"from", reservation.from}, {"block", index}});
+    if (!control_.send(reservation.from, ResendMessage{key, reservation.generation, index}))
+      fail(key, "no way to ask again", false);
     return;
   }
   if (index < reservation.held || index >= reservation.verified.size() || reservation.verified[index]) return;
@@ -209,13 +221,14 @@ void HandoffReceiver::publish(const Reservation& reservation, std::size_t index)
   if (index >= reservation.full_hashes.size()) return;  // the partial last block has no identity in the cache
   const auto size = static_cast<std::size_t>(kv_.layout.block_size);
   const std::span<const TokenId> tokens(reservation.tokens);
-  pool_.publish(reservation.blocks[index], reservation.full_hashes[index], tokens.subspan(index * size, size));
+  pool_.publish(reservation.blocks[index], reservation.full_hashes[index],
+                tokens.subspan(index * size, size));
 }
 
 void HandoffReceiver::complete(const RequestKey& key, Reservation& reservation) {
   blocks_reserved_ -= reservation.blocks.size() - reservation.held;
   by_transfer_.erase(reservation.transfer);
-  transport_.close(reservation.transfer);   // all blocks are here and verified: nothing more can land
+  transport_.close(reservation.transfer);  // all blocks are here and verified: nothing more can land
   control_.send(reservation.from, ReceivedMessage{key, reservation.generation});
   reservation.deadline = clock_.now() + options_.transfer_timeout;  // for the decode request to come
   if (!reservation.parked) return;
@@ -244,7 +257,8 @@ void HandoffReceiver::fail(const RequestKey& key, const std::string& why, bool t
   std::unique_ptr<Reservation> reservation = std::move(found->second);
   reservations_.erase(found);
   ++failed_;
-  logger_.debug("KV cache on its way given up", {{"request", to_hex(key.id)}, {"from", reservation->from}, {"why", why}});
+  logger_.debug("KV cache on its way given up",
+                {{"request", to_hex(key.id)}, {"from", reservation->from}, {"why", why}});
   if (tell_peer) control_.send(reservation->from, AbortMessage{key, reservation->generation});
   if (reservation->missing > 0) {
     blocks_reserved_ -= reservation->blocks.size() - reservation->held;

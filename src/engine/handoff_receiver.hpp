@@ -1,8 +1,9 @@
-// HandoffReceiver: the decode engine's half. Holds room for KV cache on its way, publishes each block once it is verified, and hands the complete block table to the decode
-// request. Whatever goes wrong (corrupt, late, peer gone, aborted), the request is computed from its tokens instead: never from unverified KV.
+// HandoffReceiver: the decode engine's half. Holds room for KV cache on its way, publishes each block once it
+// is verified, and hands the complete block table to the decode request. Whatever goes wrong (corrupt, late,
+// peer gone, aborted), the request is computed from its tokens instead: never from unverified KV.
 //
-// States of one reservation (docs/PROTOCOL.md): receiving -> complete -> claimed, or -> closing from receiving: its fresh blocks stay pinned
-// until the transport says that nothing can write into them any more.
+// States of one reservation (docs/PROTOCOL.md): receiving -> complete -> claimed, or -> closing from
+// receiving: its fresh blocks stay pinned until the transport says that nothing can write into them any more.
 #pragma once
 
 #include <cstdint>
@@ -31,17 +32,20 @@ class HandoffReceiver {
   };
   // `deliver`: a parked request's cache is complete, or will not come.
   using Deliver = std::function<void(const RequestKey&, Delivery)>;
-  HandoffReceiver(const EngineOptions& options, const Engine::Parts& parts, BlockPool& pool, Post post, Deliver deliver);
+  HandoffReceiver(const EngineOptions& options, const Engine::Parts& parts, BlockPool& pool, Post post,
+                  Deliver deliver);
   ~HandoffReceiver();
 
-  void on_reserve(const std::string& from, const ReserveMessage& message, const BlockHashKey& hash_key, TimePoint now);
+  void on_reserve(const std::string& from, const ReserveMessage& message, const BlockHashKey& hash_key,
+                  TimePoint now);
   void on_abort(const AbortMessage& message);
-  // The decode request is here. A Delivery where its cache is complete or will not come; nothing where it is on its way: `deliver` follows.
+  // The decode request is here. A Delivery where its cache is complete or will not come; nothing where it is
+  // on its way: `deliver` follows.
   std::optional<Delivery> claim(const Request& request, TimePoint now);
-  void cancel(const RequestKey& key, std::uint32_t generation);   // also before its reservation arrives
+  void cancel(const RequestKey& key, std::uint32_t generation);  // also before its reservation arrives
   void peer_down(const std::string& node);
   void expire(TimePoint now);
-  void abandon_all();   // at shutdown
+  void abandon_all();  // at shutdown
   void set_role(Role role) { role_ = role; }
 
   bool idle() const { return reservations_.empty() && closing_.empty(); }
@@ -51,10 +55,11 @@ class HandoffReceiver {
 
  private:
   struct Reservation;
-  class Landing;   // the transport's ReceiveSink, posting to the engine thread
+  class Landing;  // the transport's ReceiveSink, posting to the engine thread
   using Reservations = std::unordered_map<RequestKey, std::unique_ptr<Reservation>, RequestKeyHasher>;
 
-  Result<std::unique_ptr<Reservation>> reserve(const std::string& from, const ReserveMessage& message, const BlockHashKey& hash_key);
+  Result<std::unique_ptr<Reservation>> reserve(const std::string& from, const ReserveMessage& message,
+                                               const BlockHashKey& hash_key);
   Result<void> admit_within_share(std::size_t blocks) const;
   void landed(TransferId transfer, std::uint32_t index, const Result<void>& outcome);
   void closed(TransferId transfer);
@@ -74,11 +79,14 @@ class HandoffReceiver {
   Post post_;
   Deliver deliver_;
   Role role_;
-  std::shared_ptr<Landing> landing_;   // shared with the transport, which may call it after this is gone: it only posts
+  std::shared_ptr<Landing>
+      landing_;  // shared with the transport, which may call it after this is gone: it only posts
   Reservations reservations_;
   std::unordered_map<TransferId, RequestKey> by_transfer_;
-  std::unordered_map<TransferId, std::vector<BlockRef>> closing_;   // pins of given-up transfers until on_closed
-  std::deque<std::pair<RequestKey, std::uint32_t>> tombstones_;     // cancelled before their reservation came; bounded
+  std::unordered_map<TransferId, std::vector<BlockRef>>
+      closing_;  // pins of given-up transfers until on_closed
+  std::deque<std::pair<RequestKey, std::uint32_t>>
+      tombstones_;  // cancelled before their reservation came; bounded
   std::size_t blocks_reserved_ = 0;
   std::uint64_t failed_ = 0;
   std::uint64_t blocks_corrupt_ = 0;

@@ -6,11 +6,13 @@
 namespace baton {
 namespace {
 
-constexpr std::uint8_t kMaxAttempts = 4;  // of one block: beyond it something is broken for good, and recomputing is cheaper
+constexpr std::uint8_t kMaxAttempts =
+    4;  // of one block: beyond it something is broken for good, and recomputing is cheaper
 
 }  // namespace
 
-HandoffSender::HandoffSender(const EngineOptions& options, const Engine::Parts& parts, Post post, Settled settled)
+HandoffSender::HandoffSender(const EngineOptions& options, const Engine::Parts& parts, Post post,
+                             Settled settled)
     : options_(options),
       transport_(*parts.transport),
       control_(*parts.control),
@@ -23,7 +25,8 @@ HandoffSender::HandoffSender(const EngineOptions& options, const Engine::Parts& 
 void HandoffSender::scheduled(const Sequence& sequence, TimePoint now) {
   const Request& request = sequence.request;
   const RequestKey key = key_of(request);
-  if (find(key, request.generation) != nullptr) return;  // scheduled again after a preemption: what was sent stays sent
+  if (find(key, request.generation) != nullptr)
+    return;              // scheduled again after a preemption: what was sent stays sent
   handoffs_.erase(key);  // an earlier generation's leftovers; sends still in flight keep their own pins
   Handoff handoff;
   handoff.generation = request.generation;
@@ -35,10 +38,12 @@ void HandoffSender::scheduled(const Sequence& sequence, TimePoint now) {
   handoff.deadline = now + options_.reserve_timeout;
 
   const auto ttl = std::chrono::duration_cast<std::chrono::milliseconds>(options_.transfer_timeout).count();
-  const ReserveMessage reserve{key, handoff.generation, handoff.tokens, request.cache_salt, static_cast<std::uint32_t>(ttl)};
+  const ReserveMessage reserve{key, handoff.generation, handoff.tokens, request.cache_salt,
+                               static_cast<std::uint32_t>(ttl)};
   Handoff& entry = handoffs_.emplace(key, std::move(handoff)).first->second;
   const bool lost = faults_.hit("handoff.reserve") != FaultAction::none;
-  if (lost || !control_.send(entry.node, reserve)) give_up(key, entry, "the decode node is not connected", false);
+  if (lost || !control_.send(entry.node, reserve))
+    give_up(key, entry, "the decode node is not connected", false);
 }
 
 void HandoffSender::progressed(const Sequence& sequence) {
@@ -178,7 +183,8 @@ void HandoffSender::pin_finished(Handoff& handoff, const Sequence& sequence) {
 
 void HandoffSender::send_ready(const RequestKey& key, Handoff& handoff) {
   if (handoff.stage != Stage::reserved) return;
-  while (handoff.stage == Stage::reserved && handoff.next < handoff.known.size() && handoff.known[handoff.next]) {
+  while (handoff.stage == Stage::reserved && handoff.next < handoff.known.size() &&
+         handoff.known[handoff.next]) {
     send_block(key, handoff, handoff.next++);
   }
 }
@@ -189,10 +195,14 @@ void HandoffSender::send_block(const RequestKey& key, Handoff& handoff, std::siz
     return;
   }
   const BlockId block = handoff.known[index].id();
-  OutgoingBlock out{handoff.transfer, static_cast<std::uint32_t>(index), handoff.hashes[index], {kv_.block(block), kv_.layout.block_bytes()}};
+  OutgoingBlock out{handoff.transfer,
+                    static_cast<std::uint32_t>(index),
+                    handoff.hashes[index],
+                    {kv_.block(block), kv_.layout.block_bytes()}};
   ++handoff.in_flight;
   ++sends_in_flight_;
-  // The pin travels with the send, so the bytes stay as they are until the transport is done with them, whatever becomes of the request.
+  // The pin travels with the send, so the bytes stay as they are until the transport is done with them,
+  // whatever becomes of the request.
   auto pin = std::make_shared<BlockRef>(handoff.known[index].share());
   transport_.send(handoff.node, out, [this, key, generation = handoff.generation, pin](Result<void> outcome) {
     post_([this, key, generation, pin, outcome = std::move(outcome)] {

@@ -1,5 +1,6 @@
-// HandoffSender: the prefill engine's half. Asks the decode engine for room when a prefill is scheduled, sends each block as soon as it is finished, keeps it pinned until the
-// decode engine has verified all of them, and gives up cleanly: a refused or failed handoff only means that the decode engine recomputes.
+// HandoffSender: the prefill engine's half. Asks the decode engine for room when a prefill is scheduled,
+// sends each block as soon as it is finished, keeps it pinned until the decode engine has verified all of
+// them, and gives up cleanly: a refused or failed handoff only means that the decode engine recomputes.
 //
 // States of one handoff (docs/PROTOCOL.md): asked -> reserved -> received, or -> given_up from any of them.
 #pragma once
@@ -21,14 +22,15 @@ namespace baton {
 
 class HandoffSender {
  public:
-  // `settled`: the prefill has ended and it is known whether its KV cache has a place to go; called once for each ended sequence.
+  // `settled`: the prefill has ended and it is known whether its KV cache has a place to go; called once for
+  // each ended sequence.
   using Settled = std::function<void(const RequestKey&, bool accepted)>;
   HandoffSender(const EngineOptions& options, const Engine::Parts& parts, Post post, Settled settled);
 
-  void scheduled(const Sequence& sequence, TimePoint now);   // for Phase::prefill
-  void progressed(const Sequence& sequence);                 // its `computed` has grown
-  void ended(const Sequence& sequence, TimePoint now);       // first token is out, decode goes on elsewhere
-  void dropped(const RequestKey& key, std::string why);      // cancelled, failed, or ended by its first token
+  void scheduled(const Sequence& sequence, TimePoint now);  // for Phase::prefill
+  void progressed(const Sequence& sequence);                // its `computed` has grown
+  void ended(const Sequence& sequence, TimePoint now);      // first token is out, decode goes on elsewhere
+  void dropped(const RequestKey& key, std::string why);     // cancelled, failed, or ended by its first token
 
   void on_reserved(const std::string& from, const ReservedMessage& message, TimePoint now);
   void on_refused(const RefusedMessage& message);
@@ -50,12 +52,12 @@ class HandoffSender {
     std::uint32_t generation = 0;
     std::string node;
     Stage stage = Stage::asked;
-    bool ended = false;                  // the prefill is done; `settled` is due or was called
+    bool ended = false;  // the prefill is done; `settled` is due or was called
     TransferId transfer;
-    std::vector<TokenId> tokens;         // whose KV travels
-    std::vector<BlockHash> hashes;       // of its blocks
-    std::size_t next = 0;                // first block not sent yet
-    std::vector<BlockRef> known;         // by index, pinned as soon as finished
+    std::vector<TokenId> tokens;    // whose KV travels
+    std::vector<BlockHash> hashes;  // of its blocks
+    std::size_t next = 0;           // first block not sent yet
+    std::vector<BlockRef> known;    // by index, pinned as soon as finished
     std::vector<std::uint8_t> attempts;
     std::size_t in_flight = 0;
     TimePoint deadline{};
@@ -79,7 +81,7 @@ class HandoffSender {
   Post post_;
   Settled settled_;
   Handoffs handoffs_;
-  std::size_t sends_in_flight_ = 0;   // of all handoffs, erased ones included
+  std::size_t sends_in_flight_ = 0;  // of all handoffs, erased ones included
   std::uint64_t blocks_resent_ = 0;
   std::uint64_t failed_ = 0;
 };

@@ -7,15 +7,17 @@
 
 namespace baton {
 
-Result<KvMemory> KvMemory::allocate(const KvSpec& spec, std::uint64_t bytes, std::int32_t least_blocks, Device device) {
+Result<KvMemory> KvMemory::allocate(const KvSpec& spec, std::uint64_t bytes, std::int32_t least_blocks,
+                                    Device device) {
   const std::uint64_t block_bytes = spec.layout.block_bytes();
   const std::uint64_t most = std::numeric_limits<std::int32_t>::max();
   const std::uint64_t blocks = std::min(bytes / block_bytes, most);
   if (blocks < static_cast<std::uint64_t>(least_blocks)) {
     return make_error(ErrorCode::out_of_memory,
-                      "the KV cache needs at least " + std::to_string(least_blocks) + " blocks of " + format_size(block_bytes) +
-                          " = " + format_size(block_bytes * static_cast<std::uint64_t>(least_blocks)) + ", but has only " +
-                          format_size(bytes),
+                      "the KV cache needs at least " + std::to_string(least_blocks) + " blocks of " +
+                          format_size(block_bytes) + " = " +
+                          format_size(block_bytes * static_cast<std::uint64_t>(least_blocks)) +
+                          ", but has only " + format_size(bytes),
                       "kv-memory");
   }
   auto buffer = Buffer::allocate(device, blocks * block_bytes, BufferOptions{.huge_pages = true});

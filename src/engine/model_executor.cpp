@@ -35,7 +35,8 @@ class ModelExecutor final : public Executor {
     for (const PlannedRows& planned : plan.rows) {
       const Sequence& sequence = *planned.sequence;
       const auto first_row = static_cast<std::int32_t>(batch_.tokens.size());
-      batch_.sequences.push_back({first_row, planned.rows, planned.first_position, static_cast<std::int32_t>(batch_.block_table.size())});
+      batch_.sequences.push_back({first_row, planned.rows, planned.first_position,
+                                  static_cast<std::int32_t>(batch_.block_table.size())});
       for (std::int32_t i = 0; i < planned.rows; ++i) {
         const std::int32_t position = planned.first_position + i;
         batch_.tokens.push_back(sequence.tokens[static_cast<std::size_t>(position)]);
@@ -53,7 +54,8 @@ class ModelExecutor final : public Executor {
       return;
     }
     const std::vector<TokenId> banned = banned_tokens(sequence);
-    const SampleInput input{logits, sequence.request.prompt, sequence.request.output, sequence.request.choice, banned};
+    const SampleInput input{logits, sequence.request.prompt, sequence.request.output, sequence.request.choice,
+                            banned};
     out.token = sampler_.sample(input, sequence.request.sampling);
   }
 

@@ -17,7 +17,7 @@ BlockIndex::Applied BlockIndex::apply(const std::string& node, const BlockEvents
       holder = holder->second.empty() ? holders_.erase(holder) : std::next(holder);
     }
   } else {
-    if (events.sequence <= entry.sequence) return Applied::ok;   // already part of a snapshot
+    if (events.sequence <= entry.sequence) return Applied::ok;  // already part of a snapshot
     if (events.sequence != entry.sequence + 1) return Applied::gap;
   }
   entry.sequence = events.sequence;
@@ -43,7 +43,9 @@ std::map<std::string, std::size_t> BlockIndex::match(std::span<const BlockHash> 
     if (depth == 0) {
       alive = found->second;
     } else {
-      const auto lost = [&](NodeId node) { return std::find(found->second.begin(), found->second.end(), node) == found->second.end(); };
+      const auto lost = [&](NodeId node) {
+        return std::find(found->second.begin(), found->second.end(), node) == found->second.end();
+      };
       std::erase_if(alive, lost);
     }
     if (alive.empty()) break;
@@ -55,7 +57,8 @@ std::map<std::string, std::size_t> BlockIndex::match(std::span<const BlockHash> 
 void BlockIndex::add(NodeId node, BlockHash hash) {
   const auto found = holders_.find(hash);
   if (found != holders_.end()) {
-    if (std::find(found->second.begin(), found->second.end(), node) == found->second.end()) found->second.push_back(node);
+    if (std::find(found->second.begin(), found->second.end(), node) == found->second.end())
+      found->second.push_back(node);
     return;
   }
   if (holders_.size() >= max_entries_) {

@@ -11,22 +11,16 @@ Flight::Flight(Request request, std::shared_ptr<TokenSink> client, OnFinish on_f
       on_finish_(std::move(on_finish)),
       on_error_(std::move(on_error)) {}
 
-void Flight::on_token(const TokenEvent& event) {
+void Flight::token(const TokenEvent& event) {
   std::lock_guard lock(mutex_);
-  if (client_ == nullptr || event.generation != request_.generation || event.index != request_.output.size()) return;
+  if (client_ == nullptr || event.generation != request_.generation || event.index != request_.output.size())
+    return;
   request_.output.push_back(event.token.token);
   client_->on_token(event);
 }
 
-void Flight::on_finish(const FinishEvent& event) {
-  if (event.generation == generation()) on_finish_(event);
-}
-
-void Flight::on_error(const Error& error) { on_error_(key_, generation(), error); }
-
-void Flight::fail_attempt(std::uint32_t of_generation, const Error& error) { on_error_(key_, of_generation, error); }
-
-Request Flight::begin(Phase phase, const std::string& prefill_node, const std::string& decode_node, bool new_attempt) {
+Request Flight::begin(Phase phase, const std::string& prefill_node, const std::string& decode_node,
+                      bool new_attempt) {
   std::lock_guard lock(mutex_);
   if (new_attempt) ++request_.generation;
   request_.phase = phase;

@@ -39,11 +39,14 @@ struct Router::State {
   explicit State(RouterOptions o)
       : options(std::move(o)),
         tasks(options.max_in_flight * 2),
-        served([this](const std::string& node, const Message& m) { return send(node, m); }, [this](Task task) { post(std::move(task)); }) {}
+        served([this](const std::string& node, const Message& m) { return send(node, m); },
+               [this](Task task) { post(std::move(task)); }) {}
 
   void run();
   void post(Task task) { tasks.push_always(std::move(task)); }
-  bool send(const std::string& node, const Message& message) { return parts.mesh != nullptr && parts.mesh->send(node, message); }
+  bool send(const std::string& node, const Message& message) {
+    return parts.mesh != nullptr && parts.mesh->send(node, message);
+  }
 
   // ---- flights
   void take_off(std::shared_ptr<Flight> flight, std::stop_token stop);
@@ -71,13 +74,14 @@ struct Router::State {
   ServedRequests served;
   BlockIndex index;
   std::map<std::string, Peer> peers;
-  std::unordered_map<RequestKey, std::shared_ptr<Flight>, RequestKeyHasher> flights;   // shared with the engine that computes and the client's stop
+  std::unordered_map<RequestKey, std::shared_ptr<Flight>, RequestKeyHasher>
+      flights;  // shared with the engine that computes and the client's stop
   std::atomic<std::size_t> in_flight{0};
   std::atomic<bool> draining{false};
   std::atomic<bool> started{false};
   std::jthread thread;
 
-  mutable std::mutex view_mutex;   // guards `view`, a copy for GET /cluster and ready()
+  mutable std::mutex view_mutex;  // guards `view`, a copy for GET /cluster and ready()
   std::map<std::string, Peer> view;
 };
 
@@ -96,7 +100,8 @@ void Router::State::run() {
   in_flight = 0;
 }
 
-// ---------------------------------------------------------------------------------------------------------------- flights
+// ----------------------------------------------------------------------------------------------------------------
+// flights
 
 std::shared_ptr<Flight> Router::State::find(const RequestKey& key) const {
   const auto found = flights.find(key);
@@ -129,16 +134,19 @@ void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attemp
   flight->planned_decode = chosen->decode_node;
   const bool hands_off = chosen->disaggregated();
   dispatch(flight, chosen->prefill_node,
-           flight->begin(hands_off ? Phase::prefill : Phase::whole, chosen->prefill_node, chosen->decode_node, new_attempt));
+           flight->begin(hands_off ? Phase::prefill : Phase::whole, chosen->prefill_node, chosen->decode_node,
+                         new_attempt));
 }
 
-void Router::State::dispatch(const std::shared_ptr<Flight>& flight, const std::string& node, Request request) {
+void Router::State::dispatch(const std::shared_ptr<Flight>& flight, const std::string& node,
+                             Request request) {
   flight->node = node;
   const std::uint32_t generation = request.generation;
   Result<void> accepted;
   if (node == options.node_name) {
     flight->stop = std::stop_source{};
-    accepted = parts.engine->submit(std::move(request), flight->stop.get_token(), flight);
+    auto sink = std::make_shared<StageSink>(flight, generation);
+    accepted = parts.engine->submit(std::move(request), flight->stop.get_token(), std::move(sink));
   } else if (!send(node, SubmitMessage{std::move(request)})) {
     accepted = make_error(ErrorCode::unavailable, "node " + node + " is not connected");
   }
@@ -156,7 +164,8 @@ void Router::State::stage_finished(const FinishEvent& event) {
   land(event.key);
 }
 
-// The client sees one request: the prefill stage's times and cache hits belong to it as much as the decode stage's.
+// The client sees one request: the prefill stage's times and cache hits belong to it as much as the decode
+// stage's.
 void Router::State::deliver(Flight& flight, FinishEvent event) {
   if (flight.prefill) {
     event.queue_ms += flight.prefill->queue_ms;
@@ -196,7 +205,8 @@ void Router::State::attempt_failed(const RequestKey& key, std::uint32_t generati
   if (flight == nullptr || flight->generation() != generation) return;
   const bool elsewhere = error.code == ErrorCode::unavailable && flight->attempts < options.max_attempts;
   if (elsewhere) {
-    parts.logger->warn("starting over elsewhere", {{"request", to_hex(key.id)}, {"node", flight->node}, {"why", error.message}});
+    parts.logger->warn("starting over elsewhere",
+                       {{"request", to_hex(key.id)}, {"node", flight->node}, {"why", error.message}});
     flight->prefill.reset();
     route(flight, true);
     return;
@@ -214,20 +224,28 @@ void Router::State::cancelled(const RequestKey& key) {
 }
 
 void Router::State::stop_stage(Flight& flight) {
-  if (flight.node == options.node_name) flight.stop.request_stop();
-  else send(flight.node, CancelMessage{flight.key(), flight.generation()});
+  if (flight.node == options.node_name)
+    flight.stop.request_stop();
+  else
+    send(flight.node, CancelMessage{flight.key(), flight.generation()});
 }
 
 void Router::State::land(const RequestKey& key) {
-  if (flights.erase(key) > 0) --in_flight;
+  const auto found = flights.find(key);
+  if (found == flights.end()) return;
+  found->second->on_client_stop.reset();
+  flights.erase(found);
+  --in_flight;
 }
 
-// ---------------------------------------------------------------------------------------------------------------- peers
+// ----------------------------------------------------------------------------------------------------------------
+// peers
 
 std::vector<Candidate> Router::State::candidates(const Request& request) const {
-  const std::vector<BlockHash> hashes = block_hashes(request.prompt, options.block_size, options.hash_key(request.cache_salt));
+  const std::vector<BlockHash> hashes =
+      block_hashes(request.prompt, options.block_size, options.hash_key(request.cache_salt));
   const std::map<std::string, std::size_t> held = index.match(hashes);
-  std::map<std::string, std::uint32_t> own;   // dispatched from here: newer than the last heartbeat
+  std::map<std::string, std::uint32_t> own;  // dispatched from here: newer than the last heartbeat
   for (const auto& [key, flight] : flights) ++own[flight->node];
   const auto candidate = [&](const std::string& name, const StatusMessage& status) {
     const auto hit = held.find(name);
@@ -245,6 +263,7 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
   local.role = parse_role(here.role).value_or(Role::mixed);
   local.running = static_cast<std::uint32_t>(here.running);
   local.waiting = static_cast<std::uint32_t>(here.waiting);
+  local.waiting_prefill_tokens = here.waiting_prefill_tokens;
   all.push_back(candidate(options.node_name, local));
   for (const auto& [name, peer] : peers)
     if (!peer.status.draining) all.push_back(candidate(name, peer.status));
@@ -253,19 +272,22 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
 
 void Router::State::peer_message(const std::string& from, Message& message) {
   const auto peer = peers.find(from);
-  if (peer == peers.end()) return;   // went down while this was on its way
+  if (peer == peers.end()) return;  // went down while this was on its way
   std::visit(Overload{
                  [&](SubmitMessage& m) { served.submit(*parts.engine, from, std::move(m)); },
                  [&](CancelMessage& m) { served.cancel(from, m); },
                  [&](TokensMessage& m) {
                    for (const TokenEvent& event : m.events)
-                     if (const auto flight = find(event.key); flight && flight->node == from) flight->on_token(event);
+                     if (const auto flight = find(event.key); flight && flight->node == from)
+                       flight->token(event);
                  },
                  [&](FinishMessage& m) {
-                   if (const auto flight = find(m.event.key); flight && flight->node == from) stage_finished(m.event);
+                   if (const auto flight = find(m.event.key); flight && flight->node == from)
+                     stage_finished(m.event);
                  },
                  [&](FailMessage& m) {
-                   if (const auto flight = find(m.key); flight && flight->node == from) attempt_failed(m.key, m.generation, m.error);
+                   if (const auto flight = find(m.key); flight && flight->node == from)
+                     attempt_failed(m.key, m.generation, m.error);
                  },
                  [&](BlockEventsMessage& m) { apply_events(from, m); },
                  [&](StatusMessage& m) {
@@ -292,7 +314,8 @@ void Router::State::peer_down(const std::string& name, const Error& why) {
   for (const auto& [key, flight] : flights)
     if (flight->node == name) stranded.emplace_back(key, flight->generation());
   for (const auto& [key, generation] : stranded) {
-    attempt_failed(key, generation, make_error(ErrorCode::unavailable, "node " + name + " is gone: " + why.message));
+    attempt_failed(key, generation,
+                   make_error(ErrorCode::unavailable, "node " + name + " is gone: " + why.message));
   }
 }
 
@@ -301,7 +324,8 @@ void Router::State::refresh_view() {
   view = peers;
 }
 
-// ---------------------------------------------------------------------------------------------------------------- interface
+// ----------------------------------------------------------------------------------------------------------------
+// interface
 
 Router::Router(RouterOptions options) : state_(std::make_unique<State>(std::move(options))) {}
 Router::~Router() { stop(); }
@@ -328,7 +352,9 @@ Result<void> Router::submit(Request request, std::stop_token stop, std::shared_p
     --state.in_flight;
     return make_error(ErrorCode::overloaded, "too many requests are in flight");
   }
-  const auto on_finish = [&state](const FinishEvent& event) { state.post([&state, event] { state.stage_finished(event); }); };
+  const auto on_finish = [&state](const FinishEvent& event) {
+    state.post([&state, event] { state.stage_finished(event); });
+  };
   const auto on_error = [&state](const RequestKey& key, std::uint32_t generation, const Error& error) {
     state.post([&state, key, generation, error] { state.attempt_failed(key, generation, error); });
   };
@@ -337,7 +363,9 @@ Result<void> Router::submit(Request request, std::stop_token stop, std::shared_p
   return {};
 }
 
-bool Router::send(const std::string& node, const Message& message) { return state_->started && state_->send(node, message); }
+bool Router::send(const std::string& node, const Message& message) {
+  return state_->started && state_->send(node, message);
+}
 
 void Router::publish(const BlockEventsMessage& events) {
   if (!state_->started) return;
@@ -354,7 +382,8 @@ void Router::on_peer_up(const NodeInfo& peer) {
     state->peers[peer.name] = Peer{peer, status};
     if (state->parts.transport != nullptr) {
       if (auto connected = state->parts.transport->connect(peer.name, peer.transport_address); !connected) {
-        state->parts.logger->warn("no KV transport to peer", {{"peer", peer.name}, {"why", connected.error().message}});
+        state->parts.logger->warn("no KV transport to peer",
+                                  {{"peer", peer.name}, {"why", connected.error().message}});
       }
     }
     state->refresh_view();
@@ -367,7 +396,9 @@ void Router::on_peer_down(const std::string& name, const Error& why) {
 }
 
 void Router::on_message(const std::string& from, Message message) {
-  state_->post([state = state_.get(), from, message = std::move(message)]() mutable { state->peer_message(from, message); });
+  state_->post([state = state_.get(), from, message = std::move(message)]() mutable {
+    state->peer_message(from, message);
+  });
 }
 
 StatusMessage Router::on_heartbeat() {
@@ -379,6 +410,7 @@ StatusMessage Router::on_heartbeat() {
   status.draining = state_->draining;
   status.running = static_cast<std::uint32_t>(stats.running);
   status.waiting = static_cast<std::uint32_t>(stats.waiting);
+  status.waiting_prefill_tokens = stats.waiting_prefill_tokens;
   status.blocks_total = static_cast<std::uint32_t>(stats.blocks_total);
   status.blocks_in_use = static_cast<std::uint32_t>(stats.blocks_in_use);
   return status;
@@ -389,7 +421,7 @@ void Router::set_draining(bool draining) { state_->draining = draining; }
 bool Router::ready() const {
   if (!state_->started) return false;
   const Role own = parse_role(state_->parts.engine->stats().role).value_or(Role::mixed);
-  if (own != Role::prefill) return true;   // a decode engine can prefill where it must
+  if (own != Role::prefill) return true;  // a decode engine can prefill where it must
   std::lock_guard lock(state_->view_mutex);
   for (const auto& [name, peer] : state_->view)
     if (peer.status.role != Role::prefill && !peer.status.draining) return true;
@@ -418,7 +450,9 @@ nlohmann::json Router::cluster() const {
     nodes.back()["numerics"] = peer.info.numerics;
     if (state_->parts.transport != nullptr) nodes.back()["link"] = state_->parts.transport->link(name);
   }
-  return {{"node", state_->options.node_name}, {"nodes", std::move(nodes)}, {"in_flight", state_->in_flight.load()}};
+  return {{"node", state_->options.node_name},
+          {"nodes", std::move(nodes)},
+          {"in_flight", state_->in_flight.load()}};
 }
 
 }  // namespace baton

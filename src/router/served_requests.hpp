@@ -1,6 +1,7 @@
 // ServedRequests: requests that this daemon's engine computes for other daemons, which accepted them.
 //
-// Router thread only, but for the sinks it makes: those send from the engine's thread straight to the accepting daemon.
+// Router thread only, but for the sinks it makes: those send from the engine's thread straight to the
+// accepting daemon.
 #pragma once
 
 #include <functional>
@@ -22,7 +23,7 @@ class ServedRequests {
 
   void submit(InferenceService& engine, const std::string& from, SubmitMessage message);
   void cancel(const std::string& from, const CancelMessage& message);
-  void peer_down(const std::string& node);   // nobody waits for its requests any more
+  void peer_down(const std::string& node);  // nobody waits for its requests any more
   std::size_t size() const { return served_.size(); }
 
  private:

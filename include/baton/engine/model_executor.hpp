@@ -1,4 +1,5 @@
-// ModelExecutor: runs a StepPlan on a Model: rows to a Batch, one forward pass, one sampled token for each sequence that wants one.
+// ModelExecutor: runs a StepPlan on a Model: rows to a Batch, one forward pass, one sampled token for each
+// sequence that wants one.
 //
 // Engine thread only. Model, Ops and KV memory outlive it.
 #pragma once

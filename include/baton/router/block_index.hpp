@@ -1,7 +1,9 @@
-// BlockIndex: which engine's prefix cache holds which blocks, as told by the engines' own events. A hit is a hint: the owner's match at admission decides.
+// BlockIndex: which engine's prefix cache holds which blocks, as told by the engines' own events. A hit is a
+// hint: the owner's match at admission decides.
 //
-// Pure and single-threaded (the router's thread owns it). Events of an engine are numbered; a gap is reported so that the caller asks for a snapshot. Bounded: beyond
-// `max_entries` hashes new ones are not remembered (counted in `dropped`), which costs hits, never correctness.
+// Pure and single-threaded (the router's thread owns it). Events of an engine are numbered; a gap is reported
+// so that the caller asks for a snapshot. Bounded: beyond `max_entries` hashes new ones are not remembered
+// (counted in `dropped`), which costs hits, never correctness.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +23,7 @@ class BlockIndex {
  public:
   explicit BlockIndex(std::size_t max_entries = 4 << 20) : max_entries_(max_entries) {}
 
-  enum class Applied : std::uint8_t { ok, gap };   // gap: events are missing; nothing was applied
+  enum class Applied : std::uint8_t { ok, gap };  // gap: events are missing; nothing was applied
   Applied apply(const std::string& node, const BlockEventsMessage& events);
   void forget(const std::string& node);
 
