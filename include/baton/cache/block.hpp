@@ -22,6 +22,9 @@ struct BlockHashKey {
 BlockHashKey make_block_hash_key(std::string_view cluster_secret, Hash128 model_fingerprint,
                                  std::string_view layout_id, std::string_view salt);
 
+// The chain's next link: H(previous, tokens of one block). The first block's `previous` is the chain's key.
+BlockHash next_block_hash(BlockHash previous, std::span<const TokenId> block);
+
 // Hashes of the full blocks of `tokens`: hash[i] = H(hash[i-1], tokens of block i). A partial last block has
 // none.
 std::vector<BlockHash> block_hashes(std::span<const TokenId> tokens, std::int32_t block_size,

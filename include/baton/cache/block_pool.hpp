@@ -1,10 +1,11 @@
 // BlockPool: who uses which KV block. Ids and hashes only, never bytes; the bytes lie in the engine's KvView.
 //
 // A block is free, in use (pinned by at least one BlockRef), or cached (unpinned, but its hash is known and
-// its content may be hit until it is evicted, least recently used first, a chain's tail before its head).
-// Invariant: free + in_use + cached == total. A pool keeps each published block's token ids and compares them
-// on a hit, so a hash collision can never serve another text's KV. Owned by the engine thread; not
-// thread-safe. BlockRefs must not outlive their pool.
+// its content may be hit until it is evicted, least recently released first; who releases a chain does so
+// tail first, see release_tail_first, so that its head is evicted last). A block that is unpinned without
+// having been published is free at once. Invariant: free + in_use + cached == total. A pool keeps each
+// published block's token ids and compares them on a hit, so a hash alone never serves a block. Owned by the
+// engine thread; not thread-safe. BlockRefs must not outlive their pool.
 #pragma once
 
 #include <cstddef>
@@ -41,6 +42,10 @@ class BlockRef {
   BlockId id_ = -1;
 };
 
+// Unpins a chain so that its tail is evicted before its head. A vector's own destructor goes head first: the
+// tail would stay cached without the head that makes it reachable.
+void release_tail_first(std::vector<BlockRef>& blocks);
+
 struct BlockEvent {
   enum class Kind : std::uint8_t { stored, removed };
   Kind kind = Kind::stored;
@@ -58,6 +63,8 @@ class BlockPool {
   // How many leading blocks `match` would pin, without pinning.
   std::size_t match_length(std::span<const BlockHash> hashes, std::span<const TokenId> tokens) const;
 
+  bool contains(BlockHash hash) const;  // some block is published under it; its tokens are not compared
+
   // n fresh blocks, evicting cached ones as needed; all or nothing (out_of_memory).
   Result<std::vector<BlockRef>> allocate(std::size_t n);
 
@@ -66,8 +73,10 @@ class BlockPool {
   // anonymous. Idempotent.
   void publish(const BlockRef& block, BlockHash hash, std::span<const TokenId> tokens);
 
-  std::vector<BlockEvent> take_events();     // since the last call, in order
-  std::vector<BlockHash> published() const;  // for an index snapshot
+  // What changed since the last call, in order. At most a few events per block are kept: where nobody takes
+  // them, changes that undo each other are dropped.
+  std::vector<BlockEvent> take_events();
+  std::vector<BlockHash> published() const;  // for an index snapshot, in no order
 
   std::uint32_t generation(BlockId id) const;  // raised each time the block is handed out afresh
   std::size_t total() const;

@@ -16,6 +16,11 @@
 namespace baton {
 
 struct Sequence {
+  Sequence() = default;
+  Sequence(Sequence&&) = default;
+  Sequence& operator=(Sequence&&) = default;
+  ~Sequence() { release_tail_first(blocks); }
+
   Request request;                // `request.output` grows with each committed token
   std::vector<TokenId> tokens;    // prompt + output
   std::vector<BlockHash> hashes;  // of the full blocks of `tokens`; grows with them
@@ -29,11 +34,18 @@ struct Sequence {
 
   std::int32_t prompt_size() const { return static_cast<std::int32_t>(request.prompt.size()); }
   std::int32_t size() const { return static_cast<std::int32_t>(tokens.size()); }
+  // More is missing than the newest token's own row. A continuation (output not empty) that has its KV cache
+  // is never in prefill; one that lost it is, until all but its newest token are computed again.
   bool in_prefill() const { return computed + 1 < size(); }
 };
 
 // tokens, hashes and times set up; no blocks yet.
 std::unique_ptr<Sequence> make_sequence(Request request, std::int32_t block_size, const BlockHashKey& key,
                                         TimePoint now);
+
+// Hashes the blocks of `tokens` that are full but not hashed yet.
+void extend_hashes(Sequence& sequence, std::int32_t block_size);
+// A new output token: tokens, request.output and hashes grow.
+void append_token(Sequence& sequence, TokenId token, std::int32_t block_size);
 
 }  // namespace baton

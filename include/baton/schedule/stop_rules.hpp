@@ -1,0 +1,26 @@
+// Stop rules: when a sequence has ended, and what may not be sampled so that it does not end too early. Pure
+// functions of the token ids; stop strings belong to the daemon that accepted the request.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "baton/base/token.hpp"
+#include "baton/schedule/sequence.hpp"
+
+namespace baton {
+
+enum class StopCause : std::uint8_t {
+  none,
+  token,   // EOS or a stop id
+  length,  // max_tokens or the context's end
+};
+
+// Why the sequence ends with the newest token of its output; none where it goes on. A stop id wins over the
+// length. `max_context` 0: no limit.
+StopCause stop_cause(const Sequence& sequence, std::int32_t max_context);
+
+// Ids that the next token may not be: EOS (unless ignored) and stop ids below min_tokens. Usually empty.
+std::vector<TokenId> banned_tokens(const Sequence& sequence);
+
+}  // namespace baton

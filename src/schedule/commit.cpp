@@ -1,0 +1,78 @@
+// Commit: what a step's results do to its sequences. Per sequence, in this order: count, advance, publish the
+// blocks that became full, append the sampled token, apply the stop rules.
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "baton/schedule/stop_rules.hpp"
+#include "schedule/scheduler_state.hpp"
+
+namespace baton {
+
+StepOutcome Scheduler::commit(const StepPlan& plan, const StepResult& result, TimePoint now) {
+  State& state = *state_;
+  StepOutcome outcome;
+  for (State::Entry& entry : state.running) {
+    const std::size_t i = entry.row_index;
+    if (std::exchange(entry.rows, 0) == 0) continue;
+    if (i >= plan.rows.size() || plan.rows[i].sequence != entry.sequence.get()) continue;  // another plan's
+    RowResult row;
+    if (i < result.rows.size()) {
+      row = result.rows[i];
+    } else {
+      row.error = make_error(ErrorCode::internal, "the step has no result for this sequence");
+    }
+    state.settle(entry, plan.rows[i], std::move(row), now, outcome);
+  }
+  std::erase_if(state.running, [](const State::Entry& entry) { return entry.sequence == nullptr; });
+  return outcome;
+}
+
+void Scheduler::State::settle(Entry& entry, const PlannedRows& planned, RowResult result, TimePoint now,
+                              StepOutcome& outcome) {
+  Sequence& sequence = *entry.sequence;
+  EndedSequence end;
+  if (planned.sample && !result.token && !result.error) {
+    result.error = make_error(ErrorCode::internal, "the step sampled no token for this sequence");
+  }
+  if (result.error) {
+    end.error = std::move(result.error);
+  } else {
+    count_rows(entry, planned);
+    sequence.computed += planned.rows;
+    publish_full_blocks(entry);
+    if (!planned.sample) return;
+
+    append_token(sequence, result.token->token, block_size);
+    if (!std::exchange(entry.sampled, true)) sequence.first_token = now;
+    outcome.sampled.push_back(&sequence);
+
+    const StopCause cause = stop_cause(sequence, limits.max_context);
+    end.by_length = cause == StopCause::length;
+    end.handed_off = cause == StopCause::none && sequence.request.phase == Phase::prefill;
+    if (cause == StopCause::none && !end.handed_off) return;
+  }
+  sequence.finished = now;
+  end.sequence = std::move(entry.sequence);
+  outcome.ended.push_back(std::move(end));
+}
+
+// A sampled row is the newest token's: the decode that any engine owes. All others are prefill.
+void Scheduler::State::count_rows(Entry& entry, const PlannedRows& planned) {
+  prefill_tokens_computed += static_cast<std::uint64_t>(planned.rows - (planned.sample ? 1 : 0));
+  const std::int32_t again =
+      std::clamp(entry.computed_before_preemption - planned.first_position, 0, planned.rows);
+  entry.sequence->recomputed_tokens += again;
+  recomputed_tokens += static_cast<std::uint64_t>(again);
+}
+
+void Scheduler::State::publish_full_blocks(Entry& entry) {
+  const Sequence& sequence = *entry.sequence;
+  const auto size = static_cast<std::size_t>(block_size);
+  const std::size_t full = static_cast<std::size_t>(sequence.computed) / size;
+  for (std::size_t& i = entry.published; i < full; ++i) {
+    pool.publish(sequence.blocks[i], sequence.hashes[i], std::span(sequence.tokens).subspan(i * size, size));
+  }
+}
+
+}  // namespace baton

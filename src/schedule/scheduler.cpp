@@ -1,0 +1,225 @@
+// Scheduler: how a plan is made. The policy in words:
+//
+// Whoever is past its deadline leaves. Every running decode gets one row; then the running prefills continue,
+// in order of rank (priority, then age), as far as the budget of rows goes. A sequence takes the blocks for
+// its rows when they are planned. When the pool has none left, the lowest in rank of all that hold blocks
+// gives its own back and will be recomputed; the oldest running sequence never does, so that somebody always
+// finishes. Waiting sequences are admitted (admission.cpp) only by a plan that had to preempt nobody.
+#include "baton/schedule/scheduler.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <tuple>
+#include <utility>
+
+#include "schedule/scheduler_state.hpp"
+
+namespace baton {
+
+bool is_older(const ScheduledSequence& a, const ScheduledSequence& b) {
+  return std::tie(a.sequence->request.arrival, a.serial) < std::tie(b.sequence->request.arrival, b.serial);
+}
+
+bool ranks_above(const ScheduledSequence& a, const ScheduledSequence& b) {
+  const std::int32_t pa = a.sequence->request.priority, pb = b.sequence->request.priority;
+  return pa != pb ? pa > pb : is_older(a, b);
+}
+
+bool goes_before(const ScheduledSequence& a, const ScheduledSequence& b) {
+  const std::int32_t pa = a.sequence->request.priority, pb = b.sequence->request.priority;
+  if (pa != pb) return pa > pb;
+  return a.resumed != b.resumed ? a.resumed : is_older(a, b);
+}
+
+Scheduler::State::State(const SchedulerLimits& l, BlockPool& p)
+    : limits(l), pool(p), block_size(p.block_size()) {
+  limits.max_sequences = std::max(limits.max_sequences, 1);
+  limits.max_batch_tokens = std::max(limits.max_batch_tokens, 1);
+}
+
+std::size_t Scheduler::State::blocks_for(std::int32_t tokens) const {
+  return static_cast<std::size_t>((tokens + block_size - 1) / block_size);
+}
+
+std::size_t Scheduler::State::missing_blocks(const Entry& entry, std::int32_t tokens) const {
+  const std::size_t needed = blocks_for(tokens), held = entry.sequence->blocks.size();
+  return needed > held ? needed - held : 0;
+}
+
+StepPlan Scheduler::State::plan(TimePoint now) {
+  StepPlan plan;
+  budget = limits.max_batch_tokens;
+  tight = false;
+  for (Entry& entry : running) entry.rows = 0;
+
+  remove_expired(now, plan);
+  for (Entry& entry : running) {
+    if (!entry.sequence->in_prefill()) give_rows(entry, 1);
+  }
+  for (Entry& entry : running) {
+    if (entry.sequence->in_prefill()) give_rows(entry, entry.sequence->size() - entry.sequence->computed);
+  }
+  requeue_preempted();
+  if (!tight) admit_waiting(now, plan);
+  list_rows(plan);
+  return plan;
+}
+
+void Scheduler::State::remove_expired(TimePoint now, StepPlan& plan) {
+  for (std::vector<Entry>* queue : {&running, &waiting}) {
+    for (Entry& entry : *queue) {
+      if (entry.sequence->request.deadline > now) continue;
+      release_tail_first(entry.sequence->blocks);
+      entry.sequence->finished = now;
+      plan.expired.push_back(std::move(entry.sequence));
+    }
+    std::erase_if(*queue, [](const Entry& entry) { return entry.sequence == nullptr; });
+  }
+}
+
+// Up to `wanted` rows and the blocks under them, or nothing in this step.
+void Scheduler::State::give_rows(Entry& entry, std::int32_t wanted) {
+  const std::int32_t rows = std::min(wanted, budget);
+  if (rows <= 0 || entry.preempted) return;
+  Sequence& sequence = *entry.sequence;
+  const std::size_t missing = missing_blocks(entry, sequence.computed + rows);
+  if (!make_room(missing, entry)) return;
+  auto fresh = pool.allocate(missing);
+  if (!fresh) return;
+  std::ranges::move(*fresh, std::back_inserter(sequence.blocks));
+  entry.rows = rows;
+  budget -= rows;
+}
+
+// False where `wanting` must do without: it was itself the one to give way, or nobody is left who could (then
+// pins from outside the scheduler, such as a transfer's, hold the rest).
+bool Scheduler::State::make_room(std::size_t blocks, Entry& wanting) {
+  while (pool.available() < blocks) {
+    Entry* victim = choose_victim(wanting);
+    if (victim == nullptr) return false;
+    preempt(*victim);
+    if (victim == &wanting) return false;
+  }
+  return true;
+}
+
+// The lowest in rank that holds blocks, running or waiting with received KV cache; never the oldest running
+// one, nor, where nothing runs, the one about to start.
+Scheduler::State::Entry* Scheduler::State::choose_victim(const Entry& wanting) {
+  const Entry* safe = running.empty() ? &wanting : nullptr;
+  for (const Entry& entry : running) {
+    if (!entry.preempted && (safe == nullptr || is_older(entry, *safe))) safe = &entry;
+  }
+  Entry* victim = nullptr;
+  for (std::vector<Entry>* queue : {&running, &waiting}) {
+    for (Entry& entry : *queue) {
+      if (&entry == safe || entry.sequence->blocks.empty()) continue;
+      if (victim == nullptr || ranks_above(*victim, entry)) victim = &entry;
+    }
+  }
+  return victim;
+}
+
+// Recompute: the blocks go, the tokens stay. Published blocks remain as cache until somebody needs the room.
+void Scheduler::State::preempt(Entry& entry) {
+  Sequence& sequence = *entry.sequence;
+  release_tail_first(sequence.blocks);
+  entry.computed_before_preemption = std::max(entry.computed_before_preemption, sequence.computed);
+  sequence.computed = 0;
+  ++sequence.preemptions;
+  ++preemptions;
+  entry.published = 0;
+  budget += std::exchange(entry.rows, 0);
+  entry.resumed = true;
+  entry.preempted = true;
+  tight = true;
+}
+
+void Scheduler::State::requeue_preempted() {
+  for (Entry& entry : running) {
+    if (!entry.preempted) continue;
+    entry.preempted = false;
+    enqueue(std::move(entry));
+  }
+  std::erase_if(running, [](const Entry& entry) { return entry.sequence == nullptr; });
+}
+
+void Scheduler::State::list_rows(StepPlan& plan) {
+  for (const bool prefill : {false, true}) {
+    for (Entry& entry : running) {
+      const Sequence& sequence = *entry.sequence;
+      if (entry.rows == 0 || sequence.in_prefill() != prefill) continue;
+      entry.row_index = plan.rows.size();
+      plan.rows.push_back({.sequence = &sequence,
+                           .first_position = sequence.computed,
+                           .rows = entry.rows,
+                           .sample = sequence.computed + entry.rows == sequence.size()});
+      plan.tokens += entry.rows;
+    }
+  }
+}
+
+std::string_view to_string(Role role) {
+  switch (role) {
+    case Role::mixed:
+      return "mixed";
+    case Role::prefill:
+      return "prefill";
+    case Role::decode:
+      return "decode";
+  }
+  return "unknown";
+}
+
+std::optional<Role> parse_role(std::string_view text) {
+  for (const Role role : {Role::mixed, Role::prefill, Role::decode}) {
+    if (text == to_string(role)) return role;
+  }
+  return std::nullopt;
+}
+
+Scheduler::Scheduler(const SchedulerLimits& limits, BlockPool& pool)
+    : state_(std::make_unique<State>(limits, pool)) {}
+Scheduler::~Scheduler() = default;
+
+StepPlan Scheduler::plan(TimePoint now) { return state_->plan(now); }
+
+std::unique_ptr<Sequence> Scheduler::cancel(const RequestKey& key) {
+  for (std::vector<State::Entry>* queue : {&state_->running, &state_->waiting}) {
+    for (auto it = queue->begin(); it != queue->end(); ++it) {
+      if (key_of(it->sequence->request) != key) continue;
+      std::unique_ptr<Sequence> sequence = std::move(it->sequence);
+      queue->erase(it);
+      return sequence;
+    }
+  }
+  return nullptr;
+}
+
+std::vector<std::unique_ptr<Sequence>> Scheduler::cancel_all() {
+  std::vector<std::unique_ptr<Sequence>> all;
+  for (std::vector<State::Entry>* queue : {&state_->running, &state_->waiting}) {
+    for (State::Entry& entry : *queue) all.push_back(std::move(entry.sequence));
+    queue->clear();
+  }
+  return all;
+}
+
+std::size_t Scheduler::waiting() const { return state_->waiting.size(); }
+std::size_t Scheduler::running() const { return state_->running.size(); }
+
+std::int64_t Scheduler::waiting_prefill_tokens() const {
+  std::int64_t tokens = 0;
+  for (const State::Entry& entry : state_->waiting) {
+    tokens += entry.sequence->size() - 1 - entry.sequence->computed;  // all but the newest token's own row
+  }
+  return tokens;
+}
+
+std::uint64_t Scheduler::preemptions() const { return state_->preemptions; }
+std::uint64_t Scheduler::prefix_queried_tokens() const { return state_->prefix_queried_tokens; }
+std::uint64_t Scheduler::prefix_hit_tokens() const { return state_->prefix_hit_tokens; }
+std::uint64_t Scheduler::prefill_tokens_computed() const { return state_->prefill_tokens_computed; }
+std::uint64_t Scheduler::recomputed_tokens() const { return state_->recomputed_tokens; }
+
+}  // namespace baton

@@ -1,0 +1,40 @@
+// Stop rules: banning and stopping agree on one boundary. The token with output index i may be a stop id, and
+// then ends the sequence, exactly where i >= min_tokens.
+#include "baton/schedule/stop_rules.hpp"
+
+#include <algorithm>
+
+namespace baton {
+
+namespace {
+
+bool contains(const std::vector<TokenId>& ids, TokenId id) { return std::ranges::find(ids, id) != ids.end(); }
+
+bool is_stop_id(const StopRules& rules, TokenId id) {
+  return contains(rules.stop_token_ids, id) || (!rules.ignore_eos && contains(rules.eos_token_ids, id));
+}
+
+}  // namespace
+
+StopCause stop_cause(const Sequence& sequence, std::int32_t max_context) {
+  const StopRules& rules = sequence.request.stop;
+  const auto generated = static_cast<std::int32_t>(sequence.request.output.size());
+  if (generated > rules.min_tokens && is_stop_id(rules, sequence.request.output.back())) {
+    return StopCause::token;
+  }
+  if (generated >= rules.max_tokens) return StopCause::length;
+  if (max_context > 0 && sequence.size() >= max_context) return StopCause::length;
+  return StopCause::none;
+}
+
+std::vector<TokenId> banned_tokens(const Sequence& sequence) {
+  const StopRules& rules = sequence.request.stop;
+  if (static_cast<std::int32_t>(sequence.request.output.size()) >= rules.min_tokens) return {};
+  std::vector<TokenId> banned = rules.stop_token_ids;
+  if (!rules.ignore_eos) {
+    banned.insert(banned.end(), rules.eos_token_ids.begin(), rules.eos_token_ids.end());
+  }
+  return banned;
+}
+
+}  // namespace baton
