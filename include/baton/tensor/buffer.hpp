@@ -21,18 +21,16 @@ class Buffer {
   static Result<Buffer> allocate(Device device, std::size_t bytes, BufferOptions options = {});
 
   std::byte* data() const { return data_.get(); }
-  std::size_t size() const { return size_; }
-  Device device() const { return device_; }
+  std::size_t size() const { return data_ ? data_.get_deleter().bytes : 0; }
+  Device device() const { return data_.get_deleter().device; }
 
  private:
   struct Release {
-    std::size_t bytes = 0;
+    std::size_t bytes;
     Device device;
     void operator()(std::byte* data) const;
   };
   std::unique_ptr<std::byte, Release> data_;
-  std::size_t size_ = 0;
-  Device device_;
 };
 
 }  // namespace baton

@@ -51,7 +51,7 @@ class Linear {
 // Rotary embedding: angle of pair i at position p is p * inv_frequency[i]; cos and sin are multiplied by
 // `scale` (yarn's attention factor). Pairs are (i, i + head_dim / 2), Hugging Face's order.
 struct RopeTable {
-  std::vector<float> inv_frequency;  // [head_dim / 2]
+  std::vector<float> inv_frequency = {};  // [head_dim / 2]
   float scale = 1.0F;
   std::int32_t max_positions = 0;
 };
@@ -117,7 +117,7 @@ class Ops {
 };
 
 struct OpsOptions {
-  Device device;
+  Device device = {};
   int threads = 0;  // 0: one per core
   std::string isa =
       "auto";  // "auto", "portable", "avx2", "avx512": for tests and for equal numerics across unlike nodes

@@ -1,0 +1,151 @@
+// gemm: y = x W^T + bias, with W packed in groups (pack.hpp).
+//
+// Two ways to the same bits. gemm_direct, for few rows, is bound by memory: it reads the packed weight once,
+// forwards. gemm_blocked, for many, is bound by arithmetic: a block of a group is unpacked to f32 once and
+// reused over the rows. Every y[r][n] is one chain of FMAs over k in ascending order, then the bias.
+#pragma once
+
+#include "kernels/cpu/pack.hpp"
+#include "kernels/cpu/tile.hpp"
+
+namespace baton::kernels::inline BATON_ISA {
+
+inline constexpr int64_t kDirectRows = 6;
+inline constexpr int64_t kBlockK = 256;     // of k: a panel of it fills half of L1
+inline constexpr int64_t kBlockRows = 144;  // rows whose block of x stays in L2 beside the unpacked group
+
+// Vectors of a group that R rows take at once without spilling.
+template <int R>
+constexpr int direct_vectors() {
+  return R * 8 + R + 1 <= kRegisters ? 8 : R * 4 + R + 1 <= kRegisters ? 4 : 2;
+}
+
+template <Element E, int R>
+inline void direct(const GemmArgs& args, int64_t group, int64_t first_row) {
+  constexpr int kVectors = direct_vectors<R>();
+  const float* rows[R];
+  for (int r = 0; r < R; ++r) rows[r] = args.x + (first_row + r) * args.x_stride;
+  const int64_t columns = least(kGroup, args.out - group * kGroup);
+  for (int64_t c0 = 0; c0 < columns; c0 += kVectors * kLanes) {
+    const auto* w = static_cast<const typename Stored<E>::Type*>(args.weight) + group * args.in * kGroup + c0;
+    Vec acc[R][kVectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = Vec::zero();
+    }
+    for (int64_t k = 0; k < args.in; ++k, w += kGroup) {
+      Vec a[R];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) a[r] = Vec::all(rows[r][k]);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const Vec b = Stored<E>::load(w + v * kLanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) acc[r][v] = fma(a[r], b, acc[r][v]);
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      float* y = args.y + (first_row + r) * args.y_stride + group * kGroup + c0;
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const int64_t left = columns - c0 - v * kLanes;
+        if (left <= 0) continue;
+        Vec value = acc[r][v];
+        if (args.bias) value = value + Vec::load(args.bias + group * kGroup + c0 + v * kLanes);
+        if (left >= kLanes) {
+          value.store(y + v * kLanes);
+        } else {
+          value.store_n(y + v * kLanes, left);
+        }
+      }
+    }
+  }
+}
+
+template <Element E, int R = kDirectRows>
+inline void direct_rows(const GemmArgs& args, int64_t group) {
+  if constexpr (R > 1) {
+    if (args.rows < R) return direct_rows<E, R - 1>(args, group);
+  }
+  direct<E, R>(args, group, 0);
+}
+
+inline void gemm_direct(const GemmArgs& args, int64_t group) {
+  with_element(args.type, [&]<Element E>() { direct_rows<E>(args, group); });
+}
+
+// Blocks of x: [in / kBlockK][rows][kBlockK]. Rows of x often lie a multiple of 4 KiB apart and would fight
+// for the same few lines of L1; these don't.
+inline std::size_t gemm_block_floats(int64_t rows, int64_t in) {
+  return static_cast<std::size_t>(ceil_div(in, kBlockK) * rows * kBlockK);
+}
+
+inline void gemm_block(const GemmArgs& args, RowRange range, float* blocks) {
+  for (int64_t r = range.first; r < range.last; ++r) {
+    for (int64_t k = 0; k < args.in; k += kBlockK) {
+      float* to = blocks + (k / kBlockK * args.rows + r) * kBlockK;
+      const int64_t count = least(kBlockK, args.in - k);
+      __builtin_memcpy(to, args.x + r * args.x_stride + k, static_cast<std::size_t>(count) * sizeof(float));
+    }
+  }
+}
+
+inline std::size_t gemm_scratch_floats() { return static_cast<std::size_t>(kGroup * kBlockK); }
+
+// [depth][kGroup] of any type -> [kGroup / kPanel][kBlockK][kPanel] of f32
+template <Element E>
+inline void unpack(const typename Stored<E>::Type* w, int64_t depth, float* panels) {
+  for (int64_t k = 0; k < depth; ++k) {
+#pragma GCC unroll 8
+    for (int64_t v = 0; v < 8; ++v) {
+      Stored<E>::load(w + k * kGroup + v * kLanes)
+          .store(panels + (v / 2 * kBlockK + k) * kPanel + v % 2 * kLanes);
+    }
+  }
+}
+
+// All panels of one unpacked block of a group, for rows [range.first, range.last).
+inline void blocked_tiles(const GemmArgs& args, int64_t group, int64_t k0, RowRange range,
+                          const float* blocks, const float* panels) {
+  const int64_t depth = least(kBlockK, args.in - k0);
+  const float* x = blocks + (k0 / kBlockK * args.rows + range.first) * kBlockK;
+  const TileRows tiles(range.last - range.first);
+  const int64_t columns = least(kGroup, args.out - group * kGroup);
+  for (int64_t c = 0; c < columns; c += kPanel) {
+    TileArgs tile_args{};
+    tile_args.b = panels + c * kBlockK;
+    tile_args.k = depth;
+    tile_args.c_stride = args.y_stride;
+    tile_args.columns = least(kPanel, columns - c);
+    tile_args.bias = args.bias && k0 + depth == args.in ? args.bias + group * kGroup + c : nullptr;
+    tile_args.accumulate = k0 > 0;
+    for (int64_t t = 0; t < tiles.tiles; ++t) {
+      const int64_t first = tiles.first(t);
+      const int64_t rows = tiles.first(t + 1) - first;
+      const float* a[kTileRows] = {};
+      for (int64_t r = 0; r < rows; ++r) a[r] = x + (first + r) * kBlockK;
+      tile_args.a = a;
+      tile_args.c = args.y + (range.first + first) * args.y_stride + group * kGroup + c;
+      tile(tile_args, rows);
+    }
+  }
+}
+
+inline void gemm_blocked(const GemmArgs& args, int64_t group, RowRange range, const float* blocks,
+                         float* scratch) {
+  const int64_t parts = ceil_div(range.last - range.first, kBlockRows);
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t rows = range.last - range.first;
+    const RowRange some{range.first + rows * part / parts, range.first + rows * (part + 1) / parts};
+    for (int64_t k0 = 0; k0 < args.in; k0 += kBlockK) {
+      with_element(args.type, [&]<Element E>() {
+        const auto* w = static_cast<const typename Stored<E>::Type*>(args.weight);
+        unpack<E>(w + (group * args.in + k0) * kGroup, least(kBlockK, args.in - k0), scratch);
+      });
+      blocked_tiles(args, group, k0, some, blocks, scratch);
+    }
+  }
+}
+
+}  // namespace baton::kernels::inline BATON_ISA

@@ -1,0 +1,47 @@
+// store: f32 values into the KV cache's element type, rounded to nearest even; NaN stays NaN.
+#pragma once
+
+#include "kernels/cpu/vector.hpp"
+
+namespace baton::kernels::inline BATON_ISA {
+
+inline std::uint32_t bits_of(float value) {
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &value, 4);
+  return bits;
+}
+
+inline std::uint16_t to_bf16(float value) {
+  const std::uint32_t bits = bits_of(value);
+  const std::uint32_t rounded = bits + 0x7FFFU + ((bits >> 16) & 1U);
+  const bool nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+  return static_cast<std::uint16_t>((nan ? bits | 0x400000U : rounded) >> 16);
+}
+
+inline std::uint16_t to_f16(float value) {
+  const std::uint32_t bits = bits_of(value);
+  const std::uint32_t sign = (bits >> 16) & 0x8000U;
+  const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
+  if (magnitude > 0x7F800000U) return static_cast<std::uint16_t>(sign | 0x7E00U);
+  if (magnitude >= 0x47800000U) return static_cast<std::uint16_t>(sign | 0x7C00U);
+  if (magnitude < 0x38800000U) {  // subnormal: adding 0.5 puts the rounded units of 2^-24 into the low bits
+    const std::uint32_t shifted = bits_of((value < 0 ? -value : value) + 0.5F);
+    return static_cast<std::uint16_t>(sign | (shifted - 0x3F000000U));
+  }
+  const std::uint32_t rounded = magnitude - 0x38000000U + 0xFFFU + ((magnitude >> 13) & 1U);
+  return static_cast<std::uint16_t>(sign | (rounded >> 13));
+}
+
+inline void store(const float* x, int64_t count, Element type, void* out) {
+  if (type == Element::f32) {
+    __builtin_memcpy(out, x, static_cast<std::size_t>(count) * sizeof(float));
+  } else if (type == Element::bf16) {
+    auto* to = static_cast<std::uint16_t*>(out);
+    for (int64_t i = 0; i < count; ++i) to[i] = to_bf16(x[i]);
+  } else {
+    auto* to = static_cast<std::uint16_t*>(out);
+    for (int64_t i = 0; i < count; ++i) to[i] = to_f16(x[i]);
+  }
+}
+
+}  // namespace baton::kernels::inline BATON_ISA

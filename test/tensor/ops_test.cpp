@@ -1,0 +1,291 @@
+// The Ops contract, part one: every operation against a naive computation in double, for odd shapes, every
+// element type and every backend of this machine.
+#include <algorithm>
+#include <cmath>
+
+#include "ops_contract.hpp"
+
+namespace baton::test {
+namespace {
+
+struct Shape {
+  std::int64_t rows, in, out;
+};
+
+void check_product(const Matrix& got, const Matrix& x, const Matrix& w, const Matrix* bias) {
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    for (std::int64_t n = 0; n < w.rows; ++n) {
+      double want = bias ? static_cast<double>(bias->at(0, n)) : 0.0;
+      double size = std::abs(want);
+      for (std::int64_t k = 0; k < x.cols; ++k) {
+        const double term = static_cast<double>(x.at(r, k)) * static_cast<double>(w.at(n, k));
+        want += term;
+        size += std::abs(term);
+      }
+      if (std::abs(static_cast<double>(got.at(r, n)) - want) > 1e-6 * size + 1e-7) {
+        FAIL("row " << r << ", output " << n << ": " << got.at(r, n) << " instead of " << want);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("matmul computes x W^T + bias") {
+  for (const OpsOptions& options : backends()) {
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+      for (const Shape shape : {Shape{1, 1, 1}, Shape{1, 300, 131}, Shape{2, 17, 64}, Shape{3, 64, 200},
+                                Shape{4, 33, 7}, Shape{5, 129, 65}, Shape{6, 257, 33}, Shape{7, 600, 70},
+                                Shape{13, 512, 128}, Shape{150, 259, 37}, Shape{301, 31, 130}}) {
+        INFO(options.isa << " " << to_string(dtype) << " " << shape.rows << "x" << shape.in << "x"
+                         << shape.out);
+        auto ops = require_ops(options, 2);
+        const Weight weight(dtype, shape.out, shape.in, 1);
+        const Weight bias(dtype, 1, shape.out, 2);
+        const Matrix x = Matrix::random(shape.rows, shape.in, 3);
+        WeightView view = weight.view();
+        const Linear plain = require_pack(*ops, {&view, 1});
+        check_product(download(*ops, ops->matmul(upload(*ops, x), plain)), x, weight.exact(), nullptr);
+        view.bias = bias.view().data;
+        const Linear biased = require_pack(*ops, {&view, 1});
+        check_product(download(*ops, ops->matmul(upload(*ops, x), biased)), x, weight.exact(), &bias.exact());
+      }
+    }
+  }
+}
+
+TEST_CASE("matmul reads a slice of columns") {
+  for (const OpsOptions& options : backends()) {
+    auto ops = require_ops(options);
+    const Weight weight(DType::bf16, 40, 24, 1);
+    const WeightView view = weight.view();
+    const Linear packed = require_pack(*ops, {&view, 1});
+    for (const std::int64_t rows : {3, 20}) {
+      const Matrix wide = Matrix::random(rows, 60, 2);
+      Matrix part(rows, 24);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t c = 0; c < 24; ++c) part.at(r, c) = wide.at(r, 13 + c);
+      }
+      const Tensor y = ops->matmul(upload(*ops, wide).columns(13, 24), packed);
+      check_product(download(*ops, y), part, weight.exact(), nullptr);
+    }
+  }
+}
+
+TEST_CASE("rms_norm divides by the root of the mean square") {
+  for (const OpsOptions& options : backends()) {
+    for (const std::int64_t cols : {1, 7, 64, 100, 288}) {
+      INFO(options.isa << " " << cols);
+      auto ops = require_ops(options);
+      const Weight weight(DType::bf16, 1, cols, 1);
+      auto scale = ops->pack_vector(weight.view());
+      REQUIRE(scale.has_value());
+      const Matrix x = Matrix::random(5, cols, 2, 3.0F);
+      const Matrix y = download(*ops, ops->rms_norm(upload(*ops, x), *scale, 1e-5F));
+      for (std::int64_t r = 0; r < x.rows; ++r) {
+        double squares = 0;
+        for (std::int64_t c = 0; c < cols; ++c) squares += std::pow(static_cast<double>(x.at(r, c)), 2);
+        const double root = std::sqrt(squares / static_cast<double>(cols) + 1e-5);
+        for (std::int64_t c = 0; c < cols; ++c) {
+          const double want =
+              static_cast<double>(x.at(r, c)) / root * static_cast<double>(weight.exact().at(0, c));
+          REQUIRE(static_cast<double>(y.at(r, c)) == Approx(want).epsilon(2e-6).margin(1e-7));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("add, silu_mul and gather_rows") {
+  for (const OpsOptions& options : backends()) {
+    auto ops = require_ops(options);
+    const Matrix a = Matrix::random(9, 37, 1), b = Matrix::random(9, 37, 2);
+    const Tensor x = upload(*ops, a);
+    const Tensor sum = ops->add(x, upload(*ops, b));
+    REQUIRE(sum.data == x.data);
+    const Matrix added = download(*ops, sum);
+    for (std::size_t i = 0; i < a.values.size(); ++i) REQUIRE(added.values[i] == a.values[i] + b.values[i]);
+
+    const Matrix gate_up = Matrix::random(9, 74, 3, 120.0F);
+    const Matrix y = download(*ops, ops->silu_mul(upload(*ops, gate_up)));
+    REQUIRE(y.cols == 37);
+    for (std::int64_t r = 0; r < 9; ++r) {
+      for (std::int64_t c = 0; c < 37; ++c) {
+        const double gate = static_cast<double>(gate_up.at(r, c));
+        const double want = gate / (1 + std::exp(-gate)) * static_cast<double>(gate_up.at(r, 37 + c));
+        REQUIRE(static_cast<double>(y.at(r, c)) == Approx(want).epsilon(2e-6).margin(1e-30));
+      }
+    }
+
+    const std::vector<std::int32_t> rows{8, 0, 3, 3};
+    const Matrix gathered = download(*ops, ops->gather_rows(upload(*ops, b), rows));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      REQUIRE(same_bits(&gathered.values[i * 37], &b.values[static_cast<std::size_t>(rows[i]) * 37], 37));
+    }
+  }
+}
+
+TEST_CASE("embed returns the table's rows exactly") {
+  for (const OpsOptions& options : backends()) {
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+      auto ops = require_ops(options);
+      const Weight table(dtype, 300, 19, 1);
+      const WeightView view = table.view();
+      const std::vector<std::int32_t> tokens{299, 0, 131, 64};
+      const Matrix rows = download(*ops, ops->embed(require_pack(*ops, {&view, 1}), tokens));
+      for (std::size_t i = 0; i < tokens.size(); ++i) {
+        REQUIRE(same_bits(&rows.values[i * 19],
+                          &table.exact().values[static_cast<std::size_t>(tokens[i]) * 19], 19));
+      }
+    }
+  }
+}
+
+TEST_CASE("rope rotates the pairs of every head by position times frequency") {
+  for (const OpsOptions& options : backends()) {
+    for (const std::int32_t head_dim : {2, 8, 64, 72}) {
+      INFO(options.isa << " " << head_dim);
+      auto ops = require_ops(options);
+      RopeTable table{.scale = 1.25F, .max_positions = 5000};
+      for (std::int32_t i = 0; i < head_dim / 2; ++i) {
+        table.inv_frequency.push_back(static_cast<float>(std::pow(10000.0, -2.0 * i / head_dim)));
+      }
+      auto prepared = ops->prepare_rope(table);
+      REQUIRE(prepared.has_value());
+      Batch batch;
+      batch.positions = {0, 1, 17, 4095};
+      ops->begin_step(batch, {});
+      const Matrix x = Matrix::random(4, 3 * head_dim, 1);
+      const Tensor heads = upload(*ops, x);
+      ops->rope(heads, head_dim, prepared->get());
+      const Matrix y = download(*ops, heads);
+      for (std::int64_t r = 0; r < 4; ++r) {
+        for (std::int64_t h = 0; h < 3; ++h) {
+          for (std::int32_t i = 0; i < head_dim / 2; ++i) {
+            const double angle = static_cast<double>(batch.positions[static_cast<std::size_t>(r)]) *
+                                 static_cast<double>(table.inv_frequency[static_cast<std::size_t>(i)]);
+            const double c = std::cos(angle) * 1.25, s = std::sin(angle) * 1.25;
+            const double low = static_cast<double>(x.at(r, h * head_dim + i));
+            const double high = static_cast<double>(x.at(r, h * head_dim + head_dim / 2 + i));
+            REQUIRE(static_cast<double>(y.at(r, h * head_dim + i)) ==
+                    Approx(low * c - high * s).margin(1e-6));
+            REQUIRE(static_cast<double>(y.at(r, h * head_dim + head_dim / 2 + i)) ==
+                    Approx(high * c + low * s).margin(1e-6));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("attention is the softmax over a row's own positions") {
+  struct Case {
+    std::int32_t query_heads, kv_heads, head_dim, block_size;
+    std::int64_t tokens;
+    DType dtype;
+  };
+  for (const OpsOptions& options : backends()) {
+    for (const Case c : {Case{1, 1, 4, 8, 5, DType::f32}, Case{8, 4, 8, 16, 140, DType::f32},
+                         Case{6, 2, 24, 8, 130, DType::bf16}, Case{7, 1, 64, 32, 300, DType::bf16},
+                         Case{4, 4, 100, 16, 257, DType::f16}}) {
+      INFO(options.isa << " heads " << c.query_heads << "/" << c.kv_heads << " dim " << c.head_dim);
+      auto ops = require_ops(options, 2);
+      const KvLayout layout{.dtype = c.dtype,
+                            .layers = 2,
+                            .kv_heads = c.kv_heads,
+                            .head_dim = c.head_dim,
+                            .block_size = c.block_size};
+      KvPool pool(*ops, layout, 64, 1);
+      Batch batch;
+      append_rows(batch, pool.table(c.tokens), 0, c.tokens);
+      ops->begin_step(batch, pool.view());
+      // K and V through a weight's element type, so that the cache holds them exactly.
+      const Weight k(c.dtype, c.tokens, c.kv_heads * c.head_dim, 2),
+          v(c.dtype, c.tokens, c.kv_heads * c.head_dim, 3);
+      const Matrix q = Matrix::random(c.tokens, c.query_heads * c.head_dim, 4, 3.0F);
+      ops->store_kv(1, upload(*ops, k.exact()), upload(*ops, v.exact()));
+      const AttentionShape shape{c.query_heads, c.kv_heads, c.head_dim, 0.3F};
+      const Matrix y = download(*ops, ops->attention(1, upload(*ops, q), shape));
+      for (std::int64_t r = 0; r < c.tokens; r += r < 10 ? 1 : 13) {
+        for (std::int64_t h = 0; h < c.query_heads; ++h) {
+          const std::int64_t kv_column = h / (c.query_heads / c.kv_heads) * c.head_dim;
+          std::vector<double> weights;
+          double total = 0;
+          for (std::int64_t j = 0; j <= r; ++j) {
+            double score = 0;
+            for (std::int64_t d = 0; d < c.head_dim; ++d) {
+              score += static_cast<double>(q.at(r, h * c.head_dim + d)) *
+                       static_cast<double>(k.exact().at(j, kv_column + d));
+            }
+            weights.push_back(std::exp(score * static_cast<double>(0.3F)));
+            total += weights.back();
+          }
+          for (std::int64_t d = 0; d < c.head_dim; ++d) {
+            double want = 0;
+            for (std::int64_t j = 0; j <= r; ++j) {
+              want += weights[static_cast<std::size_t>(j)] / total *
+                      static_cast<double>(v.exact().at(j, kv_column + d));
+            }
+            REQUIRE(static_cast<double>(y.at(r, h * c.head_dim + d)) ==
+                    Approx(want).epsilon(1e-5).margin(3e-6));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("store_kv rounds to nearest even and keeps infinities and NaN") {
+  for (const OpsOptions& options : backends()) {
+    auto ops = require_ops(options);
+    const KvLayout layout{.dtype = DType::bf16, .layers = 1, .kv_heads = 1, .head_dim = 8, .block_size = 8};
+    KvPool pool(*ops, layout, 1, 1);
+    Batch batch;
+    append_rows(batch, {0}, 3, 1);
+    ops->begin_step(batch, pool.view());
+    Matrix k(1, 8);
+    const std::uint32_t bits[8] = {0x3F808000, 0x3F818000, 0x3F808001, 0x7F800000,
+                                   0xFF800000, 0x7F800001, 0x80000000, 0x7F7FFFFF};
+    std::memcpy(k.values.data(), bits, sizeof(bits));
+    ops->store_kv(0, upload(*ops, k), upload(*ops, k));
+    std::uint16_t got[8];
+    std::memcpy(got, pool.view().piece(0, 0, 1, 0) + 3 * 8 * 2, sizeof(got));
+    const std::uint16_t want[8] = {0x3F80, 0x3F82, 0x3F81, 0x7F80, 0xFF80, 0x7FC0, 0x8000, 0x7F80};
+    for (int i = 0; i < 8; ++i) CHECK(got[i] == want[i]);
+  }
+}
+
+TEST_CASE("results live until their scope ends, to_host until the next step") {
+  auto ops = require_ops({});
+  const Batch batch;
+  ops->begin_step(batch, {});
+  const Matrix a = Matrix::random(3, 50, 1), b = Matrix::random(3, 50, 2);
+  const Tensor outer = upload(*ops, a);
+  std::span<const float> host;
+  void* inside = nullptr;
+  {
+    const Ops::Scope scope(*ops);
+    const Tensor inner = upload(*ops, b);
+    inside = inner.data;
+    host = ops->to_host(inner);
+  }
+  const Tensor next = upload(*ops, a);
+  CHECK(next.data == inside);  // the scope's memory is used again
+  CHECK(same_bits(host.data(), b.values.data(), 150));
+  CHECK(same_bits(download(*ops, outer).values.data(), a.values.data(), 150));
+}
+
+TEST_CASE("make_ops names what it cannot do") {
+  const auto cuda = make_ops({.device = {DeviceKind::cuda, 0}});
+  if (!cuda) CHECK(cuda.error().code == ErrorCode::unsupported);
+  const auto isa = make_ops({.isa = "sse9"});
+  REQUIRE(!isa);
+  CHECK(isa.error().code == ErrorCode::invalid_argument);
+  CHECK(isa.error().field == "isa");
+  const auto threads = make_ops({.threads = -1});
+  REQUIRE(!threads);
+  CHECK(threads.error().field == "threads");
+  CHECK(require_ops({.isa = "portable"})->numerics_id() == "cpu/portable/f32");
+}
+
+}  // namespace baton::test
