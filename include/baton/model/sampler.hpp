@@ -4,7 +4,9 @@
 // Gumbel-max with noise keyed by (seed, choice, output index, token id), so top-k/top-p only mask candidates.
 // Penalties are computed from the token ids every time. Order: logit_bias, penalties (repetition over prompt
 // and output; presence and frequency over output), banned tokens, temperature, top_k, top_p, min_p.
-// Temperature 0 is greedy: the lowest id wins a tie.
+// Temperature 0 is greedy. The lowest id wins every tie. A NaN logit counts as -inf; where every logit is
+// -inf, the lowest id that is not banned is taken. Logarithms and exponentials are computed with our own
+// IEEE arithmetic (src/model/exact_math.hpp), so that equal logits give equal tokens under any libm.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +21,7 @@ namespace baton {
 struct SamplingParams {
   float temperature = 1.0F;
   float top_p = 1.0F;
-  float min_p = 0.0F;
+  float min_p = 0.0F;      // keep tokens at least this likely, relative to the most likely one
   std::int32_t top_k = 0;  // 0: off
   float presence_penalty = 0.0F;
   float frequency_penalty = 0.0F;
@@ -32,7 +34,7 @@ struct SamplingParams {
 
 struct TokenLogprob {
   TokenId token = 0;
-  float logprob = 0.0F;
+  float logprob = 0.0F;  // natural logarithm; -9999 where the probability is zero, as OpenAI writes it
 };
 
 struct SampledToken {
@@ -55,8 +57,17 @@ class Sampler {
   SampledToken sample(const SampleInput& input, const SamplingParams& params);
 
  private:
-  std::vector<float> scratch_;
-  std::vector<std::int32_t> order_;
+  void adjust(const SampleInput& input, const SamplingParams& params);
+  void penalise(const SampleInput& input, const SamplingParams& params);
+  TokenId draw(const SampleInput& input, const SamplingParams& params);
+  void keep_top_k(std::int32_t k);
+  void keep_top_p(double p, double temperature, float maximum);
+  void keep_min_p(double p, double temperature, float maximum);
+
+  std::vector<float> scratch_;        // [vocab] logits after bias, penalties and bans; never NaN or +inf
+  std::vector<std::int32_t> order_;   // the candidates, where some were masked out
+  std::vector<std::uint32_t> marks_;  // [vocab] token counts while penalties are computed; zero between calls
+  bool masked_ = false;               // whether order_, rather than the whole vocabulary, is drawn from
 };
 
 }  // namespace baton

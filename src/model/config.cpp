@@ -1,0 +1,280 @@
+// Reads config.json and generation_config.json into a ModelConfig.
+//
+// Invariant of what it returns: every dimension is positive and so bounded that no product of a tensor's
+// dimensions overflows 64 bits, heads divide, head_dim is even, and every token id lies in the vocabulary.
+// Keys that we do not know are ignored: Hugging Face's files are full of them. Keys that we know to change
+// the arithmetic in a way that we do not do are `unsupported`.
+#include "baton/model/config.hpp"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "model/json_reader.hpp"
+#include "model/rope.hpp"
+
+namespace baton {
+namespace {
+
+constexpr const char* kConfigFile = "config.json";
+constexpr const char* kGenerationFile = "generation_config.json";
+constexpr std::size_t kMaxConfigBytes = 16U << 20;
+constexpr std::string_view kSupportedArchitectures[] = {"LlamaForCausalLM"};
+
+// Far above any published model, far below what could overflow.
+constexpr IntegerRange kHiddenRange{1, 1 << 17};
+constexpr IntegerRange kLayersRange{1, 1024};
+constexpr IntegerRange kHeadsRange{1, 1024};
+constexpr IntegerRange kHeadDimRange{2, 1024};
+constexpr IntegerRange kFfnRange{1, 1 << 20};
+constexpr IntegerRange kVocabRange{1, 1 << 22};
+constexpr IntegerRange kPositionsRange{1, 1 << 24};
+
+std::string supported_architectures() {
+  std::string list;
+  for (const std::string_view name : kSupportedArchitectures)
+    list += (list.empty() ? "" : ", ") + std::string(name);
+  return list;
+}
+
+std::string read_architecture(JsonReader& config) {
+  const nlohmann::json* list = config.find("architectures");
+  if (!list || !list->is_array() || list->empty() || !list->front().is_string()) {
+    config.fail(ErrorCode::invalid_argument, "architectures",
+                "must be a list with the model's class; supported: " + supported_architectures());
+    return {};
+  }
+  auto name = list->front().get<std::string>();
+  for (const std::string_view supported : kSupportedArchitectures)
+    if (name == supported) return name;
+  config.fail(ErrorCode::unsupported, "architectures",
+              "names " + list->front().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+                  ", which is not supported; supported: " + supported_architectures());
+  return {};
+}
+
+DType read_dtype(JsonReader& config) {
+  const std::string_view key = config.find("dtype") ? "dtype" : "torch_dtype";
+  const std::string name = config.text(key, "bfloat16");
+  if (name == "float32") return DType::f32;
+  if (name == "float16") return DType::f16;
+  if (name != "bfloat16")
+    config.fail(ErrorCode::unsupported, key,
+                "is '" + name + "'; supported: float32, float16 and bfloat16 weights");
+  return DType::bf16;
+}
+
+void read_dimensions(JsonReader& config, ModelConfig& model) {
+  model.hidden = config.integer("hidden_size", kHiddenRange);
+  model.layers = config.integer("num_hidden_layers", kLayersRange);
+  model.query_heads = config.integer("num_attention_heads", kHeadsRange);
+  model.kv_heads = config.integer("num_key_value_heads", kHeadsRange, model.query_heads);
+  model.ffn = config.integer("intermediate_size", kFfnRange);
+  model.vocab = config.integer("vocab_size", kVocabRange);
+  if (model.query_heads % model.kv_heads != 0)
+    config.fail(ErrorCode::invalid_argument, "num_key_value_heads",
+                "is " + std::to_string(model.kv_heads) + ", which does not divide num_attention_heads (" +
+                    std::to_string(model.query_heads) + ")");
+  if (config.find("head_dim")) {
+    model.head_dim = config.integer("head_dim", kHeadDimRange);
+  } else {
+    model.head_dim = model.hidden / model.query_heads;
+    if (model.hidden % model.query_heads != 0)
+      config.fail(ErrorCode::invalid_argument, "num_attention_heads",
+                  "is " + std::to_string(model.query_heads) + ", which does not divide hidden_size (" +
+                      std::to_string(model.hidden) + "), and there is no head_dim");
+    else if (model.head_dim < kHeadDimRange.minimum || model.head_dim > kHeadDimRange.maximum)
+      config.fail(ErrorCode::invalid_argument, "num_attention_heads",
+                  "gives a head_dim of " + std::to_string(model.head_dim) + ", must be from 2 to 1024");
+  }
+  if (model.head_dim % 2 != 0)
+    config.fail(ErrorCode::invalid_argument, "head_dim",
+                "is " + std::to_string(model.head_dim) + ", must be even for rotary embedding");
+}
+
+void refuse_what_we_do_not_do(JsonReader& config) {
+  const std::string act = config.text("hidden_act", "silu");
+  if (act != "silu") config.fail(ErrorCode::unsupported, "hidden_act", "is '" + act + "'; supported: silu");
+  if (config.find("quantization_config"))
+    config.fail(ErrorCode::unsupported, "quantization_config",
+                "is set; supported: unquantised float32, float16 and bfloat16 weights");
+  if (config.number("partial_rotary_factor", {0, 1}, 1.0) != 1.0)
+    config.fail(ErrorCode::unsupported, "partial_rotary_factor", "must be 1");
+}
+
+void read_yarn(JsonReader& rope, std::int32_t max_positions, RopeScaling& scaling) {
+  constexpr NumberRange kBeta{0, 1e6, true};
+  const double implied = static_cast<double>(max_positions) / scaling.original_max_positions;
+  scaling.factor = rope.number("factor", {1, 1e4}, std::max(implied, 1.0));
+  scaling.beta_fast = rope.number("beta_fast", kBeta, 32.0);
+  scaling.beta_slow = rope.number("beta_slow", kBeta, 1.0);
+  if (scaling.beta_fast < scaling.beta_slow)
+    rope.fail(ErrorCode::invalid_argument, "beta_fast", "must not be below beta_slow");
+  scaling.truncate = rope.boolean("truncate", true);
+  scaling.attention_factor = rope.optional_number("attention_factor", {0, 1e4, true});
+  scaling.mscale = rope.number("mscale", {0, 1e4}, 0.0);
+  scaling.mscale_all_dim = rope.number("mscale_all_dim", {0, 1e4}, 0.0);
+}
+
+void read_llama3(JsonReader& rope, RopeScaling& scaling) {
+  constexpr NumberRange kFrequencyFactor{0, 1e6, true};
+  scaling.factor = rope.number("factor", {1, 1e4});
+  scaling.low_freq_factor = rope.number("low_freq_factor", kFrequencyFactor);
+  scaling.high_freq_factor = rope.number("high_freq_factor", kFrequencyFactor);
+  if (!rope.error() && scaling.high_freq_factor <= scaling.low_freq_factor)
+    rope.fail(ErrorCode::invalid_argument, "high_freq_factor", "must be above low_freq_factor");
+}
+
+// One of the two spellings: `rope_scaling` (with rope_theta beside it) or `rope_parameters` (with it inside).
+void read_rope_object(JsonReader& rope, std::int32_t max_positions, RopeScaling& scaling) {
+  constexpr NumberRange kTheta{1, 1e15, true};
+  scaling.theta = rope.number("rope_theta", kTheta, scaling.theta);
+  const std::string_view type_key = rope.find("rope_type") ? "rope_type" : "type";
+  const std::string type = rope.text(type_key, "default");
+  if (rope.number("partial_rotary_factor", {0, 1}, 1.0) != 1.0)
+    rope.fail(ErrorCode::unsupported, "partial_rotary_factor", "must be 1");
+  scaling.original_max_positions =
+      rope.integer("original_max_position_embeddings", kPositionsRange,
+                   scaling.original_max_positions ? scaling.original_max_positions : max_positions);
+  if (type == "default") {
+    scaling.type = RopeType::none;
+  } else if (type == "linear" || type == "dynamic") {
+    scaling.type = type == "linear" ? RopeType::linear : RopeType::dynamic;
+    scaling.factor = rope.number("factor", {1, 1e4});
+  } else if (type == "yarn") {
+    scaling.type = RopeType::yarn;
+    read_yarn(rope, max_positions, scaling);
+  } else if (type == "llama3") {
+    scaling.type = RopeType::llama3;
+    read_llama3(rope, scaling);
+  } else {
+    rope.fail(ErrorCode::unsupported, type_key,
+              "is '" + type + "'; supported: default, linear, dynamic, yarn, llama3");
+  }
+}
+
+void read_rope(JsonReader& config, ModelConfig& model) {
+  const std::int32_t positions = config.integer("max_position_embeddings", kPositionsRange, 2048);
+  RopeScaling scaling;
+  scaling.theta = config.number("rope_theta", {1, 1e15, true}, scaling.theta);
+  scaling.original_max_positions =
+      config.integer("original_max_position_embeddings", kPositionsRange, positions);
+  const std::string key = config.find("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  if (const nlohmann::json* object = config.find(key)) {
+    if (!object->is_object()) {
+      config.fail(ErrorCode::invalid_argument, key, "must be an object");
+      return;
+    }
+    JsonReader rope(*object, config.file(), key + ".");
+    read_rope_object(rope, positions, scaling);
+    config.adopt(rope.error());
+  }
+  if (config.error()) return;
+  if (scaling.type == RopeType::dynamic && model.head_dim <= 2)
+    config.fail(ErrorCode::unsupported, key, "of type dynamic needs a head_dim above 2");
+  if (scaled_context_length(scaling, positions) > static_cast<double>(kPositionsRange.maximum))
+    config.fail(ErrorCode::invalid_argument, key,
+                "stretches the context beyond " + std::to_string(kPositionsRange.maximum) + " positions");
+  if (config.error()) return;
+  model.rope = make_rope_table(scaling, model.head_dim, positions);
+  model.max_positions = model.rope.max_positions;
+}
+
+// eos_token_id: an id, a list of ids, or nothing.
+std::vector<std::int32_t> read_token_ids(JsonReader& reader, std::string_view key, std::int32_t vocab) {
+  std::vector<std::int32_t> ids;
+  const nlohmann::json* value = reader.find(key);
+  if (!value) return ids;
+  const auto add = [&](const nlohmann::json& id) {
+    const bool fits = id.is_number_unsigned() && id.get<std::uint64_t>() < static_cast<std::uint64_t>(vocab);
+    if (fits)
+      ids.push_back(id.get<std::int32_t>());
+    else
+      reader.fail(ErrorCode::invalid_argument, key,
+                  "must be a token id, or a list of token ids, from 0 to " + std::to_string(vocab - 1));
+  };
+  if (value->is_array())
+    for (const nlohmann::json& id : *value) add(id);
+  else
+    add(*value);
+  return ids;
+}
+
+GenerationDefaults read_generation(JsonReader& reader, std::int32_t vocab) {
+  const auto to_float = [](std::optional<double> v) {
+    return v ? std::optional<float>(static_cast<float>(*v)) : std::nullopt;
+  };
+  GenerationDefaults defaults;
+  defaults.eos_token_ids = read_token_ids(reader, "eos_token_id", vocab);
+  defaults.temperature = to_float(reader.optional_number("temperature", {0, 100}));
+  defaults.top_p = to_float(reader.optional_number("top_p", {0, 1}));
+  defaults.repetition_penalty = to_float(reader.optional_number("repetition_penalty", {0, 100, true}));
+  defaults.top_k = reader.optional_integer("top_k", {0, INT32_MAX});
+  return defaults;
+}
+
+Result<std::string> read_small_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return make_error(ErrorCode::io, "cannot open " + path.string());
+  std::string text(kMaxConfigBytes + 1, '\0');  // one more: parse_json_object then says "too large"
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.bad()) return make_error(ErrorCode::io, "cannot read " + path.string());
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  return text;
+}
+
+}  // namespace
+
+Result<ModelConfig> parse_model_config(std::string_view config_json,
+                                       std::string_view generation_config_json) {
+  auto json = parse_json_object(config_json, kConfigFile, kMaxConfigBytes);
+  if (!json) return std::move(json).error();
+  JsonReader config(*json, kConfigFile);
+  ModelConfig model;
+  model.architecture = read_architecture(config);
+  if (config.error()) return *config.error();  // before complaining about another family's keys
+  refuse_what_we_do_not_do(config);
+  read_dimensions(config, model);
+  model.weights = read_dtype(config);
+  model.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", {0, 1, true}, 1e-6));
+  model.tied_embeddings = config.boolean("tie_word_embeddings", false);
+  model.attention_bias = config.boolean("attention_bias", false);
+  model.mlp_bias = config.boolean("mlp_bias", false);
+  if (config.error()) return *config.error();
+  read_rope(config, model);
+  model.bos_token_id = config.optional_integer("bos_token_id", {0, model.vocab - 1});
+  const auto eos = read_token_ids(config, "eos_token_id", model.vocab);
+  if (config.error()) return *config.error();
+
+  if (!generation_config_json.empty()) {
+    auto generation_json = parse_json_object(generation_config_json, kGenerationFile, kMaxConfigBytes);
+    if (!generation_json) return std::move(generation_json).error();
+    JsonReader generation(*generation_json, kGenerationFile);
+    model.generation = read_generation(generation, model.vocab);
+    if (generation.error()) return *generation.error();
+  }
+  // As in Hugging Face's generate(): generation_config.json decides where it says anything.
+  if (model.generation.eos_token_ids.empty()) model.generation.eos_token_ids = eos;
+  return model;
+}
+
+Result<ModelConfig> load_model_config(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(directory, error))
+    return make_error(ErrorCode::not_found, "no model directory " + directory.string());
+  if (!std::filesystem::exists(directory / kConfigFile, error))
+    return make_error(ErrorCode::not_found,
+                      directory.string() + " holds no config.json: not a Hugging Face model directory");
+  const auto config = read_small_file(directory / kConfigFile);
+  if (!config) return config.error();
+  std::string generation;
+  if (std::filesystem::exists(directory / kGenerationFile, error)) {
+    auto text = read_small_file(directory / kGenerationFile);
+    if (!text) return std::move(text).error();
+    generation = *std::move(text);
+    if (generation.empty()) return make_error(ErrorCode::corrupt, "generation_config.json: empty");
+  }
+  return parse_model_config(*config, generation);
+}
+
+}  // namespace baton

@@ -1,0 +1,122 @@
+#include "model/llama.hpp"
+
+#include <bit>
+#include <cmath>
+
+#include "model/weight_source.hpp"
+
+namespace baton {
+namespace {
+
+// Everything in the configuration that changes a logit or a cached byte.
+Hash128 hash_config(const ModelConfig& c) {
+  std::string facts = "baton model 1 " + c.architecture;
+  for (const std::int32_t fact :
+       {c.hidden, c.layers, c.query_heads, c.kv_heads, c.head_dim, c.ffn, c.vocab, c.max_positions,
+        std::int32_t{c.tied_embeddings}, std::int32_t{c.attention_bias}, std::int32_t{c.mlp_bias}})
+    facts += ' ' + std::to_string(fact);
+  const auto add_float = [&](float value) {
+    facts += ' ' + std::to_string(std::bit_cast<std::uint32_t>(value));
+  };
+  add_float(c.norm_epsilon);
+  add_float(c.rope.scale);
+  for (const float frequency : c.rope.inv_frequency) add_float(frequency);
+  return hash_string(facts);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> LlamaModel::load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
+                                                const LoadProgress& progress) {
+  std::unique_ptr<LlamaModel> model(new LlamaModel(std::move(config)));
+  WeightSource source(checkpoint, hash_config(model->config_));
+  model->read_weights(source);  // the survey
+  if (source.error()) return *source.error();
+  model->fingerprint_ = source.fingerprint();
+  if (const auto dtype = source.dtype_of("model.embed_tokens.weight")) model->config_.weights = *dtype;
+  source.start_packing(ops, progress);
+  model->read_weights(source);
+  if (source.error()) return *source.error();
+  auto rope = ops.prepare_rope(model->config_.rope);
+  if (!rope) return std::move(rope).error();
+  model->rope_ = *std::move(rope);
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+void LlamaModel::read_weights(WeightSource& source) {
+  using Projections = WeightSource::Projection[];
+  const ModelConfig& c = config_;
+  const std::int64_t q = std::int64_t{c.query_heads} * c.head_dim;
+  const std::int64_t kv = std::int64_t{c.kv_heads} * c.head_dim;
+  const bool bias = c.attention_bias;
+  embed_ = source.linear(c.hidden, {"model.embed_tokens", c.vocab, false});
+  layers_.clear();
+  for (std::int32_t i = 0; i < c.layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    const std::string attention = layer + "self_attn.";
+    const std::string mlp = layer + "mlp.";
+    Layer w;
+    w.attention_norm = source.vector(layer + "input_layernorm.weight", c.hidden);
+    w.qkv = source.linear(c.hidden, Projections{{attention + "q_proj", q, bias},
+                                                {attention + "k_proj", kv, bias},
+                                                {attention + "v_proj", kv, bias}});
+    w.output = source.linear(q, {attention + "o_proj", c.hidden, bias});
+    w.ffn_norm = source.vector(layer + "post_attention_layernorm.weight", c.hidden);
+    w.gate_up = source.linear(
+        c.hidden, Projections{{mlp + "gate_proj", c.ffn, c.mlp_bias}, {mlp + "up_proj", c.ffn, c.mlp_bias}});
+    w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias});
+    layers_.push_back(std::move(w));
+  }
+  norm_ = source.vector("model.norm.weight", c.hidden);
+  lm_head_ = c.tied_embeddings ? embed_ : source.linear(c.hidden, {"lm_head", c.vocab, false});
+}
+
+KvSpec LlamaModel::kv_spec(std::int32_t block_size) const {
+  KvSpec spec;
+  spec.layout = {config_.weights == DType::f32 ? DType::f32 : DType::bf16, config_.layers, config_.kv_heads,
+                 config_.head_dim, block_size};
+  spec.groups.push_back({0, config_.layers, 0, spec.layout.bytes_per_token(), true});
+  return spec;
+}
+
+Tensor LlamaModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
+  ops.begin_step(batch, kv);
+  const AttentionShape shape{config_.query_heads, config_.kv_heads, config_.head_dim,
+                             1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
+  Tensor x = ops.embed(embed_, batch.tokens);  // [tokens, hidden]
+  for (std::int32_t i = 0; i < config_.layers; ++i) {
+    // After the last layer's keys and values, only the rows whose logits are wanted go on.
+    const bool last = i + 1 == config_.layers;
+    const Layer& w = layers_[static_cast<std::size_t>(i)];
+    Tensor residual = last && !batch.logit_rows.empty() ? ops.gather_rows(x, batch.logit_rows) : x;
+    const Ops::Scope scope(ops);
+    const Tensor q = project(i, ops.rms_norm(x, w.attention_norm, config_.norm_epsilon), ops);
+    if (last && batch.logit_rows.empty()) return {};
+    Tensor heads = ops.attention(i, q, shape);  // [tokens, query_heads * head_dim]
+    if (last) heads = ops.gather_rows(heads, batch.logit_rows);
+    x = ops.add(residual, ops.all_reduce(ops.matmul(heads, w.output)));
+    x = ops.add(x, feed_forward(w, ops.rms_norm(x, w.ffn_norm, config_.norm_epsilon), ops));
+  }
+  return ops.matmul(ops.rms_norm(x, norm_, config_.norm_epsilon), lm_head_);  // [logit_rows, vocab]
+}
+
+// Queries, rotated; keys (rotated) and values go into the cache.
+Tensor LlamaModel::project(std::int32_t layer, const Tensor& x, Ops& ops) const {
+  const std::int64_t q_size = std::int64_t{config_.query_heads} * config_.head_dim;
+  const std::int64_t kv_size = std::int64_t{config_.kv_heads} * config_.head_dim;
+  const Tensor qkv = ops.matmul(x, layers_[static_cast<std::size_t>(layer)].qkv);
+  const Tensor q = qkv.columns(0, q_size);                  // [tokens, query_heads * head_dim]
+  const Tensor k = qkv.columns(q_size, kv_size);            // [tokens, kv_heads * head_dim]
+  const Tensor v = qkv.columns(q_size + kv_size, kv_size);  // [tokens, kv_heads * head_dim]
+  ops.rope(q, config_.head_dim, rope_.get());
+  ops.rope(k, config_.head_dim, rope_.get());
+  ops.store_kv(layer, k, v);
+  return q;
+}
+
+Tensor LlamaModel::feed_forward(const Layer& layer, const Tensor& x, Ops& ops) const {
+  const Tensor gate_up = ops.matmul(x, layer.gate_up);  // [tokens, 2 * ffn]
+  return ops.all_reduce(ops.matmul(ops.silu_mul(gate_up), layer.down));
+}
+
+}  // namespace baton

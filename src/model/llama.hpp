@@ -1,0 +1,47 @@
+// The Llama family: pre-norm decoder, rotary embedding, grouped-query attention, SwiGLU (arXiv 2302.13971,
+// 2307.09288, 2407.21783). Written in terms of Ops only; owns its packed weights.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "baton/model/model.hpp"
+#include "model/checkpoint.hpp"
+
+namespace baton {
+
+class LlamaModel : public Model {
+ public:
+  static Result<std::unique_ptr<Model>> load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
+                                             const LoadProgress& progress);
+
+  const ModelConfig& config() const override { return config_; }
+  Hash128 fingerprint() const override { return fingerprint_; }
+  KvSpec kv_spec(std::int32_t block_size) const override;
+  Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) override;
+
+ private:
+  struct Layer {
+    Linear attention_norm;  // [hidden]
+    Linear qkv;             // [hidden] -> [(query_heads + 2 * kv_heads) * head_dim]
+    Linear output;          // [query_heads * head_dim] -> [hidden]
+    Linear ffn_norm;        // [hidden]
+    Linear gate_up;         // [hidden] -> [2 * ffn]
+    Linear down;            // [ffn] -> [hidden]
+  };
+
+  explicit LlamaModel(ModelConfig config) : config_(std::move(config)) {}
+  void read_weights(class WeightSource& source);
+  Tensor project(std::int32_t layer, const Tensor& x, Ops& ops) const;
+  Tensor feed_forward(const Layer& layer, const Tensor& x, Ops& ops) const;
+
+  ModelConfig config_;
+  Hash128 fingerprint_;
+  Linear embed_;    // [vocab, hidden]
+  Linear norm_;     // [hidden]
+  Linear lm_head_;  // [hidden] -> [vocab]; embed_ where tied
+  std::shared_ptr<const void> rope_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace baton

@@ -1,0 +1,106 @@
+#include "model/weight_source.hpp"
+
+#include <algorithm>
+
+namespace baton {
+namespace {
+
+constexpr std::size_t kWholeHashBytes = 1U << 20;  // up to here all of a tensor is hashed
+constexpr std::size_t kSamples = 64;
+constexpr std::size_t kSampleBytes = 4096;
+
+// Evenly spaced samples, the first and the last bytes among them.
+Hash128 hash_tensor(const SafetensorsEntry& entry, std::span<const std::byte> bytes, Hash128 key) {
+  Hash128 hash = hash_string(entry.name + ' ' + entry.dtype_name + ' ' + shape_to_string(entry.shape), key);
+  if (bytes.size() <= kWholeHashBytes) return hash_bytes(bytes, hash);
+  for (std::size_t i = 0; i < kSamples; ++i) {
+    const std::size_t last = bytes.size() - kSampleBytes;
+    const std::size_t offset = i + 1 == kSamples ? last : last / (kSamples - 1) * i;
+    hash = hash_bytes(bytes.subspan(offset, kSampleBytes), hash);
+  }
+  return hash;
+}
+
+}  // namespace
+
+void WeightSource::start_packing(Ops& ops, const LoadProgress& progress) {
+  ops_ = &ops;
+  progress_ = progress;
+}
+
+template <class T>
+std::optional<T> WeightSource::keep_error(Result<T> result) {
+  if (result) return *std::move(result);
+  if (!error_) error_ = std::move(result).error();
+  return std::nullopt;
+}
+
+void WeightSource::take(const std::string& name) {
+  const Checkpoint::TensorRef* tensor = checkpoint_.find(name);
+  const std::span<const std::byte> bytes = checkpoint_.bytes(*tensor);
+  if (!ops_) {
+    fingerprint_ = hash_tensor(tensor->entry, bytes, fingerprint_);
+    bytes_total_ += bytes.size();
+    return;
+  }
+  bytes_done_ += bytes.size();
+  if (progress_) progress_(bytes_done_, bytes_total_);
+}
+
+std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted) {
+  auto view = keep_error(checkpoint_.matrix(wanted.name + ".weight", wanted.out, in));
+  if (!view || !wanted.bias) return view;
+  const std::string bias_name = wanted.name + ".bias";
+  const auto bias = keep_error(checkpoint_.vector(bias_name, wanted.out));
+  if (!bias) return std::nullopt;
+  if (bias->dtype != view->dtype)
+    return keep_error<WeightView>(make_error(
+        ErrorCode::unsupported,
+        "tensor '" + bias_name + "' has another dtype (" + std::string(safetensors_dtype_name(bias->dtype)) +
+            ") than its weight (" + std::string(safetensors_dtype_name(view->dtype)) + ")",
+        bias_name));
+  view->bias = bias->data;
+  return view;
+}
+
+Linear WeightSource::linear(std::int64_t in, std::span<const Projection> projections) {
+  std::vector<WeightView> views;
+  for (const Projection& wanted : projections) {
+    if (error_) return {};
+    const auto view = projection(in, wanted);
+    if (!view) return {};
+    views.push_back(*view);
+  }
+  Linear packed;
+  if (ops_) {
+    auto result = keep_error(ops_->pack(views));
+    if (!result) return {};
+    packed = *std::move(result);
+  }
+  for (const Projection& wanted : projections) {
+    take(wanted.name + ".weight");
+    if (wanted.bias) take(wanted.name + ".bias");
+  }
+  return packed;
+}
+
+Linear WeightSource::vector(const std::string& name, std::int64_t size) {
+  if (error_) return {};
+  const auto view = keep_error(checkpoint_.vector(name, size));
+  if (!view) return {};
+  Linear packed;
+  if (ops_) {
+    auto result = keep_error(ops_->pack_vector(*view));
+    if (!result) return {};
+    packed = *std::move(result);
+  }
+  take(name);
+  return packed;
+}
+
+std::optional<DType> WeightSource::dtype_of(const std::string& name) const {
+  const Checkpoint::TensorRef* tensor = checkpoint_.find(name);
+  return tensor ? tensor->entry.dtype : std::nullopt;
+}
+
+}  // namespace baton

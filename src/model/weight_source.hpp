@@ -1,0 +1,62 @@
+// WeightSource: the one list of tensors that a model family reads, walked twice.
+//
+// A family describes its weights once, by asking for them in order. The first walk (a survey) checks that
+// each tensor is there with the right shape, adds up their bytes and hashes them into a fingerprint; only
+// then does the second walk pack them. So a bad checkpoint fails at once, not after minutes of packing. The
+// first error sticks; later requests return empty weights.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "baton/base/hash.hpp"
+#include "baton/base/result.hpp"
+#include "baton/model/model.hpp"
+#include "baton/tensor/ops.hpp"
+#include "model/checkpoint.hpp"
+
+namespace baton {
+
+class WeightSource {
+ public:
+  // A projection to ask for: "<name>.weight" of shape [out, in], and "<name>.bias" of [out] where `bias`.
+  struct Projection {
+    std::string name;
+    std::int64_t out = 0;
+    bool bias = false;
+  };
+
+  // `config_hash` starts the fingerprint.
+  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash)
+      : checkpoint_(checkpoint), fingerprint_(config_hash) {}
+
+  // The survey is over: from here on weights are packed by `ops`.
+  void start_packing(Ops& ops, const LoadProgress& progress);
+
+  Linear linear(std::int64_t in, std::span<const Projection> projections);  // outputs side by side
+  Linear linear(std::int64_t in, Projection projection) { return linear(in, std::span(&projection, 1)); }
+  Linear vector(const std::string& name, std::int64_t size);
+
+  const std::optional<Error>& error() const { return error_; }
+  Hash128 fingerprint() const { return fingerprint_; }
+  std::optional<DType> dtype_of(const std::string& name) const;
+
+ private:
+  std::optional<WeightView> projection(std::int64_t in, const Projection& wanted);
+  void take(const std::string& name);  // counts a tensor: into the fingerprint or into the progress
+  template <class T>
+  std::optional<T> keep_error(Result<T> result);
+
+  const Checkpoint& checkpoint_;
+  Hash128 fingerprint_;
+  Ops* ops_ = nullptr;
+  LoadProgress progress_;
+  std::uint64_t bytes_total_ = 0;
+  std::uint64_t bytes_done_ = 0;
+  std::optional<Error> error_;
+};
+
+}  // namespace baton
