@@ -111,7 +111,7 @@ TEST_CASE("a repeated prompt is found in the prefix cache and answered the same"
 TEST_CASE("cancelling frees everything within a step") {
   Fixture f(256, 2ms);
   std::stop_source stop;
-  auto sink = f.submit(make_request(1, 20, 2000), stop.get_token());
+  auto sink = f.submit(make_request(1, 20, 900), stop.get_token());
   REQUIRE(sink->wait_tokens(3));
   stop.request_stop();
   REQUIRE(sink->wait_end(2s));
@@ -129,7 +129,7 @@ TEST_CASE("cancelling frees everything within a step") {
 
 TEST_CASE("a deadline ends a request, waiting or running") {
   Fixture f(256, 2ms);
-  Request request = make_request(1, 20, 3000);
+  Request request = make_request(1, 20, 900);
   request.deadline = f.clock.now() + 60ms;
   auto sink = f.submit(request);
   REQUIRE(sink->wait_end());
@@ -180,7 +180,7 @@ TEST_CASE("a continued request goes on where its output ended") {
 
 TEST_CASE("stopping the engine answers everybody") {
   Fixture f(256, 2ms);
-  auto sink = f.submit(make_request(1, 20, 2000));
+  auto sink = f.submit(make_request(1, 20, 900));
   REQUIRE(sink->wait_tokens(2));
   f.engine->stop();
   REQUIRE(sink->wait_end(100ms));
