@@ -63,7 +63,7 @@ class TokenSink {
 // One engine's numbers at one moment; totals since start.
 struct EngineStats {
   std::string role = "mixed";
-  std::uint64_t running = 0, waiting = 0;
+  std::uint64_t running = 0, waiting = 0, waiting_prefill_tokens = 0;
   std::uint64_t blocks_total = 0, blocks_in_use = 0, blocks_cached = 0;
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_queried_tokens = 0, prefix_hit_tokens = 0;

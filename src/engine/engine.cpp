@@ -1,0 +1,468 @@
+#include "baton/engine/engine.hpp"
+
+#include <algorithm>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "baton/base/channel.hpp"
+#include "engine/active_requests.hpp"
+#include "engine/handoff_receiver.hpp"
+#include "engine/handoff_sender.hpp"
+
+namespace baton {
+namespace {
+
+struct SubmitCommand {
+  Request request;
+  std::stop_token stop;
+  std::shared_ptr<TokenSink> sink;
+};
+struct CancelCommand {
+  RequestKey key;
+  std::uint32_t generation;
+};
+struct PeerCommand {
+  std::string from;
+  Message message;
+};
+struct PeerDownCommand {
+  std::string node;
+};
+struct RoleCommand {
+  Role role;
+};
+using Command = std::variant<SubmitCommand, CancelCommand, PeerCommand, PeerDownCommand, RoleCommand,
+                             std::function<void()>>;
+
+template <class... F>
+struct Overload : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overload(F...) -> Overload<F...>;
+
+constexpr auto kIdleWait = std::chrono::milliseconds(200);  // nothing to do: only deadlines of the far future
+constexpr auto kBusyWait = std::chrono::milliseconds(2);    // something waits for blocks or for a peer
+constexpr auto kShutdownWait = std::chrono::seconds(10);    // for the transport to let go of our memory
+
+bool has_prefill(const StepPlan& plan) {
+  return std::any_of(plan.rows.begin(), plan.rows.end(),
+                     [](const PlannedRows& rows) { return rows.sequence->in_prefill(); });
+}
+
+}  // namespace
+
+struct Engine::State {
+  State(EngineOptions o, Parts p)
+      : options(std::move(o)),
+        parts(std::move(p)),
+        commands(static_cast<std::size_t>(options.limits.max_waiting + options.limits.max_sequences)),
+        pool(parts.kv.blocks, parts.kv.layout.block_size),
+        scheduler(options.limits, pool) {
+    if (parts.transport == nullptr || parts.control == nullptr) return;
+    const Post post = [this](std::function<void()> task) { return commands.push_always(std::move(task)); };
+    sender = std::make_unique<HandoffSender>(
+        options, parts, post, [this](const RequestKey& k, bool accepted) { settled(k, accepted); });
+    receiver = std::make_unique<HandoffReceiver>(
+        options, parts, pool, post,
+        [this](const RequestKey& k, HandoffReceiver::Delivery d) { delivered(k, std::move(d)); });
+  }
+
+  // ---- the loop
+  void run();
+  void execute(Command command);
+  bool step();
+  void emit(const StepPlan& plan, const StepResult& result);
+  void end(EndedSequence ended, TimePoint now);
+  void publish_events();
+  void refresh_stats();
+  void shut_down();
+
+  // ---- requests
+  void accept(SubmitCommand command);
+  void admit(Request request, HandoffReceiver::Delivery delivery);
+  void cancel(const RequestKey& key, std::uint32_t generation, const Error& why);
+  std::optional<Error> refuse(const SubmitCommand& command) const;
+
+  // ---- handoffs
+  void on_peer_message(const std::string& from, const Message& message);
+  void settled(const RequestKey& key, bool accepted);
+  void delivered(const RequestKey& key, HandoffReceiver::Delivery delivery);
+  BlockHashKey hash_key(const std::string& salt) const {
+    return make_block_hash_key(options.cluster_secret, options.model_fingerprint, parts.kv.layout.id(), salt);
+  }
+  bool hands_off(const Sequence& sequence) const {
+    return sender && sequence.request.phase == Phase::prefill;
+  }
+  TimePoint now() const { return parts.clock->now(); }
+
+  EngineOptions options;
+  Parts parts;
+  Channel<Command> commands;
+  BlockPool pool;
+  Scheduler scheduler;
+  ActiveRequests active;
+  std::unique_ptr<HandoffSender> sender;
+  std::unique_ptr<HandoffReceiver> receiver;
+  std::uint64_t events_sequence = 0;
+  std::uint64_t steps = 0, decode_tokens = 0, largest_batch = 0;
+  std::jthread thread;
+
+  mutable std::mutex stats_mutex;  // guards what other threads read; the loop writes it once a step
+  EngineStats stats;
+  bool idle = true;
+};
+
+// ----------------------------------------------------------------------------------------------------------------
+// the loop
+
+void Engine::State::run() {
+  bool busy = false;
+  for (;;) {
+    const bool waits = scheduler.waiting() > 0 || (sender && !(sender->idle() && receiver->idle()));
+    const Duration timeout = busy ? Duration(0) : waits ? Duration(kBusyWait) : Duration(kIdleWait);
+    std::vector<Command> batch = commands.pop_all(timeout);
+    if (batch.empty() && commands.closed()) break;
+    for (Command& command : batch) execute(std::move(command));
+    if (thread.get_stop_token().stop_requested()) break;
+    if (sender) {
+      sender->expire(now());
+      receiver->expire(now());
+    }
+    busy = step();
+    publish_events();
+    refresh_stats();
+  }
+  shut_down();
+}
+
+void Engine::State::execute(Command command) {
+  std::visit(Overload{
+                 [&](SubmitCommand& c) { accept(std::move(c)); },
+                 [&](CancelCommand& c) {
+                   cancel(c.key, c.generation, make_error(ErrorCode::cancelled, "the request was cancelled"));
+                 },
+                 [&](PeerCommand& c) { on_peer_message(c.from, c.message); },
+                 [&](PeerDownCommand& c) {
+                   if (!sender) return;
+                   sender->peer_down(c.node);
+                   receiver->peer_down(c.node);
+                 },
+                 [&](RoleCommand& c) {
+                   options.role = c.role;
+                   if (receiver) receiver->set_role(c.role);
+                 },
+                 [&](std::function<void()>& task) { task(); },
+             },
+             command);
+}
+
+bool Engine::State::step() {
+  StepPlan plan = scheduler.plan(now());
+  for (const auto& sequence : plan.expired) {
+    const RequestKey key = key_of(sequence->request);
+    if (hands_off(*sequence)) sender->dropped(key, "deadline");
+    active.fail(key, make_error(ErrorCode::deadline_exceeded,
+                                "the request's deadline passed before it was finished"));
+  }
+  if (plan.empty()) return false;
+  for (const Sequence* sequence : plan.admitted) {
+    if (!hands_off(*sequence)) continue;
+    sender->scheduled(*sequence, now());
+    sender->progressed(*sequence);  // what the prefix cache had may travel at once
+  }
+  parts.faults->hit(has_prefill(plan) ? "engine.prefill" : "engine.decode");
+
+  parts.executor->submit(plan);
+  const StepResult result = parts.executor->wait();
+  const TimePoint done = now();
+  StepOutcome outcome = scheduler.commit(plan, result, done);
+  ++steps;
+  largest_batch = std::max<std::uint64_t>(largest_batch, plan.rows.size());
+  emit(plan, result);
+  for (EndedSequence& ended : outcome.ended) end(std::move(ended), done);
+  return true;
+}
+
+// Tokens first: they are what clients wait for. Then the finished blocks start to travel.
+void Engine::State::emit(const StepPlan& plan, const StepResult& result) {
+  for (std::size_t i = 0; i < plan.rows.size(); ++i) {
+    if (!result.rows[i].token) continue;
+    const Request& request = plan.rows[i].sequence->request;
+    ++decode_tokens;
+    active.token({key_of(request), request.generation, static_cast<std::uint32_t>(request.output.size()) - 1,
+                  *result.rows[i].token});
+  }
+  for (const PlannedRows& rows : plan.rows)
+    if (hands_off(*rows.sequence)) sender->progressed(*rows.sequence);
+}
+
+void Engine::State::end(EndedSequence ended, TimePoint now) {
+  const Sequence& sequence = *ended.sequence;
+  const RequestKey key = key_of(sequence.request);
+  ActiveRequests::Active* request = active.find(key);
+  if (request == nullptr) return;
+  if (ended.error) {
+    if (hands_off(sequence)) sender->dropped(key, ended.error->message);
+    active.fail(key, *ended.error);
+    return;
+  }
+  if (!ended.handed_off) {
+    if (hands_off(sequence)) sender->dropped(key, "its first token ended the request");
+    active.finish(finish_event(sequence, ended.by_length ? FinishReason::length : FinishReason::stop,
+                               request->handoff));
+    return;
+  }
+  HandoffInfo info;
+  info.prefill_node = options.node_name;
+  info.decode_node = sequence.request.decode_node;
+  request->handed_off = finish_event(sequence, FinishReason::handed_off, info);
+  parts.faults->hit("handoff.finish");
+  if (sender)
+    sender->ended(sequence, now);
+  else
+    settled(key, false);
+}
+
+void Engine::State::publish_events() {
+  std::vector<BlockEvent> events = pool.take_events();
+  if (events.empty() || parts.control == nullptr) return;
+  BlockEventsMessage message;
+  message.sequence = ++events_sequence;
+  for (const BlockEvent& event : events)
+    (event.kind == BlockEvent::Kind::stored ? message.stored : message.removed).push_back(event.hash);
+  parts.control->publish(message);
+}
+
+void Engine::State::refresh_stats() {
+  EngineStats s;
+  s.role = std::string(to_string(options.role));
+  s.running = scheduler.running();
+  s.waiting = scheduler.waiting();
+  s.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
+  s.blocks_total = pool.total();
+  s.blocks_in_use = pool.in_use();
+  s.blocks_cached = pool.cached();
+  s.preemptions = scheduler.preemptions();
+  s.prefix_queried_tokens = scheduler.prefix_queried_tokens();
+  s.prefix_hit_tokens = scheduler.prefix_hit_tokens();
+  s.prefill_tokens = scheduler.prefill_tokens_computed();
+  s.recomputed_tokens = scheduler.recomputed_tokens();
+  s.decode_tokens = decode_tokens;
+  s.steps = steps;
+  s.largest_batch = largest_batch;
+  if (sender) {
+    const TransportCounters moved = parts.transport->counters();
+    s.blocks_sent = moved.blocks_sent;
+    s.blocks_received = moved.blocks_received;
+    s.bytes_sent = moved.bytes_sent;
+    s.bytes_received = moved.bytes_received;
+    s.transfers_in_flight = moved.in_flight;
+    s.blocks_resent = sender->blocks_resent();
+    s.blocks_corrupt = receiver->blocks_corrupt();
+    s.transfers_failed = sender->failed() + receiver->failed();
+  }
+  const bool quiet =
+      active.empty() && (!sender || (sender->idle() && receiver->idle())) && commands.size() == 0;
+  std::lock_guard lock(stats_mutex);
+  stats = s;
+  idle = quiet;
+}
+
+// Nothing may touch the KV memory or the pool once this thread is gone: give up all handoffs and wait for the
+// transport to let go.
+void Engine::State::shut_down() {
+  for (auto& sequence : scheduler.cancel_all()) sequence.reset();
+  active.fail_all(make_error(ErrorCode::unavailable, "the engine is shutting down"));
+  if (sender) {
+    sender->abandon_all();
+    receiver->abandon_all();
+    const auto give_up_at = std::chrono::steady_clock::now() + kShutdownWait;
+    while (!(sender->idle() && receiver->idle()) && std::chrono::steady_clock::now() < give_up_at) {
+      for (Command& command : commands.pop_all(kBusyWait))
+        if (auto* task = std::get_if<std::function<void()>>(&command)) (*task)();
+    }
+    if (!(sender->idle() && receiver->idle())) parts.logger->error("KV transfers did not stop in time");
+  }
+  commands.close();
+  // What was submitted in the meantime still gets its answer.
+  for (Command& command : commands.pop_all(Duration(0)))
+    if (auto* submit = std::get_if<SubmitCommand>(&command))
+      submit->sink->on_error(make_error(ErrorCode::unavailable, "the engine is shutting down"));
+  refresh_stats();
+}
+
+// ----------------------------------------------------------------------------------------------------------------
+// requests
+
+std::optional<Error> Engine::State::refuse(const SubmitCommand& command) const {
+  if (command.stop.stop_requested()) return make_error(ErrorCode::cancelled, "the request was cancelled");
+  if (command.request.prompt.empty())
+    return make_error(ErrorCode::invalid_argument, "the prompt is empty", "prompt");
+  const auto outside = [&](TokenId id) { return id < 0 || (options.vocab > 0 && id >= options.vocab); };
+  const Request& request = command.request;
+  if (std::any_of(request.prompt.begin(), request.prompt.end(), outside) ||
+      std::any_of(request.output.begin(), request.output.end(), outside)) {
+    return make_error(ErrorCode::invalid_argument, "the prompt holds a token id outside the vocabulary",
+                      "prompt");
+  }
+  return std::nullopt;
+}
+
+void Engine::State::accept(SubmitCommand command) {
+  if (auto error = refuse(command)) {
+    command.sink->on_error(*error);
+    return;
+  }
+  const RequestKey key = key_of(command.request);
+  const std::uint32_t generation = command.request.generation;
+  if (const auto* older = active.find(key)) {
+    if (older->generation >= generation) {
+      command.sink->on_error(make_error(ErrorCode::invalid_argument, "this request is already here", "id"));
+      return;
+    }
+    cancel(key, older->generation, make_error(ErrorCode::cancelled, "superseded by a newer attempt"));
+  }
+  ActiveRequests::Active& entry = active.add(key, {command.sink, generation, {}, {}, {}, nullptr});
+  entry.on_stop =
+      std::make_unique<std::stop_callback<ActiveRequests::OnStop>>(command.stop, [this, key, generation] {
+        commands.push_always(CancelCommand{key, generation});
+      });
+
+  HandoffReceiver::Delivery delivery;
+  const bool expects_cache =
+      receiver && command.request.phase == Phase::decode && !command.request.prefill_node.empty();
+  if (expects_cache) {
+    auto claimed = receiver->claim(command.request, now());
+    if (!claimed) {
+      entry.parked = std::move(command.request);
+      return;
+    }
+    delivery = std::move(*claimed);
+  }
+  admit(std::move(command.request), std::move(delivery));
+}
+
+void Engine::State::admit(Request request, HandoffReceiver::Delivery delivery) {
+  const RequestKey key = key_of(request);
+  ActiveRequests::Active& entry = *active.find(key);
+  if (!delivery.blocks.empty()) {
+    entry.handoff = delivery.info;
+  } else if (request.phase == Phase::decode) {
+    entry.handoff.prefill_node = request.prefill_node;
+    entry.handoff.decode_node = options.node_name;
+    entry.handoff.recomputed = true;
+  } else {
+    entry.handoff.prefill_node = entry.handoff.decode_node = options.node_name;
+  }
+  const BlockHashKey salted = hash_key(request.cache_salt);
+  auto sequence = make_sequence(std::move(request), parts.kv.layout.block_size, salted, now());
+  sequence->blocks = std::move(delivery.blocks);
+  sequence->computed = delivery.computed;
+  if (auto admitted = scheduler.admit(std::move(sequence)); !admitted) active.fail(key, admitted.error());
+}
+
+void Engine::State::cancel(const RequestKey& key, std::uint32_t generation, const Error& why) {
+  const ActiveRequests::Active* entry = active.find(key);
+  if (entry == nullptr || entry->generation != generation) return;
+  const auto sequence = scheduler.cancel(key);
+  if (sender) {
+    sender->dropped(key, why.message);
+    receiver->cancel(key, generation);
+  }
+  active.fail(key, why);
+}
+
+// ----------------------------------------------------------------------------------------------------------------
+// handoffs
+
+void Engine::State::on_peer_message(const std::string& from, const Message& message) {
+  if (!sender) return;
+  std::visit(
+      Overload{
+          [&](const ReserveMessage& m) { receiver->on_reserve(from, m, hash_key(m.cache_salt), now()); },
+          [&](const ReservedMessage& m) { sender->on_reserved(from, m, now()); },
+          [&](const RefusedMessage& m) { sender->on_refused(m); },
+          [&](const ResendMessage& m) { sender->on_resend(from, m); },
+          [&](const ReceivedMessage& m) { sender->on_received(m); },
+          [&](const AbortMessage& m) {
+            sender->on_abort(m);
+            receiver->on_abort(m);
+          },
+          [&](const SnapshotRequestMessage&) {
+            BlockEventsMessage snapshot;
+            publish_events();  // so that the snapshot's number stands for everything before it
+            snapshot.sequence = events_sequence;
+            snapshot.snapshot = true;
+            snapshot.stored = pool.published();
+            parts.control->send(from, snapshot);
+          },
+          [](const auto&) {},  // requests and their results are the router's
+      },
+      message);
+}
+
+void Engine::State::settled(const RequestKey& key, bool accepted) {
+  ActiveRequests::Active* entry = active.find(key);
+  if (entry == nullptr || !entry->handed_off) return;
+  FinishEvent event = *entry->handed_off;
+  if (!accepted)
+    event.handoff.decode_node.clear();  // nothing will arrive there: the decode engine need not wait
+  active.finish(event);
+}
+
+void Engine::State::delivered(const RequestKey& key, HandoffReceiver::Delivery delivery) {
+  ActiveRequests::Active* entry = active.find(key);
+  if (entry == nullptr || !entry->parked) return;
+  Request request = *std::move(entry->parked);
+  entry->parked.reset();
+  admit(std::move(request), std::move(delivery));
+}
+
+// ----------------------------------------------------------------------------------------------------------------
+// interface
+
+Engine::Engine(EngineOptions options, Parts parts)
+    : state_(std::make_unique<State>(std::move(options), std::move(parts))) {
+  state_->refresh_stats();
+}
+Engine::~Engine() { stop(); }
+
+void Engine::start() {
+  state_->thread = std::jthread([state = state_.get()] { state->run(); });
+}
+
+void Engine::stop() {
+  if (!state_->thread.joinable()) return;
+  state_->thread.request_stop();
+  state_->commands.push_always(std::function<void()>([] {}));  // wakes the loop
+  state_->thread.join();
+}
+
+Result<void> Engine::submit(Request request, std::stop_token stop, std::shared_ptr<TokenSink> sink) {
+  if (state_->commands.closed()) return make_error(ErrorCode::unavailable, "the engine is shutting down");
+  if (!state_->commands.try_push(SubmitCommand{std::move(request), std::move(stop), std::move(sink)})) {
+    return make_error(ErrorCode::overloaded, "the engine's queue is full");
+  }
+  return {};
+}
+
+void Engine::handle(const std::string& from, Message message) {
+  state_->commands.push_always(PeerCommand{from, std::move(message)});
+}
+void Engine::peer_down(const std::string& node) { state_->commands.push_always(PeerDownCommand{node}); }
+void Engine::set_role(Role role) { state_->commands.push_always(RoleCommand{role}); }
+
+EngineStats Engine::stats() const {
+  std::lock_guard lock(state_->stats_mutex);
+  return state_->stats;
+}
+
+bool Engine::idle() const {
+  std::lock_guard lock(state_->stats_mutex);
+  return state_->idle && state_->commands.size() == 0;
+}
+
+}  // namespace baton

@@ -1,0 +1,76 @@
+#include "baton/engine/model_executor.hpp"
+
+#include <cmath>
+
+#include "baton/model/sampler.hpp"
+#include "baton/schedule/stop_rules.hpp"
+
+namespace baton {
+namespace {
+
+class ModelExecutor final : public Executor {
+ public:
+  ModelExecutor(Model& model, Ops& ops, KvView kv) : model_(model), ops_(ops), kv_(kv) {}
+
+  void submit(const StepPlan& plan) override { plan_ = &plan; }
+
+  StepResult wait() override {
+    build_batch(*plan_);
+    const Tensor logits = model_.forward(batch_, kv_, ops_);
+    const std::span<const float> values = ops_.to_host(logits);
+    StepResult result;
+    result.rows.resize(plan_->rows.size());
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
+      if (!plan_->rows[i].sample) continue;
+      const auto vocab = static_cast<std::size_t>(logits.cols);
+      sample(*plan_->rows[i].sequence, values.subspan(row++ * vocab, vocab), result.rows[i]);
+    }
+    return result;
+  }
+
+ private:
+  void build_batch(const StepPlan& plan) {
+    batch_ = Batch{};
+    for (const PlannedRows& planned : plan.rows) {
+      const Sequence& sequence = *planned.sequence;
+      const auto first_row = static_cast<std::int32_t>(batch_.tokens.size());
+      batch_.sequences.push_back({first_row, planned.rows, planned.first_position,
+                                  static_cast<std::int32_t>(batch_.block_table.size())});
+      for (std::int32_t i = 0; i < planned.rows; ++i) {
+        const std::int32_t position = planned.first_position + i;
+        batch_.tokens.push_back(sequence.tokens[static_cast<std::size_t>(position)]);
+        batch_.positions.push_back(position);
+      }
+      for (const BlockRef& block : sequence.blocks) batch_.block_table.push_back(block.id());
+      if (planned.sample) batch_.logit_rows.push_back(first_row + planned.rows - 1);
+    }
+  }
+
+  void sample(const Sequence& sequence, std::span<const float> logits, RowResult& out) {
+    // A model that computes only NaN would otherwise stream an arbitrary token for ever.
+    if (std::isnan(logits[0]) && std::isnan(logits[logits.size() / 2]) && std::isnan(logits.back())) {
+      out.error = make_error(ErrorCode::internal, "the model computed NaN logits");
+      return;
+    }
+    const std::vector<TokenId> banned = banned_tokens(sequence);
+    const SampleInput input{logits, sequence.request.prompt, sequence.request.output, sequence.request.choice,
+                            banned};
+    out.token = sampler_.sample(input, sequence.request.sampling);
+  }
+
+  Model& model_;
+  Ops& ops_;
+  const KvView kv_;
+  const StepPlan* plan_ = nullptr;
+  Batch batch_;
+  Sampler sampler_;
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> make_model_executor(Model& model, Ops& ops, KvView kv) {
+  return std::make_unique<ModelExecutor>(model, ops, kv);
+}
+
+}  // namespace baton

@@ -1,0 +1,55 @@
+#include "router/flight.hpp"
+
+#include <utility>
+
+namespace baton {
+
+Flight::Flight(Request request, std::shared_ptr<TokenSink> client, OnFinish on_finish, OnError on_error)
+    : key_(key_of(request)),
+      request_(std::move(request)),
+      client_(std::move(client)),
+      on_finish_(std::move(on_finish)),
+      on_error_(std::move(on_error)) {}
+
+void Flight::token(const TokenEvent& event) {
+  std::lock_guard lock(mutex_);
+  if (client_ == nullptr || event.generation != request_.generation || event.index != request_.output.size())
+    return;
+  request_.output.push_back(event.token.token);
+  client_->on_token(event);
+}
+
+Request Flight::begin(Phase phase, const std::string& prefill_node, const std::string& decode_node,
+                      bool new_attempt) {
+  std::lock_guard lock(mutex_);
+  if (new_attempt) ++request_.generation;
+  request_.phase = phase;
+  request_.prefill_node = prefill_node;
+  request_.decode_node = decode_node;
+  return request_;
+}
+
+void Flight::deliver(FinishEvent event) {
+  std::lock_guard lock(mutex_);
+  if (client_ == nullptr) return;
+  event.prompt_tokens = static_cast<std::uint32_t>(request_.prompt.size());
+  event.output_tokens = static_cast<std::uint32_t>(request_.output.size());
+  std::exchange(client_, nullptr)->on_finish(event);
+}
+
+void Flight::deliver_error(const Error& error) {
+  std::lock_guard lock(mutex_);
+  if (client_ != nullptr) std::exchange(client_, nullptr)->on_error(error);
+}
+
+std::uint32_t Flight::generation() const {
+  std::lock_guard lock(mutex_);
+  return request_.generation;
+}
+
+Request Flight::request() const {
+  std::lock_guard lock(mutex_);
+  return request_;
+}
+
+}  // namespace baton

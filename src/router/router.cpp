@@ -1,0 +1,458 @@
+#include "baton/router/router.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "baton/base/channel.hpp"
+#include "baton/router/block_index.hpp"
+#include "router/flight.hpp"
+#include "router/served_requests.hpp"
+
+namespace baton {
+namespace {
+
+using Task = std::function<void()>;
+constexpr auto kIdleWait = std::chrono::milliseconds(200);
+
+struct Peer {
+  NodeInfo info;
+  StatusMessage status;
+};
+
+template <class... F>
+struct Overload : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overload(F...) -> Overload<F...>;
+
+}  // namespace
+
+struct Router::State {
+  explicit State(RouterOptions o)
+      : options(std::move(o)),
+        tasks(options.max_in_flight * 2),
+        served([this](const std::string& node, const Message& m) { return send(node, m); },
+               [this](Task task) { post(std::move(task)); }) {}
+
+  void run();
+  void post(Task task) { tasks.push_always(std::move(task)); }
+  bool send(const std::string& node, const Message& message) {
+    return parts.mesh != nullptr && parts.mesh->send(node, message);
+  }
+
+  // ---- flights
+  void take_off(std::shared_ptr<Flight> flight, std::stop_token stop);
+  void route(const std::shared_ptr<Flight>& flight, bool new_attempt);
+  void dispatch(const std::shared_ptr<Flight>& flight, const std::string& node, Request request);
+  void stage_finished(const FinishEvent& event);
+  void start_decode(const std::shared_ptr<Flight>& flight, const FinishEvent& prefill);
+  void attempt_failed(const RequestKey& key, std::uint32_t generation, const Error& error);
+  void cancelled(const RequestKey& key);
+  void stop_stage(Flight& flight);
+  void land(const RequestKey& key);
+  void deliver(Flight& flight, FinishEvent event);
+  std::shared_ptr<Flight> find(const RequestKey& key) const;
+
+  // ---- peers
+  std::vector<Candidate> candidates(const Request& request) const;
+  void peer_message(const std::string& from, Message& message);
+  void apply_events(const std::string& node, const BlockEventsMessage& events);
+  void peer_down(const std::string& name, const Error& why);
+  void refresh_view();
+
+  const RouterOptions options;
+  Parts parts;
+  Channel<Task> tasks;
+  ServedRequests served;
+  BlockIndex index;
+  std::map<std::string, Peer> peers;
+  std::unordered_map<RequestKey, std::shared_ptr<Flight>, RequestKeyHasher>
+      flights;  // shared with the engine that computes and the client's stop
+  std::atomic<std::size_t> in_flight{0};
+  std::atomic<bool> draining{false};
+  std::atomic<bool> started{false};
+  std::jthread thread;
+
+  mutable std::mutex view_mutex;  // guards `view`, a copy for GET /cluster and ready()
+  std::map<std::string, Peer> view;
+};
+
+void Router::State::run() {
+  for (;;) {
+    std::vector<Task> batch = tasks.pop_all(kIdleWait);
+    for (Task& task : batch) task();
+    if (thread.get_stop_token().stop_requested() || (batch.empty() && tasks.closed())) break;
+  }
+  for (auto& [key, flight] : flights) {
+    stop_stage(*flight);
+    flight->on_client_stop.reset();
+    flight->deliver_error(make_error(ErrorCode::unavailable, "the daemon is shutting down"));
+  }
+  flights.clear();
+  in_flight = 0;
+}
+
+// ----------------------------------------------------------------------------------------------------------------
+// flights
+
+std::shared_ptr<Flight> Router::State::find(const RequestKey& key) const {
+  const auto found = flights.find(key);
+  return found == flights.end() ? nullptr : found->second;
+}
+
+void Router::State::take_off(std::shared_ptr<Flight> flight, std::stop_token stop) {
+  const RequestKey key = flight->key();
+  if (!flights.emplace(key, flight).second) {
+    flight->deliver_error(make_error(ErrorCode::invalid_argument, "this request is already here", "id"));
+    --in_flight;
+    return;
+  }
+  flight->on_client_stop = std::make_unique<std::stop_callback<std::function<void()>>>(
+      std::move(stop), [this, key] { post([this, key] { cancelled(key); }); });
+  route(flight, false);
+}
+
+void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attempt) {
+  const Request request = flight->request();
+  const RouteQuery query{request.prompt.size() + request.output.size(),
+                         request.stop.max_tokens - static_cast<std::int32_t>(request.output.size())};
+  auto chosen = parts.policy->choose(query, candidates(request));
+  if (!chosen) {
+    flight->deliver_error(chosen.error());
+    land(flight->key());
+    return;
+  }
+  ++flight->attempts;
+  flight->planned_decode = chosen->decode_node;
+  const bool hands_off = chosen->disaggregated();
+  dispatch(flight, chosen->prefill_node,
+           flight->begin(hands_off ? Phase::prefill : Phase::whole, chosen->prefill_node, chosen->decode_node,
+                         new_attempt));
+}
+
+void Router::State::dispatch(const std::shared_ptr<Flight>& flight, const std::string& node,
+                             Request request) {
+  flight->node = node;
+  const std::uint32_t generation = request.generation;
+  Result<void> accepted;
+  if (node == options.node_name) {
+    flight->stop = std::stop_source{};
+    auto sink = std::make_shared<StageSink>(flight, generation);
+    accepted = parts.engine->submit(std::move(request), flight->stop.get_token(), std::move(sink));
+  } else if (!send(node, SubmitMessage{std::move(request)})) {
+    accepted = make_error(ErrorCode::unavailable, "node " + node + " is not connected");
+  }
+  if (!accepted) attempt_failed(flight->key(), generation, accepted.error());
+}
+
+void Router::State::stage_finished(const FinishEvent& event) {
+  const std::shared_ptr<Flight> flight = find(event.key);
+  if (flight == nullptr || event.generation != flight->generation()) return;
+  if (event.reason == FinishReason::handed_off) {
+    start_decode(flight, event);
+    return;
+  }
+  deliver(*flight, event);
+  land(event.key);
+}
+
+// The client sees one request: the prefill stage's times and cache hits belong to it as much as the decode
+// stage's.
+void Router::State::deliver(Flight& flight, FinishEvent event) {
+  if (flight.prefill) {
+    event.queue_ms += flight.prefill->queue_ms;
+    event.prefill_ms = flight.prefill->prefill_ms;
+    event.cached_tokens = flight.prefill->cached_tokens;
+  }
+  parts.logger->debug("request finished", {{"request", to_hex(event.key.id)},
+                                           {"prefill", event.handoff.prefill_node},
+                                           {"decode", event.handoff.decode_node},
+                                           {"blocks", event.handoff.blocks_moved},
+                                           {"held", event.handoff.blocks_held},
+                                           {"bytes", event.handoff.bytes},
+                                           {"transport", event.handoff.transport},
+                                           {"ms", event.handoff.milliseconds}});
+  flight.deliver(std::move(event));
+}
+
+void Router::State::start_decode(const std::shared_ptr<Flight>& flight, const FinishEvent& prefill) {
+  flight->prefill = prefill;
+  const std::string computed_at = flight->node;
+  std::string target = prefill.handoff.decode_node;
+  const bool has_cache = !target.empty() && (target == options.node_name || peers.contains(target));
+  if (!has_cache) {
+    auto other = parts.policy->choose_decode(candidates(flight->request()), computed_at);
+    if (!other) {
+      flight->deliver_error(other.error());
+      land(flight->key());
+      return;
+    }
+    target = *other;
+  }
+  dispatch(flight, target, flight->begin(Phase::decode, has_cache ? computed_at : "", target, false));
+}
+
+void Router::State::attempt_failed(const RequestKey& key, std::uint32_t generation, const Error& error) {
+  const std::shared_ptr<Flight> flight = find(key);
+  if (flight == nullptr || flight->generation() != generation) return;
+  const bool elsewhere = error.code == ErrorCode::unavailable && flight->attempts < options.max_attempts;
+  if (elsewhere) {
+    parts.logger->warn("starting over elsewhere",
+                       {{"request", to_hex(key.id)}, {"node", flight->node}, {"why", error.message}});
+    flight->prefill.reset();
+    route(flight, true);
+    return;
+  }
+  flight->deliver_error(error);
+  land(key);
+}
+
+void Router::State::cancelled(const RequestKey& key) {
+  const std::shared_ptr<Flight> flight = find(key);
+  if (flight == nullptr) return;
+  stop_stage(*flight);
+  flight->deliver_error(make_error(ErrorCode::cancelled, "the request was cancelled"));
+  land(key);
+}
+
+void Router::State::stop_stage(Flight& flight) {
+  if (flight.node == options.node_name)
+    flight.stop.request_stop();
+  else
+    send(flight.node, CancelMessage{flight.key(), flight.generation()});
+}
+
+void Router::State::land(const RequestKey& key) {
+  const auto found = flights.find(key);
+  if (found == flights.end()) return;
+  found->second->on_client_stop.reset();
+  flights.erase(found);
+  --in_flight;
+}
+
+// ----------------------------------------------------------------------------------------------------------------
+// peers
+
+std::vector<Candidate> Router::State::candidates(const Request& request) const {
+  const std::vector<BlockHash> hashes =
+      block_hashes(request.prompt, options.block_size, options.hash_key(request.cache_salt));
+  const std::map<std::string, std::size_t> held = index.match(hashes);
+  std::map<std::string, std::uint32_t> own;  // dispatched from here: newer than the last heartbeat
+  for (const auto& [key, flight] : flights) ++own[flight->node];
+  const auto candidate = [&](const std::string& name, const StatusMessage& status) {
+    const auto hit = held.find(name);
+    const auto mine = own.find(name);
+    return Candidate{name,
+                     status.role,
+                     status.waiting_prefill_tokens,
+                     std::max(status.running, mine == own.end() ? 0 : mine->second),
+                     status.waiting,
+                     hit == held.end() ? 0 : hit->second};
+  };
+  std::vector<Candidate> all;
+  const EngineStats here = parts.engine->stats();
+  StatusMessage local;
+  local.role = parse_role(here.role).value_or(Role::mixed);
+  local.running = static_cast<std::uint32_t>(here.running);
+  local.waiting = static_cast<std::uint32_t>(here.waiting);
+  local.waiting_prefill_tokens = here.waiting_prefill_tokens;
+  all.push_back(candidate(options.node_name, local));
+  for (const auto& [name, peer] : peers)
+    if (!peer.status.draining) all.push_back(candidate(name, peer.status));
+  return all;
+}
+
+void Router::State::peer_message(const std::string& from, Message& message) {
+  const auto peer = peers.find(from);
+  if (peer == peers.end()) return;  // went down while this was on its way
+  std::visit(Overload{
+                 [&](SubmitMessage& m) { served.submit(*parts.engine, from, std::move(m)); },
+                 [&](CancelMessage& m) { served.cancel(from, m); },
+                 [&](TokensMessage& m) {
+                   for (const TokenEvent& event : m.events)
+                     if (const auto flight = find(event.key); flight && flight->node == from)
+                       flight->token(event);
+                 },
+                 [&](FinishMessage& m) {
+                   if (const auto flight = find(m.event.key); flight && flight->node == from)
+                     stage_finished(m.event);
+                 },
+                 [&](FailMessage& m) {
+                   if (const auto flight = find(m.key); flight && flight->node == from)
+                     attempt_failed(m.key, m.generation, m.error);
+                 },
+                 [&](BlockEventsMessage& m) { apply_events(from, m); },
+                 [&](StatusMessage& m) {
+                   peer->second.status = m;
+                   refresh_view();
+                 },
+                 [&](auto& m) { parts.engine->handle(from, std::move(m)); },
+             },
+             message);
+}
+
+void Router::State::apply_events(const std::string& node, const BlockEventsMessage& events) {
+  if (index.apply(node, events) == BlockIndex::Applied::gap) send(node, SnapshotRequestMessage{});
+}
+
+void Router::State::peer_down(const std::string& name, const Error& why) {
+  peers.erase(name);
+  index.forget(name);
+  if (parts.transport != nullptr) parts.transport->disconnect(name);
+  parts.engine->peer_down(name);
+  served.peer_down(name);
+  refresh_view();
+  std::vector<std::pair<RequestKey, std::uint32_t>> stranded;
+  for (const auto& [key, flight] : flights)
+    if (flight->node == name) stranded.emplace_back(key, flight->generation());
+  for (const auto& [key, generation] : stranded) {
+    attempt_failed(key, generation,
+                   make_error(ErrorCode::unavailable, "node " + name + " is gone: " + why.message));
+  }
+}
+
+void Router::State::refresh_view() {
+  std::lock_guard lock(view_mutex);
+  view = peers;
+}
+
+// ----------------------------------------------------------------------------------------------------------------
+// interface
+
+Router::Router(RouterOptions options) : state_(std::make_unique<State>(std::move(options))) {}
+Router::~Router() { stop(); }
+
+void Router::start(const Parts& parts) {
+  state_->parts = parts;
+  state_->started = true;
+  state_->thread = std::jthread([state = state_.get()] { state->run(); });
+}
+
+void Router::stop() {
+  if (!state_->thread.joinable()) return;
+  state_->started = false;
+  state_->thread.request_stop();
+  state_->post([] {});
+  state_->thread.join();
+  state_->tasks.close();
+}
+
+Result<void> Router::submit(Request request, std::stop_token stop, std::shared_ptr<TokenSink> sink) {
+  State& state = *state_;
+  if (!state.started) return make_error(ErrorCode::unavailable, "the router is not running");
+  if (state.in_flight.fetch_add(1) >= state.options.max_in_flight) {
+    --state.in_flight;
+    return make_error(ErrorCode::overloaded, "too many requests are in flight");
+  }
+  const auto on_finish = [&state](const FinishEvent& event) {
+    state.post([&state, event] { state.stage_finished(event); });
+  };
+  const auto on_error = [&state](const RequestKey& key, std::uint32_t generation, const Error& error) {
+    state.post([&state, key, generation, error] { state.attempt_failed(key, generation, error); });
+  };
+  auto flight = std::make_shared<Flight>(std::move(request), std::move(sink), on_finish, on_error);
+  state.post([&state, flight = std::move(flight), stop = std::move(stop)] { state.take_off(flight, stop); });
+  return {};
+}
+
+bool Router::send(const std::string& node, const Message& message) {
+  return state_->started && state_->send(node, message);
+}
+
+void Router::publish(const BlockEventsMessage& events) {
+  if (!state_->started) return;
+  state_->post([state = state_.get(), events] {
+    if (state->parts.mesh != nullptr) state->parts.mesh->broadcast(events);
+    state->apply_events(state->options.node_name, events);
+  });
+}
+
+void Router::on_peer_up(const NodeInfo& peer) {
+  state_->post([state = state_.get(), peer] {
+    StatusMessage status;
+    status.role = peer.role;
+    state->peers[peer.name] = Peer{peer, status};
+    if (state->parts.transport != nullptr) {
+      if (auto connected = state->parts.transport->connect(peer.name, peer.transport_address); !connected) {
+        state->parts.logger->warn("no KV transport to peer",
+                                  {{"peer", peer.name}, {"why", connected.error().message}});
+      }
+    }
+    state->refresh_view();
+    state->send(peer.name, SnapshotRequestMessage{});
+  });
+}
+
+void Router::on_peer_down(const std::string& name, const Error& why) {
+  state_->post([state = state_.get(), name, why] { state->peer_down(name, why); });
+}
+
+void Router::on_message(const std::string& from, Message message) {
+  state_->post([state = state_.get(), from, message = std::move(message)]() mutable {
+    state->peer_message(from, message);
+  });
+}
+
+StatusMessage Router::on_heartbeat() {
+  StatusMessage status;
+  if (!state_->started) return status;
+  const EngineStats stats = state_->parts.engine->stats();
+  status.role = parse_role(stats.role).value_or(Role::mixed);
+  status.ready = true;
+  status.draining = state_->draining;
+  status.running = static_cast<std::uint32_t>(stats.running);
+  status.waiting = static_cast<std::uint32_t>(stats.waiting);
+  status.waiting_prefill_tokens = stats.waiting_prefill_tokens;
+  status.blocks_total = static_cast<std::uint32_t>(stats.blocks_total);
+  status.blocks_in_use = static_cast<std::uint32_t>(stats.blocks_in_use);
+  return status;
+}
+
+void Router::set_draining(bool draining) { state_->draining = draining; }
+
+bool Router::ready() const {
+  if (!state_->started) return false;
+  const Role own = parse_role(state_->parts.engine->stats().role).value_or(Role::mixed);
+  if (own != Role::prefill) return true;  // a decode engine can prefill where it must
+  std::lock_guard lock(state_->view_mutex);
+  for (const auto& [name, peer] : state_->view)
+    if (peer.status.role != Role::prefill && !peer.status.draining) return true;
+  return false;
+}
+
+std::size_t Router::in_flight() const { return state_->in_flight; }
+
+nlohmann::json Router::cluster() const {
+  const StatusMessage own = const_cast<Router*>(this)->on_heartbeat();
+  const auto describe = [](const std::string& name, const StatusMessage& status) {
+    return nlohmann::json{{"name", name},
+                          {"role", to_string(status.role)},
+                          {"draining", status.draining},
+                          {"running", status.running},
+                          {"waiting", status.waiting},
+                          {"kv_blocks", {{"total", status.blocks_total}, {"in_use", status.blocks_in_use}}}};
+  };
+  nlohmann::json nodes = nlohmann::json::array();
+  nodes.push_back(describe(state_->options.node_name, own));
+  nodes.back()["self"] = true;
+  std::lock_guard lock(state_->view_mutex);
+  for (const auto& [name, peer] : state_->view) {
+    nodes.push_back(describe(name, peer.status));
+    nodes.back()["http"] = peer.info.http_address;
+    nodes.back()["numerics"] = peer.info.numerics;
+    if (state_->parts.transport != nullptr) nodes.back()["link"] = state_->parts.transport->link(name);
+  }
+  return {{"node", state_->options.node_name},
+          {"nodes", std::move(nodes)},
+          {"in_flight", state_->in_flight.load()}};
+}
+
+}  // namespace baton

@@ -1,0 +1,190 @@
+// One engine alone: results, batching, preemption, prefix hits, cancellation, deadlines, shutdown.
+#include "baton/engine/engine.hpp"
+
+#include <random>
+
+#include "baton/base/fault.hpp"
+#include "engine/fake_model.hpp"
+#include "support/catch.hpp"
+#include "support/collecting_sink.hpp"
+
+using namespace baton;
+using namespace baton::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct Fixture {
+  explicit Fixture(std::int32_t blocks, std::chrono::microseconds step_time = {}, std::int32_t batch_tokens = 64) {
+    const KvSpec spec = fake_kv_spec(4);
+    kv.emplace(*KvMemory::allocate(spec, spec.layout.block_bytes() * static_cast<std::size_t>(blocks), 1, Device{}));
+    EngineOptions options;
+    options.limits = {16, batch_tokens, 64, 4096};
+    options.vocab = kFakeVocab;
+    Engine::Parts parts;
+    parts.executor = std::make_unique<FakeExecutor>(kv->view(), step_time);
+    parts.kv = kv->view();
+    parts.clock = &clock;
+    parts.logger = &null_logger();
+    parts.faults = &faults;
+    engine = std::make_unique<Engine>(options, std::move(parts));
+    engine->start();
+  }
+  std::shared_ptr<CollectingSink> submit(const Request& request, std::stop_token stop = {}) {
+    auto sink = std::make_shared<CollectingSink>();
+    REQUIRE(engine->submit(request, stop, sink));
+    return sink;
+  }
+  bool becomes_idle() const {
+    for (int i = 0; i < 1000 && !engine->idle(); ++i) std::this_thread::sleep_for(5ms);
+    return engine->idle();
+  }
+
+  SteadyClock clock;
+  FaultPoints faults;
+  std::optional<KvMemory> kv;
+  std::unique_ptr<Engine> engine;
+};
+
+Request make_request(std::uint64_t id, std::size_t prompt_tokens, std::int32_t max_tokens, std::uint64_t text = 0) {
+  Request request;
+  request.id = {1, id};
+  std::mt19937_64 random(text == 0 ? id : text);
+  for (std::size_t i = 0; i < prompt_tokens; ++i) request.prompt.push_back(static_cast<TokenId>(random() % (kFakeVocab - 1)) + 1);
+  request.stop.max_tokens = max_tokens;
+  request.sampling.seed = id;
+  return request;
+}
+
+}  // namespace
+
+TEST_CASE("requests that share a batch get what they get alone") {
+  Fixture f(512);
+  std::vector<Request> requests;
+  std::vector<std::shared_ptr<CollectingSink>> sinks;
+  for (std::uint64_t i = 1; i <= 16; ++i) {
+    requests.push_back(make_request(i, 5 + 13 * i, 20));
+    sinks.push_back(f.submit(requests.back()));
+  }
+  for (std::size_t i = 0; i < sinks.size(); ++i) {
+    REQUIRE(sinks[i]->wait_end());
+    CHECK(sinks[i]->tokens() == expected_output(requests[i]));
+    CHECK_FALSE(sinks[i]->misordered());
+    REQUIRE(sinks[i]->finish());
+    CHECK(sinks[i]->finish()->reason == FinishReason::length);
+  }
+  CHECK(f.becomes_idle());
+  CHECK(f.engine->stats().largest_batch > 1);
+  CHECK(f.engine->stats().blocks_in_use == 0);
+}
+
+TEST_CASE("a pool too small for the load preempts and changes nothing") {
+  Fixture f(40);
+  std::vector<Request> requests;
+  std::vector<std::shared_ptr<CollectingSink>> sinks;
+  for (std::uint64_t i = 1; i <= 12; ++i) {
+    requests.push_back(make_request(i, 30, 60));
+    sinks.push_back(f.submit(requests.back()));
+  }
+  for (std::size_t i = 0; i < sinks.size(); ++i) {
+    REQUIRE(sinks[i]->wait_end());
+    CHECK(sinks[i]->tokens() == expected_output(requests[i]));
+  }
+  CHECK(f.becomes_idle());
+  CHECK(f.engine->stats().preemptions > 0);
+  CHECK(f.engine->stats().recomputed_tokens > 0);
+  CHECK(f.engine->stats().blocks_in_use == 0);
+}
+
+TEST_CASE("a repeated prompt is found in the prefix cache and answered the same") {
+  Fixture f(256);
+  const Request first = make_request(1, 101, 10, 77);
+  const Request second = make_request(2, 101, 10, 77);
+  auto one = f.submit(first);
+  REQUIRE(one->wait_end());
+  auto two = f.submit(second);
+  REQUIRE(two->wait_end());
+  CHECK(two->tokens() == expected_output(second));
+  CHECK(two->finish()->cached_tokens == 100);
+}
+
+TEST_CASE("cancelling frees everything within a step") {
+  Fixture f(256, 2ms);
+  std::stop_source stop;
+  auto sink = f.submit(make_request(1, 20, 900), stop.get_token());
+  REQUIRE(sink->wait_tokens(3));
+  stop.request_stop();
+  REQUIRE(sink->wait_end(2s));
+  REQUIRE(sink->error());
+  CHECK(sink->error()->code == ErrorCode::cancelled);
+  CHECK(f.becomes_idle());
+  CHECK(f.engine->stats().blocks_in_use == 0);
+
+  std::stop_source already;
+  already.request_stop();
+  auto never = f.submit(make_request(2, 20, 20), already.get_token());
+  REQUIRE(never->wait_end());
+  CHECK(never->error()->code == ErrorCode::cancelled);
+}
+
+TEST_CASE("a deadline ends a request, waiting or running") {
+  Fixture f(256, 2ms);
+  Request request = make_request(1, 20, 900);
+  request.deadline = f.clock.now() + 60ms;
+  auto sink = f.submit(request);
+  REQUIRE(sink->wait_end());
+  REQUIRE(sink->error());
+  CHECK(sink->error()->code == ErrorCode::deadline_exceeded);
+  CHECK(f.becomes_idle());
+  CHECK(f.engine->stats().blocks_in_use == 0);
+}
+
+TEST_CASE("what cannot be computed is refused with a reason") {
+  Fixture f(8);
+  Request outside = make_request(1, 4, 4);
+  outside.prompt[2] = kFakeVocab;
+  auto sink = f.submit(outside);
+  REQUIRE(sink->wait_end());
+  CHECK(sink->error()->code == ErrorCode::invalid_argument);
+  CHECK(sink->error()->field == "prompt");
+  auto large = f.submit(make_request(2, 100, 4));
+  REQUIRE(large->wait_end());
+  CHECK(large->error()->code == ErrorCode::too_large);
+  auto empty = f.submit(make_request(3, 0, 4));
+  REQUIRE(empty->wait_end());
+  CHECK(empty->error()->code == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("a continued request goes on where its output ended") {
+  Fixture f(256);
+  Request request = make_request(1, 33, 24);
+  const std::vector<TokenId> whole = expected_output(request);
+  request.output.assign(whole.begin(), whole.begin() + 9);
+  request.generation = 1;
+  class Tail final : public TokenSink {
+   public:
+    void on_token(const TokenEvent& event) override { tokens.push_back(event.token.token); first = std::min(first, event.index); }
+    void on_finish(const FinishEvent&) override { end.request_stop(); }
+    void on_error(const Error&) override { end.request_stop(); }
+    std::vector<TokenId> tokens;
+    std::uint32_t first = 1000;
+    std::stop_source end;
+  };
+  auto sink = std::make_shared<Tail>();
+  REQUIRE(f.engine->submit(request, {}, sink));
+  for (int i = 0; i < 1000 && !sink->end.stop_requested(); ++i) std::this_thread::sleep_for(5ms);
+  REQUIRE(sink->end.stop_requested());
+  CHECK(sink->first == 9);
+  CHECK(sink->tokens == std::vector<TokenId>(whole.begin() + 9, whole.end()));
+}
+
+TEST_CASE("stopping the engine answers everybody") {
+  Fixture f(256, 2ms);
+  auto sink = f.submit(make_request(1, 20, 900));
+  REQUIRE(sink->wait_tokens(2));
+  f.engine->stop();
+  REQUIRE(sink->wait_end(100ms));
+  CHECK(sink->error()->code == ErrorCode::unavailable);
+  CHECK(f.engine->stats().blocks_in_use == 0);
+  CHECK_FALSE(f.engine->submit(make_request(2, 3, 3), {}, std::make_shared<CollectingSink>()));
+}

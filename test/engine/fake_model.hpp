@@ -1,0 +1,105 @@
+// A model for tests whose every next token depends on every byte of KV cache it should depend on.
+//
+// The slot of position p holds c(p) = mix(c(p-1), token(p)), read back from the cache when the next row is computed; the next token is a fold over all slots. So a wrong
+// block, a missed write, memory reused too early or a damaged transfer shows in the output.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "baton/model/kv_spec.hpp"
+#include "baton/schedule/scheduler.hpp"
+
+namespace baton::test {
+
+inline constexpr std::int32_t kFakeVocab = 1000;
+
+inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t z = a * 0x9e3779b97f4a7c15ULL + b + 0x632be59bd9b4e019ULL;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
+
+inline TokenId next_token(std::uint64_t fold, const Request& request) {
+  return static_cast<TokenId>(mix(fold, request.sampling.seed + request.choice) % (kFakeVocab - 1)) + 1;
+}
+
+// What a lone, undisturbed run generates.
+inline std::vector<TokenId> expected_output(const Request& request) {
+  std::vector<TokenId> output;
+  std::uint64_t slot = 0, fold = 0;
+  const auto push = [&](TokenId token) {
+    slot = mix(slot, static_cast<std::uint64_t>(token));
+    fold = mix(fold, slot);
+  };
+  for (const TokenId token : request.prompt) push(token);
+  for (std::int32_t i = 0; i < request.stop.max_tokens; ++i) {
+    output.push_back(next_token(fold, request));
+    push(output.back());
+  }
+  return output;
+}
+
+// One layer, one head, 4 bytes of K and 4 of V a token.
+inline KvSpec fake_kv_spec(std::int32_t block_size) {
+  KvSpec spec;
+  spec.layout = KvLayout{DType::f32, 1, 1, 1, block_size};
+  spec.groups.push_back({0, 1, 0, spec.layout.bytes_per_token(), true});
+  return spec;
+}
+
+class FakeExecutor final : public Executor {
+ public:
+  explicit FakeExecutor(KvView kv, std::chrono::microseconds step_time = {}) : kv_(kv), step_time_(step_time) {}
+
+  void submit(const StepPlan& plan) override { plan_ = &plan; }
+  StepResult wait() override {
+    if (step_time_.count() > 0) std::this_thread::sleep_for(step_time_);
+    StepResult result;
+    for (const PlannedRows& rows : plan_->rows) result.rows.push_back(run(rows));
+    return result;
+  }
+
+ private:
+  RowResult run(const PlannedRows& rows) {
+    const Sequence& sequence = *rows.sequence;
+    for (std::int32_t p = rows.first_position; p < rows.first_position + rows.rows; ++p) {
+      const std::uint64_t before = p == 0 ? 0 : load(sequence, p - 1);
+      store(sequence, p, mix(before, static_cast<std::uint64_t>(sequence.tokens[static_cast<std::size_t>(p)])));
+    }
+    RowResult result;
+    if (!rows.sample) return result;
+    std::uint64_t fold = 0;
+    for (std::int32_t p = 0; p < rows.first_position + rows.rows; ++p) fold = mix(fold, load(sequence, p));
+    result.token = SampledToken{next_token(fold, sequence.request), -1.0F, {}};
+    return result;
+  }
+
+  std::byte* half(const Sequence& sequence, std::int32_t p, int k_or_v) const {
+    const std::int32_t size = kv_.layout.block_size;
+    return kv_.piece(sequence.blocks[static_cast<std::size_t>(p / size)].id(), 0, k_or_v, 0) + 4 * (p % size);
+  }
+  std::uint64_t load(const Sequence& sequence, std::int32_t p) const {
+    std::uint32_t low = 0, high = 0;
+    std::memcpy(&low, half(sequence, p, 0), 4);
+    std::memcpy(&high, half(sequence, p, 1), 4);
+    return static_cast<std::uint64_t>(high) << 32 | low;
+  }
+  void store(const Sequence& sequence, std::int32_t p, std::uint64_t value) {
+    const auto low = static_cast<std::uint32_t>(value), high = static_cast<std::uint32_t>(value >> 32);
+    std::memcpy(half(sequence, p, 0), &low, 4);
+    std::memcpy(half(sequence, p, 1), &high, 4);
+  }
+
+  const KvView kv_;
+  const std::chrono::microseconds step_time_;
+  const StepPlan* plan_ = nullptr;
+};
+
+}  // namespace baton::test
