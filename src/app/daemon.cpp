@@ -1,0 +1,278 @@
+#include "app/daemon.hpp"
+
+#include <unistd.h>
+
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "app/address.hpp"
+#include "app/command.hpp"
+#include "app/system.hpp"
+#include "baton/base/clock.hpp"
+#include "baton/base/fault.hpp"
+#include "baton/base/units.hpp"
+#include "baton/engine/engine.hpp"
+#include "baton/engine/model_executor.hpp"
+#include "baton/frontend/server.hpp"
+#include "baton/model/model.hpp"
+#include "baton/peer/mesh.hpp"
+#include "baton/router/router.hpp"
+#include "baton/tensor/ops.hpp"
+#include "baton/text/chat_template.hpp"
+#include "baton/text/tokenizer.hpp"
+#include "baton/transfer/ucx_transport.hpp"
+
+namespace baton {
+namespace {
+
+constexpr std::int32_t kLeastBlocks = 2;
+
+std::string read_secret(const std::string& file) {
+  std::ifstream in(file);
+  std::stringstream text;
+  text << in.rdbuf();
+  std::string secret = text.str();
+  while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r')) secret.pop_back();
+  return secret;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name[0] == '\0' ? "baton" : name;
+}
+
+bool has_cluster(const ServeOptions& options) { return !options.peers.empty() || !options.peer_listen.empty(); }
+
+}  // namespace
+
+struct Daemon::Parts {
+  Parts(const ServeOptions& o, Logger& l) : options(o), logger(l) {}
+
+  Result<void> load_model();
+  Result<void> allocate_cache();
+  Result<void> start_cluster_transport();
+  Result<void> start_engine();
+  Result<void> start_mesh();
+  Result<void> start_http();
+  EngineOptions engine_options() const;
+
+  ServeOptions options;
+  Logger& logger;
+  SteadyClock clock;
+  FaultPoints faults;
+  PrometheusMetrics metrics;
+  AffinityPolicy policy;
+  std::string secret;
+  std::string node_name;
+  std::string model_name;
+  std::unique_ptr<Ops> ops;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat_template;
+  std::optional<KvMemory> kv;
+  std::unique_ptr<KvTransport> transport;   // after kv, whose memory it registers
+  std::unique_ptr<Router> router;           // before engine and mesh, which report to it
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<PeerMesh> mesh;
+  std::unique_ptr<HttpServer> http;
+  std::uint16_t http_port = 0;
+};
+
+Result<void> Daemon::Parts::load_model() {
+  const std::filesystem::path directory = options.model.empty() ? find_demo_model() : std::filesystem::path(options.model);
+  if (directory.empty()) return make_error(ErrorCode::not_found, "the bundled demo model was not found: give --model", "--model");
+  auto made = make_ops({Device{}, options.threads, options.isa});
+  if (!made) return std::move(made).error();
+  ops = std::move(*made);
+  const TimePoint begun = clock.now();
+  auto loaded = baton::load_model(directory, *ops, terminal_progress("loading " + directory.string()));
+  if (!loaded) return std::move(loaded).error();
+  model = std::move(*loaded);
+  auto text = load_tokenizer(directory);
+  if (!text) return std::move(text).error();
+  tokenizer = std::move(*text);
+  if (auto chat = load_chat_template(directory)) chat_template = std::move(*chat);
+  else if (chat.error().code == ErrorCode::not_found) logger.warn("the model has no chat template: /v1/chat/completions answers 400");
+  else return std::move(chat).error();
+  if (options.served_names.empty()) options.served_names.push_back(std::filesystem::weakly_canonical(directory).filename().string());
+  model_name = options.served_names.front();
+  logger.info("model loaded", {{"model", model_name},
+                               {"path", directory.string()},
+                               {"architecture", model->config().architecture},
+                               {"device", "cpu"},
+                               {"numerics", ops->numerics_id()},
+                               {"seconds", to_seconds(clock.now() - begun)}});
+  return {};
+}
+
+Result<void> Daemon::Parts::allocate_cache() {
+  const MemoryInfo memory = memory_info();
+  auto bytes = parse_size(options.kv_memory, memory.total);
+  if (!bytes) return std::move(bytes).error();
+  if (*bytes > memory.available) {
+    return make_error(ErrorCode::out_of_memory,
+                      "--kv-memory " + options.kv_memory + " is " + format_size(*bytes) + ", but only " + format_size(memory.available) + " are available", "--kv-memory");
+  }
+  auto allocated = KvMemory::allocate(model->kv_spec(options.block_size), *bytes, kLeastBlocks, ops->device());
+  if (!allocated) return std::move(allocated).error();
+  kv = std::move(*allocated);
+  const KvView view = kv->view();
+  logger.info("KV cache ready", {{"blocks", view.blocks},
+                                 {"block_tokens", view.layout.block_size},
+                                 {"block_bytes", view.layout.block_bytes()},
+                                 {"memory", format_size(kv->bytes().size())},
+                                 {"tokens", static_cast<std::int64_t>(view.blocks) * view.layout.block_size}});
+  return {};
+}
+
+Result<void> Daemon::Parts::start_cluster_transport() {
+  if (!has_cluster(options)) return {};
+  UcxOptions ucx;
+  ucx.transport.digests = options.kv_digests == "on";
+  ucx.transport.piece_bytes = kv->view().layout.head_bytes();
+  ucx.transport.faults = &faults;
+  if (const auto listen = parse_host_port(options.peer_listen); listen && listen->host != "0.0.0.0" && listen->host != "::") ucx.transport.interface_address = listen->host;
+  ucx.settings = options.ucx;
+  ucx.pool = kv->bytes().data();
+  ucx.pool_bytes = kv->bytes().size();
+  auto made = make_ucx_transport(ucx, logger);
+  if (!made) return std::move(made).error();
+  transport = std::move(*made);
+  return {};
+}
+
+EngineOptions Daemon::Parts::engine_options() const {
+  EngineOptions e;
+  e.node_name = node_name;
+  e.role = parse_role(options.role).value_or(Role::mixed);
+  const std::int32_t model_context = model->config().max_positions;
+  e.limits = {options.max_sequences, options.max_batch_tokens, options.max_waiting,
+              options.max_context > 0 ? std::min(options.max_context, model_context) : model_context};
+  e.cluster_secret = secret;
+  e.model_fingerprint = model->fingerprint();
+  e.vocab = model->config().vocab;
+  e.transfer_timeout = options.transfer_timeout;
+  return e;
+}
+
+Result<void> Daemon::Parts::start_engine() {
+  node_name = options.node_name.empty() ? host_name() + ":" + std::to_string(options.port) : options.node_name;
+  const EngineOptions e = engine_options();
+  RouterOptions r;
+  r.node_name = node_name;
+  r.block_size = options.block_size;
+  r.hash_key = [secret = secret, fingerprint = e.model_fingerprint, layout = kv->view().layout.id()](const std::string& salt) {
+    return make_block_hash_key(secret, fingerprint, layout, salt);
+  };
+  router = std::make_unique<Router>(std::move(r));
+  Engine::Parts parts;
+  parts.executor = make_model_executor(*model, *ops, kv->view());
+  parts.kv = kv->view();
+  parts.transport = transport.get();
+  parts.control = router.get();
+  parts.clock = &clock;
+  parts.logger = &logger;
+  parts.faults = &faults;
+  engine = std::make_unique<Engine>(e, std::move(parts));
+  return {};
+}
+
+Result<void> Daemon::Parts::start_mesh() {
+  Router::Parts parts{engine.get(), nullptr, transport.get(), &policy, &clock, &logger};
+  if (transport) {
+    MeshOptions m;
+    const auto listen = parse_host_port(options.peer_listen);
+    m.listen_host = listen ? listen->host : "127.0.0.1";
+    m.listen_port = listen ? listen->port : 0;
+    m.peers = options.peers;
+    m.secret = secret;
+    m.silence = options.peer_silence;
+    NodeInfo self;
+    self.name = node_name;
+    self.http_address = options.host + ":" + std::to_string(http_port);
+    self.role = parse_role(options.role).value_or(Role::mixed);
+    self.model_name = model_name;
+    self.model_fingerprint = model->fingerprint();
+    self.kv_layout = kv->view().layout.id();
+    self.numerics = ops->numerics_id();
+    self.version = version_text();
+    self.transport_address = transport->address();
+    self.transport = transport->name();
+    mesh = std::make_unique<PeerMesh>(std::move(m), std::move(self), *router, logger, metrics);
+    parts.mesh = mesh.get();
+  }
+  engine->start();
+  router->start(parts);
+  if (!mesh) return {};
+  auto port = mesh->start();
+  if (!port) return std::move(port).error();
+  logger.info("listening for peers", {{"node", node_name}, {"address", mesh ? options.peer_listen : ""}, {"port", *port}, {"transport", transport->name()}, {"digests", options.kv_digests}});
+  return {};
+}
+
+Result<void> Daemon::Parts::start_http() {
+  FrontendOptions f;
+  f.host = options.host;
+  f.port = static_cast<std::uint16_t>(options.port);
+  f.request_timeout = options.request_timeout;
+  f.max_queued_requests = static_cast<std::size_t>(options.max_waiting + options.max_sequences);
+  f.node_name = node_name;
+  ServedModel served;
+  served.names = options.served_names;
+  served.context = engine_options().limits.max_context;
+  served.created = std::time(nullptr);
+  served.generation = model->config().generation;
+  served.vocab = model->config().vocab;
+  http = std::make_unique<HttpServer>(
+      f, FrontendServices{*router, *tokenizer, chat_template.get(), served, metrics, [this] { return metrics.text(); },
+                          [this] { return engine->stats(); }, [this] { return router->ready(); }, [this] { return router->cluster(); }, logger});
+  auto port = http->start();
+  if (!port) return std::move(port).error();
+  http_port = *port;
+  return {};
+}
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Result<std::unique_ptr<Daemon>> Daemon::create(const ServeOptions& options, Logger& logger) {
+  auto parts = std::make_unique<Parts>(options, logger);
+  if (auto armed = parts->faults.configure(options.faults); !armed) return std::move(armed).error();
+  if (!options.secret_file.empty()) {
+    parts->secret = read_secret(options.secret_file);
+    if (parts->secret.empty()) {
+      return make_error(ErrorCode::invalid_argument, "--cluster-secret-file " + options.secret_file + " is missing, unreadable or empty", "--cluster-secret-file");
+    }
+  }
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(parts)));
+  Parts& p = *daemon->parts_;
+  // HTTP before the mesh: the port it got is part of what peers are told. It answers 503 on /health/ready until the router runs.
+  for (auto step : {&Parts::load_model, &Parts::allocate_cache, &Parts::start_cluster_transport, &Parts::start_engine, &Parts::start_http, &Parts::start_mesh}) {
+    if (auto done = (p.*step)(); !done) return std::move(done).error();
+  }
+  logger.info("serving", {{"url", "http://" + options.host + ":" + std::to_string(p.http_port)}, {"model", p.model_name}, {"role", options.role}, {"node", p.node_name}});
+  return daemon;
+}
+
+Daemon::~Daemon() { stop(); }
+
+void Daemon::begin_drain() {
+  parts_->router->set_draining(true);
+  parts_->http->stop_accepting();
+}
+
+bool Daemon::drained() const { return parts_->http->drain(Duration(0)) && parts_->router->in_flight() == 0 && parts_->engine->idle(); }
+
+void Daemon::stop() {
+  Parts& p = *parts_;
+  if (p.http) p.http->stop();
+  if (p.router) p.router->stop();
+  if (p.mesh) p.mesh->stop();
+  if (p.engine) p.engine->stop();
+}
+
+}  // namespace baton

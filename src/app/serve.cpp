@@ -1,0 +1,96 @@
+// baton serve: options, the daemon, and its signals. SIGTERM or SIGINT: stop accepting, finish, exit 0; a second one exits at once.
+#include <csignal>
+#include <ctime>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <unistd.h>
+
+#include "app/command.hpp"
+#include "app/config_file.hpp"
+#include "app/daemon.hpp"
+#include "app/serve_options.hpp"
+
+namespace baton {
+namespace {
+
+constexpr int kStopped = 130;   // by a second signal
+
+struct Serve {
+  ServeOptions options;
+  Flags flags{serve_rows(options)};
+  std::string config;
+};
+
+LogLevel parse_level(const std::string& text) {
+  if (text == "debug") return LogLevel::debug;
+  if (text == "warn") return LogLevel::warn;
+  return text == "error" ? LogLevel::error : LogLevel::info;
+}
+
+Result<void> settle_options(Serve& serve) {
+  if (!serve.config.empty()) {
+    if (auto read = apply_config_file(serve.config, serve.flags.rows(), {"ucx", &serve.options.ucx}); !read) return read;
+  }
+  if (auto applied = serve.flags.apply(); !applied) return applied;
+  if (!serve.options.peers.empty() && serve.options.peer_listen.empty()) serve.options.peer_listen = "127.0.0.1:0";
+  return check(serve.options);
+}
+
+// Waits for SIGTERM or SIGINT, at most so long. They are blocked in every thread and taken here.
+bool signalled(const sigset_t& signals, Duration timeout) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+  const timespec wait{static_cast<time_t>(seconds.count()), static_cast<long>((timeout - seconds).count())};
+  return ::sigtimedwait(&signals, nullptr, &wait) > 0;
+}
+
+void drain(Daemon& daemon, const sigset_t& signals, const Serve& serve, Logger& logger) {
+  logger.info("draining: no new requests; a second signal exits at once");
+  daemon.begin_drain();
+  const SteadyClock clock;
+  const TimePoint give_up = clock.now() + serve.options.drain_timeout;
+  while (!daemon.drained() && clock.now() < give_up) {
+    if (signalled(signals, std::chrono::milliseconds(20))) ::_exit(kStopped);
+  }
+  if (!daemon.drained()) logger.warn("the drain timeout is over: dropping what is left");
+}
+
+int run(Serve& serve) {
+  if (auto settled = settle_options(serve); !settled) {
+    std::cerr << "baton serve: " << settled.error().message << '\n';
+    return 2;
+  }
+  const auto logger = make_stderr_logger(parse_level(serve.options.log_level), serve.options.log_format == "json");
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  auto daemon = Daemon::create(serve.options, *logger);
+  if (!daemon) {
+    logger->error("cannot serve: " + daemon.error().message);
+    return 1;
+  }
+  while (!signalled(signals, std::chrono::hours(1))) {
+  }
+  drain(**daemon, signals, serve, *logger);
+  (*daemon)->stop();
+  logger->info("stopped");
+  return 0;
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Chosen& chosen) {
+  auto serve = std::make_shared<Serve>();   // shared: lives as long as the callbacks of the parser
+  CLI::App* command = app.add_subcommand("serve", "Serve a model: OpenAI-compatible HTTP, KV-affinity routing, prefill and decode");
+  command->add_option("--config", serve->config, "TOML file with settings; flags override it")->type_name("FILE")->check(CLI::ExistingFile);
+  serve->flags.add_to(*command);
+  command->callback([serve, &chosen] { chosen.run = [serve] { return run(*serve); }; });
+}
+
+}  // namespace baton

@@ -1,0 +1,50 @@
+// What `baton serve` can be told: one row per setting (flag, TOML key, default, constraint, help).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "baton/base/clock.hpp"
+#include "baton/base/config.hpp"
+#include "baton/base/result.hpp"
+
+namespace baton {
+
+struct ServeOptions {
+  std::string model;                       // empty: the bundled demo model
+  std::vector<std::string> served_names;   // empty: the model directory's name
+  std::string host = "127.0.0.1";
+  std::int32_t port = 8000;
+  std::string role = "mixed";
+  std::string node_name;                   // empty: host name and port
+  std::string peer_listen;                 // empty: no peers
+  std::vector<std::string> peers;
+  std::string secret_file;
+  std::int32_t block_size = 16;
+  std::string kv_memory = "10%";
+  std::int32_t max_sequences = 64;
+  std::int32_t max_batch_tokens = 512;
+  std::int32_t max_waiting = 1024;
+  std::int32_t max_context = 0;            // 0: the model's
+  std::int32_t threads = 0;                // 0: one per core
+  std::string isa = "auto";
+  Duration request_timeout = std::chrono::minutes(10);
+  Duration transfer_timeout = std::chrono::seconds(10);
+  Duration drain_timeout = std::chrono::seconds(60);
+  Duration peer_silence = std::chrono::seconds(3);
+  bool insecure = false;
+  std::string kv_digests = "on";
+  std::string log_level = "info";
+  std::string log_format = "text";
+  std::string faults;
+  std::map<std::string, std::string> ucx;  // [ucx] of the file: UCX settings without their prefix
+};
+
+std::vector<ConfigRow> serve_rows(ServeOptions& options);
+// What no single row can check: combinations, and what needs a secret.
+Result<void> check(const ServeOptions& options);
+
+}  // namespace baton

@@ -1,0 +1,65 @@
+#include "app/system.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+
+#include "baton/base/units.hpp"
+
+namespace baton {
+namespace {
+
+std::uint64_t read_number(const char* file, std::uint64_t otherwise) {
+  std::ifstream in(file);
+  std::uint64_t number = 0;
+  return in >> number ? number : otherwise;
+}
+
+}  // namespace
+
+MemoryInfo memory_info() {
+  MemoryInfo info;
+  std::ifstream in("/proc/meminfo");
+  std::string name, unit;
+  std::uint64_t kib = 0;
+  while (in >> name >> kib) {
+    std::getline(in, unit);
+    if (name == "MemTotal:") info.total = kib << 10;
+    if (name == "MemAvailable:") info.available = kib << 10;
+  }
+  const std::uint64_t limit = read_number("/sys/fs/cgroup/memory.max", ~0ULL);
+  if (limit < info.total) {
+    const std::uint64_t used = read_number("/sys/fs/cgroup/memory.current", 0);
+    info.total = limit;
+    info.available = std::min(info.available, limit > used ? limit - used : 0);
+  }
+  return info;
+}
+
+std::filesystem::path find_demo_model() {
+  std::error_code error;
+  const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path beside = binary.parent_path().parent_path();
+  for (const std::filesystem::path& candidate : {beside / "models/demo", beside / "share/baton/models/demo", std::filesystem::path("/usr/share/baton/models/demo")}) {
+    if (std::filesystem::exists(candidate / "config.json", error)) return candidate;
+  }
+  return {};
+}
+
+LoadProgress terminal_progress(std::string what) {
+  if (::isatty(STDERR_FILENO) == 0) return {};
+  auto shown = std::make_shared<int>(-1);   // shared: std::function must be copyable
+  return [what = std::move(what), shown](std::uint64_t done, std::uint64_t total) {
+    constexpr int kWidth = 30;
+    const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
+    if (percent == *shown) return;
+    *shown = percent;
+    const std::string bar(static_cast<std::size_t>(percent * kWidth / 100), '#');
+    std::fprintf(stderr, "\r%s [%-*s] %3d %% of %s%s", what.c_str(), kWidth, bar.c_str(), percent, format_size(total).c_str(), percent == 100 ? "\n" : "");
+  };
+}
+
+}  // namespace baton

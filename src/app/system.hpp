@@ -1,0 +1,24 @@
+// What the app asks the machine: memory, its own place, a terminal to draw progress on.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "baton/model/model.hpp"
+
+namespace baton {
+
+struct MemoryInfo {
+  std::uint64_t total = 0;       // bytes
+  std::uint64_t available = 0;   // bytes, without swapping
+};
+MemoryInfo memory_info();   // a container's limit counts where it is lower
+
+// models/demo beside the binary's build folder, or where a package puts it; empty where there is none.
+std::filesystem::path find_demo_model();
+
+// A progress bar on stderr where that is a terminal; otherwise nothing.
+LoadProgress terminal_progress(std::string what);
+
+}  // namespace baton
