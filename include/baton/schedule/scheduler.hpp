@@ -5,9 +5,10 @@
 // goes, starts waiting sequences (prefix match, then blocks for the chunk), and preempts the youngest of the
 // lowest priority (recompute) when blocks run out. commit() takes the results, publishes finished blocks,
 // applies the stop rules and hands back what has ended. plan() and commit() alternate; a plan that is not
-// committed is simply made again. Owned by the engine thread. Properties (tested with seeds): every admitted
-// sequence ends; no block leaks; the budget is never exceeded; preemption never takes the oldest running
-// sequence. Preemption drops blocks at once: who still reads one (a transfer) holds a pin of its own.
+// committed is made again, but lists nobody as admitted or expired twice. Owned by the engine thread.
+// Properties, tested with seeds: every admitted sequence ends; no block leaks; the budget is never exceeded.
+// Preemption never takes the oldest running sequence. It drops blocks at once: who still reads one (a
+// transfer) holds a pin of its own.
 #pragma once
 
 #include <cstddef>
