@@ -26,7 +26,7 @@ Result<void> Scheduler::admit(std::unique_ptr<Sequence> sequence) {
 Result<void> Scheduler::State::check_admissible(const Sequence& sequence) const {
   const std::int32_t size = sequence.size();
   const auto generated = static_cast<std::int32_t>(sequence.request.output.size());
-  const std::int32_t still_to_come = sequence.request.stop.max_tokens - generated;
+  const std::int64_t still_to_come = std::int64_t{sequence.request.stop.max_tokens} - generated;
   if (size == 0) return make_error(ErrorCode::invalid_argument, "the prompt is empty", "prompt");
   if (still_to_come <= 0) {
     return make_error(ErrorCode::invalid_argument, "max_tokens leaves nothing to generate", "max_tokens");
@@ -37,8 +37,8 @@ Result<void> Scheduler::State::check_admissible(const Sequence& sequence) const 
                           std::to_string(limits.max_context) + ", the answer included",
                       "prompt");
   }
-  // The last token is only sampled, never computed. 64 bits: max_tokens may be anything.
-  std::int64_t longest = std::int64_t{size} + still_to_come - 1;
+  // The last token is only sampled, never computed.
+  std::int64_t longest = size + still_to_come - 1;
   if (limits.max_context > 0) longest = std::min<std::int64_t>(longest, limits.max_context - 1);
   const std::int64_t needed = (longest + block_size - 1) / block_size;
   if (needed > static_cast<std::int64_t>(pool.total())) {

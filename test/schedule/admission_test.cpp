@@ -149,6 +149,19 @@ TEST_CASE("a sequence that finds no room stops the line: it is not overtaken by 
   CHECK(rig.drain().size() == 3);
 }
 
+TEST_CASE("who starts leaves each running sequence a block to grow into") {
+  Rig rig(6);
+  rig.admitted(rig.request(9, 8));  // three blocks
+  rig.step();
+  const RequestKey tight = rig.admitted(rig.request(12, 8));  // would fit exactly
+  rig.step();
+  CHECK(rig.scheduler.running() == 1);
+  CHECK(rig.scheduler.cancel(tight) != nullptr);
+  rig.admitted(rig.request(4, 2));
+  rig.step();
+  CHECK(rig.scheduler.running() == 2);
+}
+
 TEST_CASE("what could never run is refused with the reason") {
   Rig rig(4, {.max_waiting = 1, .max_context = 100});
   const auto code = [&](const Request& r) {
@@ -156,6 +169,8 @@ TEST_CASE("what could never run is refused with the reason") {
     return result ? std::string("admitted") : std::string(to_string(result.error().code));
   };
   CHECK(code(rig.request(0)) == to_string(ErrorCode::invalid_argument));
+  CHECK(code(rig.request(3, std::numeric_limits<std::int32_t>::min())) ==
+        to_string(ErrorCode::invalid_argument));
   CHECK(code(rig.request(3, 0)) == to_string(ErrorCode::invalid_argument));
   CHECK(code(rig.request(100)) == to_string(ErrorCode::too_large));
 

@@ -1,12 +1,14 @@
 // Scheduler: who runs next. Pure: no thread, no I/O, no clock of its own; the simulator and the daemon run
 // this same code.
 //
-// plan() admits waiting sequences (prefix match, then blocks for the chunk), gives each running decode one
-// token, fills the rest of the token budget with prefill chunks, and preempts the youngest sequences
-// (recompute) when blocks run out. commit() takes the results, publishes finished blocks, applies the stop
-// rules and hands back what has ended. Owned by the engine thread. Properties (tested with seeds): every
-// admitted sequence ends; no block leaks; the budget is never exceeded; preemption never starves the oldest
-// sequence.
+// plan() gives each running decode one token, goes on with the running prefills as far as the token budget
+// goes, starts waiting sequences (prefix match, then blocks for the chunk), and preempts the youngest of the
+// lowest priority (recompute) when blocks run out. commit() takes the results, publishes finished blocks,
+// applies the stop rules and hands back what has ended. plan() and commit() alternate; a plan that is not
+// committed is made again, but lists nobody as admitted or expired twice. Owned by the engine thread.
+// Properties, tested with seeds: every admitted sequence ends; no block leaks; the budget is never exceeded.
+// Preemption never takes the oldest running sequence. It drops blocks at once: who still reads one (a
+// transfer) holds a pin of its own.
 #pragma once
 
 #include <cstddef>
@@ -78,9 +80,12 @@ class Scheduler {
   Scheduler(const SchedulerLimits& limits, BlockPool& pool);
   ~Scheduler();
 
-  // too_large: could never run even alone; overloaded: the queue is full. A sequence with attached blocks and
-  // computed > 0 continues from there. On error the sequence is destroyed (its blocks are released).
+  // too_large: could never run even alone, up to max_tokens or max_context (an engine whose max_context fits
+  // its pool refuses nothing for its max_tokens); overloaded: the queue is full; invalid_argument: nothing to
+  // compute. A sequence with attached blocks and computed > 0 continues from there; its full blocks are
+  // published, so they must be verified. On error the sequence is destroyed (its blocks are released).
   Result<void> admit(std::unique_ptr<Sequence> sequence);
+  // May be empty although sequences run or wait: then pins from outside the scheduler hold the blocks.
   StepPlan plan(TimePoint now);
   StepOutcome commit(const StepPlan& plan, const StepResult& result, TimePoint now);
   // Removes it wherever it is; null where unknown. Must not be called between plan() and commit().
@@ -93,8 +98,8 @@ class Scheduler {
   std::uint64_t preemptions() const;
   std::uint64_t prefix_queried_tokens() const;
   std::uint64_t prefix_hit_tokens() const;
-  std::uint64_t prefill_tokens_computed() const;  // rows beyond each sequence's newest token
-  std::uint64_t recomputed_tokens() const;
+  std::uint64_t prefill_tokens_computed() const;  // rows other than a sequence's newest token
+  std::uint64_t recomputed_tokens() const;        // rows computed again after a preemption
 
  private:
   struct State;
