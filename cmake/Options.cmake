@@ -55,6 +55,7 @@ function(baton_add_test name)
   foreach(dependency IN LISTS ARG_DEPENDS)
     target_link_libraries(${name}_test PRIVATE baton_${dependency})
   endforeach()
+  target_compile_options(${name}_test PRIVATE -O1)  # Catch2 expands to a lot of code; what is tested keeps its own options
   add_test(NAME ${name} COMMAND ${name}_test)
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
     ENVIRONMENT "BATON_SOURCE_DIR=${CMAKE_SOURCE_DIR};BATON_BINARY=$<TARGET_FILE_DIR:${name}_test>/../baton")
