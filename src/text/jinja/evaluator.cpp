@@ -188,16 +188,14 @@ void Evaluator::run_for(const Statement& statement) {
   std::size_t depth = 0;
   for (const Value& item : items) depth = std::max(depth, item.depth());
   const auto shared = std::make_shared<const std::vector<Value>>(std::move(items));
-  ++loops_;
   frame_ = push_frame(outer);
   for (std::size_t i = 0; i < shared->size() && !failed(); ++i) {
     frame_->variables.clear();
-    set("loop", std::make_shared<const Loop>(Loop{shared, i, static_cast<std::size_t>(loops_), depth}));
+    set("loop", std::make_shared<const Loop>(Loop{shared, i, depth}));
     assign(*statement.target, (*shared)[i]);
     if (run(statement.body) == Flow::broken) break;
   }
   frame_ = outer;
-  --loops_;
 }
 
 void Evaluator::run_assign_block(const Statement& statement) {

@@ -96,7 +96,6 @@ class Evaluator final : public Context {
   std::optional<Error> error_;
   int line_ = 0;
   int depth_ = 0;
-  int loops_ = 0;
   std::size_t steps_ = 0;
   std::size_t spent_ = 0;
 };

@@ -106,8 +106,8 @@ Value loop_attribute(const Loop& loop, std::string_view name) {
   if (name == "first") return index == 0;
   if (name == "last") return index + 1 == size;
   if (name == "length") return size;
-  if (name == "depth") return static_cast<std::int64_t>(loop.level);
-  if (name == "depth0") return static_cast<std::int64_t>(loop.level) - 1;
+  if (name == "depth") return std::int64_t{1};  // only recursive loops go deeper
+  if (name == "depth0") return std::int64_t{0};
   if (name == "previtem")
     return index == 0 ? make_undefined("there is no previous item") : (*loop.items)[loop.index - 1];
   if (name == "nextitem")

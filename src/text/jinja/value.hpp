@@ -116,7 +116,6 @@ class Value {
 struct Loop {
   std::shared_ptr<const std::vector<Value>> items;
   std::size_t index = 0;        // from 0
-  std::size_t level = 1;        // loops around it, itself included
   std::size_t items_depth = 0;  // the deepest item's
 };
 
