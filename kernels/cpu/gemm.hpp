@@ -11,8 +11,7 @@
 namespace baton::kernels::inline BATON_ISA {
 
 inline constexpr int64_t kDirectRows = 18;
-inline constexpr int64_t kDirectK = 128;  // of k: a block of a group stays in L1 while several tiles read it
-inline constexpr int64_t kBlockK = 256;   // of k: an unpacked panel of it fills half of L1
+inline constexpr int64_t kBlockK = 256;     // of k: an unpacked panel of it fills half of L1
 inline constexpr int64_t kBlockRows = 144;  // rows whose block of x stays in L2 beside the unpacked group
 
 // A tile straight from the packed weight: R rows, V vectors of columns from c0 on, k in [k0, k0 + depth).
@@ -23,6 +22,10 @@ struct DirectArgs {
   int64_t k0;
   int64_t depth;
 };
+
+// Vectors of an element type that share a cache line.
+template <Element E>
+inline constexpr int kLineVectors = most(1, 64 / (kLanes * static_cast<int64_t>(bytes_of(E))));
 
 template <Element E, int R, int V>
 __attribute__((noinline)) void direct_tile(const GemmArgs& args, const DirectArgs& at) {
@@ -46,6 +49,10 @@ __attribute__((noinline)) void direct_tile(const GemmArgs& args, const DirectArg
     for (int v = 0; v < V; ++v) acc[r][v] = at.k0 > 0 ? Vec::load(from + v * kLanes) : Vec::zero();
   }
   for (int64_t k = 0; k < at.depth; ++k, w += kGroup) {
+    if constexpr (R > 1) {  // the next block: hardware follows one row's even reading, not this hopping
+      for (int v = 0; v < V; v += kLineVectors<E>)
+        __builtin_prefetch(w + at.depth * kGroup + v * kLanes, 0, 3);
+    }
     if constexpr (R <= V) {  // what is fewer stays in registers: rows of x or columns of W
       Vec a[R];
 #pragma GCC unroll 16
@@ -110,7 +117,10 @@ inline void direct_columns(const GemmArgs& args, const DirectArgs& at, int64_t r
 template <Element E>
 inline void direct(const GemmArgs& args, int64_t group) {
   const TileRows tiles(args.rows);
-  const int64_t step = args.rows == 1 ? args.in : kDirectK;  // one row reads each weight once anyway
+  // Of k: a block of a group stays in L1 while several tiles read it. One row reads each weight once anyway;
+  // two or three are bound by memory, and a short block keeps the prefetched one close; more are bound by
+  // arithmetic.
+  const int64_t step = args.rows == 1 ? args.in : args.rows <= 3 ? 32 : 128;
   for (int64_t k0 = 0; k0 < args.in; k0 += step) {
     for (int64_t t = 0; t < tiles.tiles; ++t) {
       const int64_t first = tiles.first(t);
