@@ -10,9 +10,88 @@
 
 namespace baton::kernels::inline BATON_ISA {
 
-inline constexpr int64_t kDirectRows = 6;
-inline constexpr int64_t kBlockK = 256;     // of k: a panel of it fills half of L1
+inline constexpr int64_t kDirectRows = 18;
+inline constexpr int64_t kBlockK = 256;     // of k: an unpacked panel of it fills half of L1
 inline constexpr int64_t kBlockRows = 144;  // rows whose block of x stays in L2 beside the unpacked group
+
+// A tile straight from the packed weight: R rows, V vectors of columns from c0 on, k in [k0, k0 + depth).
+struct DirectArgs {
+  int64_t group;
+  int64_t first_row;
+  int64_t c0;
+  int64_t k0;
+  int64_t depth;
+};
+
+// Vectors of an element type that share a cache line.
+template <Element E>
+inline constexpr int kLineVectors = most(1, 64 / (kLanes * static_cast<int64_t>(bytes_of(E))));
+
+template <Element E, int R, int V>
+__attribute__((noinline)) void direct_tile(const GemmArgs& args, const DirectArgs& at) {
+  const float* rows[R];
+  for (int r = 0; r < R; ++r) rows[r] = args.x + (at.first_row + r) * args.x_stride + at.k0;
+  const auto* w = static_cast<const typename Stored<E>::Type*>(args.weight) +
+                  (at.group * args.in + at.k0) * kGroup + at.c0;
+  const int64_t first_column = at.group * kGroup + at.c0;
+  float* y = args.y + at.first_row * args.y_stride + first_column;
+  const int64_t columns = least(V * kLanes, args.out - first_column);
+  const bool whole = columns == V * kLanes;
+  Vec acc[R][V];
+  float edge[V * kLanes] = {};
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    if (at.k0 > 0 && !whole) {
+      for (int64_t j = 0; j < columns; ++j) edge[j] = y[r * args.y_stride + j];
+    }
+    const float* from = whole ? y + r * args.y_stride : edge;
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) acc[r][v] = at.k0 > 0 ? Vec::load(from + v * kLanes) : Vec::zero();
+  }
+  for (int64_t k = 0; k < at.depth; ++k, w += kGroup) {
+    if constexpr (R > 1) {  // the next block: hardware follows one row's even reading, not this hopping
+      for (int v = 0; v < V; v += kLineVectors<E>)
+        __builtin_prefetch(w + at.depth * kGroup + v * kLanes, 0, 3);
+    }
+    if constexpr (R <= V) {  // what is fewer stays in registers: rows of x or columns of W
+      Vec a[R];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) a[r] = Vec::all(rows[r][k]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) {
+        const Vec b = Stored<E>::load(w + v * kLanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) acc[r][v] = fma(a[r], b, acc[r][v]);
+      }
+    } else {
+      Vec b[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) b[v] = Stored<E>::load(w + v * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const Vec a = Vec::all(rows[r][k]);
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) acc[r][v] = fma(a, b[v], acc[r][v]);
+      }
+    }
+  }
+  const bool last = at.k0 + at.depth == args.in;
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      if (last && args.bias) acc[r][v] = acc[r][v] + Vec::load(args.bias + first_column + v * kLanes);
+      if (whole) {
+        acc[r][v].store(y + r * args.y_stride + v * kLanes);
+      } else {
+        acc[r][v].store(edge + v * kLanes);
+      }
+    }
+    if (!whole) {
+      for (int64_t j = 0; j < columns; ++j) y[r * args.y_stride + j] = edge[j];
+    }
+  }
+}
 
 // Vectors of a group that R rows take at once without spilling.
 template <int R>
@@ -21,58 +100,38 @@ constexpr int direct_vectors() {
 }
 
 template <Element E, int R>
-inline void direct(const GemmArgs& args, int64_t group, int64_t first_row) {
+inline void direct_columns(const GemmArgs& args, DirectArgs at) {
   constexpr int kVectors = direct_vectors<R>();
-  const float* rows[R];
-  for (int r = 0; r < R; ++r) rows[r] = args.x + (first_row + r) * args.x_stride;
-  const int64_t columns = least(kGroup, args.out - group * kGroup);
-  for (int64_t c0 = 0; c0 < columns; c0 += kVectors * kLanes) {
-    const auto* w = static_cast<const typename Stored<E>::Type*>(args.weight) + group * args.in * kGroup + c0;
-    Vec acc[R][kVectors];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = Vec::zero();
-    }
-    for (int64_t k = 0; k < args.in; ++k, w += kGroup) {
-      Vec a[R];
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) a[r] = Vec::all(rows[r][k]);
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) {
-        const Vec b = Stored<E>::load(w + v * kLanes);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) acc[r][v] = fma(a[r], b, acc[r][v]);
-      }
-    }
-    for (int r = 0; r < R; ++r) {
-      float* y = args.y + (first_row + r) * args.y_stride + group * kGroup + c0;
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) {
-        const int64_t left = columns - c0 - v * kLanes;
-        if (left <= 0) continue;
-        Vec value = acc[r][v];
-        if (args.bias) value = value + Vec::load(args.bias + group * kGroup + c0 + v * kLanes);
-        if (left >= kLanes) {
-          value.store(y + v * kLanes);
-        } else {
-          value.store_n(y + v * kLanes, left);
-        }
-      }
-    }
-  }
+  const int64_t columns = least(kGroup, args.out - at.group * kGroup);
+  for (at.c0 = 0; at.c0 < columns; at.c0 += kVectors * kLanes) direct_tile<E, R, kVectors>(args, at);
 }
 
-template <Element E, int R = kDirectRows>
-inline void direct_rows(const GemmArgs& args, int64_t group) {
+template <Element E, int R = kTileRows>
+inline void direct_columns(const GemmArgs& args, const DirectArgs& at, int64_t rows) {
   if constexpr (R > 1) {
-    if (args.rows < R) return direct_rows<E, R - 1>(args, group);
+    if (rows < R) return direct_columns<E, R - 1>(args, at, rows);
   }
-  direct<E, R>(args, group, 0);
+  direct_columns<E, R>(args, at);
+}
+
+template <Element E>
+inline void direct(const GemmArgs& args, int64_t group) {
+  const TileRows tiles(args.rows);
+  // Of k: a block of a group stays in L1 while several tiles read it. One row reads each weight once anyway;
+  // two or three are bound by memory, and a short block keeps the prefetched one close; more are bound by
+  // arithmetic.
+  const int64_t step = args.rows == 1 ? args.in : args.rows <= 3 ? 32 : 128;
+  for (int64_t k0 = 0; k0 < args.in; k0 += step) {
+    for (int64_t t = 0; t < tiles.tiles; ++t) {
+      const int64_t first = tiles.first(t);
+      const DirectArgs at{group, first, 0, k0, least(step, args.in - k0)};
+      direct_columns<E>(args, at, tiles.first(t + 1) - first);
+    }
+  }
 }
 
 inline void gemm_direct(const GemmArgs& args, int64_t group) {
-  with_element(args.type, [&]<Element E>() { direct_rows<E>(args, group); });
+  with_element(args.type, [&]<Element E>() { direct<E>(args, group); });
 }
 
 // Blocks of x: [in / kBlockK][rows][kBlockK]. Rows of x often lie a multiple of 4 KiB apart and would fight

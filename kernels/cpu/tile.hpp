@@ -22,8 +22,9 @@ struct TileArgs {
   bool accumulate;
 };
 
+// Not inlined: among its callers' variables the accumulators would not all stay in registers.
 template <int R>
-inline void tile(const TileArgs& args) {
+__attribute__((noinline)) void tile(const TileArgs& args) {
   const float* rows[R];
   Vec acc[R][2];
 #pragma GCC unroll 16
