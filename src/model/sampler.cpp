@@ -1,6 +1,7 @@
 #include "baton/model/sampler.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "model/exact_math.hpp"
@@ -31,55 +32,68 @@ float maximum_of(std::span<const float> x) {
 
 // The lowest id of the largest logit; where all are -inf, the lowest id that is not banned.
 TokenId greedy(std::span<const float> logits, std::span<const TokenId> banned) {
-  const float maximum = maximum_of(logits);
+  constexpr std::size_t kBlock = 2048;  // remembered per block, so that only one block is searched for the id
+  float maximum = kMinusInfinity;
+  std::size_t winner = 0;
+  for (std::size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const float here = maximum_of(logits.subspan(begin, std::min(kBlock, logits.size() - begin)));
+    if (here > maximum) {
+      maximum = here;
+      winner = begin;
+    }
+  }
   if (maximum == kMinusInfinity) {
     for (std::size_t i = 0; i < logits.size(); ++i)
       if (std::find(banned.begin(), banned.end(), static_cast<TokenId>(i)) == banned.end())
         return static_cast<TokenId>(i);
     return 0;
   }
-  return static_cast<TokenId>(std::find(logits.begin(), logits.end(), maximum) - logits.begin());
+  const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(winner);
+  return static_cast<TokenId>(std::find(begin, logits.end(), maximum) - logits.begin());
 }
 
-// Ranks tokens: larger logit first, lower id first among equals.
-struct Before {
-  std::span<const float> logits;
-  bool operator()(std::int32_t a, std::int32_t b) const {
-    const float x = sane(logits[static_cast<std::size_t>(a)]);
-    const float y = sane(logits[static_cast<std::size_t>(b)]);
-    return x != y ? x > y : a < b;
-  }
-};
+// A token's rank as one integer: the larger the logit the smaller, then the lower the id the smaller.
+std::uint64_t rank_key(float logit, std::size_t id) {
+  const auto bits = std::bit_cast<std::uint32_t>(sane(logit) + 0.0F);  // -0 equals +0
+  const std::uint32_t ascending = bits >> 31 ? ~bits : bits | 0x80000000U;
+  return std::uint64_t{~ascending} << 32 | id;
+}
 
-// The first `count` ids in rank order: a heap of `count`, so that nearly every token costs one comparison.
-void select_best(std::span<const float> logits, std::size_t count, std::vector<std::int32_t>& best) {
-  const Before before{logits};
+std::int32_t id_of(std::uint64_t key) { return static_cast<std::int32_t>(key & 0xffffffffU); }
+
+// The first `count` keys, in order: a heap of `count`, so that nearly every token costs one comparison.
+void select_best(std::span<const float> logits, std::size_t count, std::vector<std::uint64_t>& best) {
   best.clear();
   if (count == 0) return;
+  float worst = kMinusInfinity;  // of the heap, once it is full
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    const auto id = static_cast<std::int32_t>(i);
+    if (logits[i] < worst) continue;
+    const std::uint64_t key = rank_key(logits[i], i);
     if (best.size() < count) {
-      best.push_back(id);
-      std::push_heap(best.begin(), best.end(), before);
-    } else if (sane(logits[i]) > sane(logits[static_cast<std::size_t>(best.front())])) {
-      std::pop_heap(best.begin(), best.end(), before);
-      best.back() = id;
-      std::push_heap(best.begin(), best.end(), before);
+      best.push_back(key);
+      std::push_heap(best.begin(), best.end());
+    } else if (key < best.front()) {
+      std::pop_heap(best.begin(), best.end());
+      best.back() = key;
+      std::push_heap(best.begin(), best.end());
+      worst = sane(logits[static_cast<std::size_t>(id_of(best.front()))]);
     }
   }
-  std::sort_heap(best.begin(), best.end(), before);
+  std::sort_heap(best.begin(), best.end());
 }
 
-// sum of exp((x - maximum) / temperature), in a fixed order.
-double sum_of_exp(std::span<const float> logits, float maximum, double temperature) {
-  constexpr std::size_t kLanes = 4;
-  double lane[kLanes] = {};
-  std::size_t i = 0;
-  for (; i + kLanes <= logits.size(); i += kLanes)
-    for (std::size_t j = 0; j < kLanes; ++j)
-      lane[j] += exact_exp((double{sane(logits[i + j])} - maximum) / temperature);
-  for (; i < logits.size(); ++i) lane[0] += exact_exp((double{sane(logits[i])} - maximum) / temperature);
-  return (lane[0] + lane[1]) + (lane[2] + lane[3]);
+// f(first index, exp((x - maximum) / temperature) of a piece), in pieces that the compiler vectorises.
+template <class F>
+void for_each_exp(std::span<const float> logits, float maximum, double temperature, F f) {
+  constexpr std::size_t kPiece = 256;
+  double piece[kPiece];
+  for (std::size_t begin = 0; begin < logits.size(); begin += kPiece) {
+    const std::size_t count = std::min(kPiece, logits.size() - begin);
+    for (std::size_t i = 0; i < count; ++i)
+      piece[i] = (double{sane(logits[begin + i])} - maximum) / temperature;
+    for (std::size_t i = 0; i < count; ++i) piece[i] = exact_exp(piece[i]);
+    f(begin, std::span<const double>(piece, count));
+  }
 }
 
 // SplitMix64 (Steele, Lea and Flood 2014): a counter through a mixer; passes BigCrush.
@@ -143,17 +157,22 @@ class GumbelMax {
 void add_logprobs(std::span<const float> logits, std::size_t count, SampledToken& sampled) {
   const float maximum = sane(maximum_of(logits));
   const bool none = maximum == kMinusInfinity;
-  const double log_sum = none ? 0 : exact_log(sum_of_exp(logits, maximum, 1.0));
+  double sum = 0;
+  if (!none)
+    for_each_exp(logits, maximum, 1.0, [&](std::size_t, std::span<const double> piece) {
+      for (const double value : piece) sum += value;
+    });
+  const double log_sum = none ? 0 : exact_log(sum);
   const auto logprob = [&](TokenId token) {
     const float logit = sane(logits[static_cast<std::size_t>(token)]);
     if (none || logit == kMinusInfinity) return kNoLogprob;
     return std::max(static_cast<float>((double{logit} - maximum) - log_sum), kNoLogprob);
   };
   sampled.logprob = logprob(sampled.token);
-  std::vector<std::int32_t> best;
+  std::vector<std::uint64_t> best;
   select_best(logits, std::min(count, logits.size()), best);
   sampled.top.reserve(best.size());
-  for (const std::int32_t token : best) sampled.top.push_back({token, logprob(token)});
+  for (const std::uint64_t key : best) sampled.top.push_back({id_of(key), logprob(id_of(key))});
 }
 
 bool in_vocabulary(TokenId token, std::size_t vocab) {
@@ -199,7 +218,7 @@ void Sampler::adjust(const SampleInput& input, const SamplingParams& params) {
 void Sampler::penalise(const SampleInput& input, const SamplingParams& params) {
   const std::size_t vocab = scratch_.size();
   marks_.resize(vocab, 0);
-  order_.clear();  // the distinct tokens
+  distinct_.clear();
   // A mark is 0 for a token never seen, else 1 + 2 * (occurrences in the output).
   const auto mark = [&](std::span<const TokenId> tokens, std::uint32_t weight) {
     for (const TokenId token : tokens) {
@@ -207,7 +226,7 @@ void Sampler::penalise(const SampleInput& input, const SamplingParams& params) {
       std::uint32_t& m = marks_[static_cast<std::size_t>(token)];
       if (m == 0) {
         m = 1;
-        order_.push_back(token);
+        distinct_.push_back(token);
       }
       m += weight;
     }
@@ -215,7 +234,7 @@ void Sampler::penalise(const SampleInput& input, const SamplingParams& params) {
   const float repetition = params.repetition_penalty > 0 ? params.repetition_penalty : 1.0F;
   if (repetition != 1) mark(input.prompt, 0);
   mark(input.output, 2);
-  for (const std::int32_t token : order_) {
+  for (const std::int32_t token : distinct_) {
     const auto i = static_cast<std::size_t>(token);
     float& x = scratch_[i];
     x = x > 0 ? x / repetition : x * repetition;
@@ -238,7 +257,7 @@ TokenId Sampler::draw(const SampleInput& input, const SamplingParams& params) {
   const std::uint64_t key = stream_key(params.seed, input.choice, input.output.size());
   GumbelMax winner(scratch_, maximum, temperature, key);
   if (masked_) {
-    for (const std::int32_t id : order_) winner.consider(id);
+    for (const std::uint64_t candidate : candidates_) winner.consider(id_of(candidate));
   } else {
     winner.consider(greedy(scratch_, {}));  // a high score to beat, early
     for (std::size_t i = 0; i < scratch_.size(); ++i) winner.consider(static_cast<std::int32_t>(i));
@@ -247,54 +266,87 @@ TokenId Sampler::draw(const SampleInput& input, const SamplingParams& params) {
 }
 
 void Sampler::keep_top_k(std::int32_t k) {
-  select_best(scratch_, static_cast<std::size_t>(k), order_);
+  select_best(scratch_, static_cast<std::size_t>(k), candidates_);
   masked_ = true;
 }
 
 // The fewest most likely candidates whose probabilities, among the candidates, reach p; at least one.
+// Probabilities are integers (in units of 2^-40 of the most likely token), so that sums are exact in any
+// order and the nucleus is found by halving, without sorting the vocabulary.
 void Sampler::keep_top_p(double p, double temperature, float maximum) {
-  const auto weight = [&](std::int32_t id) {
-    return exact_exp((double{scratch_[static_cast<std::size_t>(id)]} - maximum) / temperature);
-  };
-  const auto nucleus = [&](double total) {  // of order_, which is in rank order; 0 if it does not reach p
-    double sum = 0;
-    for (std::size_t n = 0; n < order_.size(); ++n) {
-      sum += weight(order_[n]);
-      if (sum >= p * total) return n + 1;
+  std::uint64_t need = weigh(p, temperature, maximum);
+  const auto at = [&](std::size_t i) { return candidates_.begin() + static_cast<std::ptrdiff_t>(i); };
+  std::size_t begin = 0;  // candidates before it are in the nucleus, those from `end` on are not
+  std::size_t end = candidates_.size();
+  while (end - begin > 1) {
+    const std::size_t middle = begin + (end - begin) / 2;
+    std::nth_element(at(begin), at(middle), at(end));
+    std::uint64_t left = 0;
+    for (std::size_t i = begin; i < middle; ++i)
+      left += weights_[static_cast<std::size_t>(id_of(candidates_[i]))];
+    if (left >= need) {
+      end = middle;
+    } else {
+      need -= left;
+      begin = middle;
     }
-    return std::size_t{0};
+  }
+  candidates_.resize(end);
+}
+
+// Fills weights_ and returns what the nucleus must weigh. Where nothing was masked yet, candidates_ become
+// the tokens that the nucleus can reach: with weights grouped by powers of two, the groups from the heaviest
+// down to the one in which the sum passes what is needed.
+std::uint64_t Sampler::weigh(double p, double temperature, float maximum) {
+  constexpr double kUnit = 0x1p40;
+  const auto integer = [](double probability) {
+    return static_cast<std::uint64_t>(static_cast<std::int64_t>(probability * kUnit));
   };
+  const auto share = [p](std::uint64_t total) {
+    return static_cast<std::uint64_t>(std::max(p, 0.0) * static_cast<double>(total));
+  };
+  weights_.resize(scratch_.size());
+  std::uint64_t total = 0;
   if (masked_) {
-    double total = 0;
-    for (const std::int32_t id : order_) total += weight(id);
-    if (const std::size_t n = nucleus(total)) order_.resize(n);
-    return;
+    for (const std::uint64_t key : candidates_) {
+      const auto i = static_cast<std::size_t>(id_of(key));
+      weights_[i] = integer(exact_exp((double{scratch_[i]} - maximum) / temperature));
+      total += weights_[i];
+    }
+    return share(total);
   }
+  std::uint64_t groups[42] = {};  // by std::bit_width of the weight
+  for_each_exp(scratch_, maximum, temperature, [&](std::size_t first, std::span<const double> piece) {
+    for (std::size_t i = 0; i < piece.size(); ++i) {
+      const std::uint64_t weight = integer(piece[i]);
+      weights_[first + i] = weight;
+      groups[std::bit_width(weight)] += weight;
+      total += weight;
+    }
+  });
+  const std::uint64_t need = share(total);
+  int group = 41;
+  for (std::uint64_t sum = groups[group]; sum < need && group > 1;) sum += groups[--group];
+  const std::uint64_t lightest = std::uint64_t{1} << (group - 1);
   masked_ = true;
-  const double total = sum_of_exp(scratch_, maximum, temperature);
-  // Most nuclei are small, so the vocabulary is sorted only as far as one reaches.
-  for (std::size_t count = 64;; count *= 8) {
-    const bool all = count >= scratch_.size();
-    select_best(scratch_, std::min(count, scratch_.size()), order_);
-    const std::size_t n = nucleus(total);
-    if (n != 0) order_.resize(n);
-    if (n != 0 || all) return;
-  }
+  candidates_.clear();
+  for (std::size_t i = 0; i < scratch_.size(); ++i)
+    if (weights_[i] >= lightest) candidates_.push_back(rank_key(scratch_[i], i));
+  return need;
 }
 
 void Sampler::keep_min_p(double p, double temperature, float maximum) {
   const double floor = exact_log(std::min(p, 1.0));
-  const auto likely = [&](std::int32_t id) {
-    return (double{scratch_[static_cast<std::size_t>(id)]} - maximum) / temperature >= floor;
-  };
+  const auto likely = [&](std::size_t i) { return (double{scratch_[i]} - maximum) / temperature >= floor; };
   if (masked_) {
-    std::erase_if(order_, [&](std::int32_t id) { return !likely(id); });
+    std::erase_if(candidates_,
+                  [&](std::uint64_t key) { return !likely(static_cast<std::size_t>(id_of(key))); });
     return;
   }
   masked_ = true;
-  order_.clear();
+  candidates_.clear();
   for (std::size_t i = 0; i < scratch_.size(); ++i)
-    if (likely(static_cast<std::int32_t>(i))) order_.push_back(static_cast<std::int32_t>(i));
+    if (likely(i)) candidates_.push_back(rank_key(scratch_[i], i));
 }
 
 }  // namespace baton

@@ -62,12 +62,15 @@ class Sampler {
   TokenId draw(const SampleInput& input, const SamplingParams& params);
   void keep_top_k(std::int32_t k);
   void keep_top_p(double p, double temperature, float maximum);
+  std::uint64_t weigh(double p, double temperature, float maximum);
   void keep_min_p(double p, double temperature, float maximum);
 
-  std::vector<float> scratch_;        // [vocab] logits after bias, penalties and bans; never NaN or +inf
-  std::vector<std::int32_t> order_;   // the candidates, where some were masked out
-  std::vector<std::uint32_t> marks_;  // [vocab] token counts while penalties are computed; zero between calls
-  bool masked_ = false;               // whether order_, rather than the whole vocabulary, is drawn from
+  std::vector<float> scratch_;             // [vocab] logits after bias, penalties, bans; never NaN or +inf
+  std::vector<std::uint32_t> marks_;       // [vocab] token counts while penalising; zero between calls
+  std::vector<std::int32_t> distinct_;     // the tokens that have a mark
+  std::vector<std::uint64_t> candidates_;  // rank and id of those that the masks kept
+  std::vector<std::uint64_t> weights_;     // [vocab] probabilities of top_p's candidates
+  bool masked_ = false;  // whether candidates_, rather than the whole vocabulary, is drawn from
 };
 
 }  // namespace baton
