@@ -5,8 +5,6 @@
 #include <cstring>
 #include <random>
 
-#include "support/catch.hpp"
-
 namespace baton::test {
 
 Blocks::Blocks(std::size_t count, std::size_t bytes, std::uint64_t seed)
@@ -34,13 +32,6 @@ bool Blocks::equals(Blocks& other) {
 
 bool Blocks::all(std::byte value) const {
   return std::ranges::all_of(pool_, [&](std::byte byte) { return byte == value; });
-}
-
-Pair::Pair(const TransportOptions& for_a, const TransportOptions& for_b) : world(make_world()) {
-  a = world->make(for_a);
-  b = world->make(for_b);
-  REQUIRE(a->connect("b", b->address()));
-  REQUIRE(b->connect("a", a->address()));
 }
 
 TransferId new_transfer() {

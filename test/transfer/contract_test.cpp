@@ -5,6 +5,17 @@
 
 #include "support/catch.hpp"
 
+namespace baton::test {
+
+Pair::Pair(const TransportOptions& for_a, const TransportOptions& for_b) : world(make_world()) {
+  a = world->make(for_a);
+  b = world->make(for_b);
+  REQUIRE(a->connect("b", b->address()));
+  REQUIRE(b->connect("a", a->address()));
+}
+
+}  // namespace baton::test
+
 using namespace baton;
 using namespace baton::test;
 
