@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -70,6 +71,8 @@ inline std::pair<Socket, std::uint16_t> listen_anywhere() {
 
 inline Socket connect_to(std::uint16_t port) {
   Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  ::setsockopt(socket.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   const sockaddr_in address = loopback(port);
   if (::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return Socket();
@@ -220,11 +223,16 @@ struct Node {
     if (mesh) mesh->stop();
   }
   void start() {
-    mesh = std::make_unique<PeerMesh>(options, info, events, logger, metrics);
-    const auto bound = mesh->start();
+    const auto bound = begin();
     INFO((bound ? std::string() : bound.error().message));
     REQUIRE(bound);
-    port = *bound;
+  }
+  // The same without assertions, which only the test's own thread may use.
+  Result<std::uint16_t> begin() {
+    mesh = std::make_unique<PeerMesh>(options, info, events, logger, metrics);
+    auto bound = mesh->start();
+    if (bound) port = *bound;
+    return bound;
   }
   std::string address() const { return "127.0.0.1:" + std::to_string(port); }
   double failures(const std::string& reason) {
@@ -261,14 +269,14 @@ class Relay {
     auto [socket, bound] = listen_anywhere();
     listener_ = std::move(socket);
     port_ = bound;
-    threads_.emplace_back([this] { accept(); });
+    acceptor_ = std::thread([this] { accept(); });
   }
   ~Relay() {
     over_ = true;
     listener_.shut();
-    threads_.front().join();  // the only one that adds to the others
+    acceptor_.join();  // the only one that adds to the others
     for (const auto& socket : sockets_) socket->shut();
-    for (std::size_t i = 1; i < threads_.size(); ++i) threads_[i].join();
+    for (std::thread& pump : pumps_) pump.join();
   }
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   void freeze(bool frozen) { frozen_ = frozen; }
@@ -283,8 +291,8 @@ class Relay {
       if (target->fd() < 0 || over_) continue;
       sockets_.push_back(client);
       sockets_.push_back(target);
-      threads_.emplace_back([this, client, target] { pump(Way::to_target, *client, *target); });
-      threads_.emplace_back([this, client, target] { pump(Way::to_client, *target, *client); });
+      pumps_.emplace_back([this, client, target] { pump(Way::to_target, *client, *target); });
+      pumps_.emplace_back([this, client, target] { pump(Way::to_client, *target, *client); });
     }
   }
   void pump(Way way, const Socket& from, const Socket& to) {
@@ -306,7 +314,8 @@ class Relay {
   std::uint16_t port_ = 0;
   std::atomic<bool> over_{false};
   std::atomic<bool> frozen_{false};
-  std::vector<std::thread> threads_;              // [0] accepts; grown by it only
+  std::thread acceptor_;
+  std::vector<std::thread> pumps_;                // grown by the acceptor only
   std::vector<std::shared_ptr<Socket>> sockets_;  // likewise
 };
 
