@@ -60,6 +60,7 @@ struct HttpServer::State {
   Result<std::uint16_t> listen();
   asio::awaitable<void> accept_loop();
   void begin_session(tcp::socket socket);
+  void run_io();
 
   frontend::ServerState shared;  // before io: outlives the coroutines that io destroys
   asio::io_context io;
@@ -122,6 +123,18 @@ void HttpServer::State::begin_session(tcp::socket socket) {
   asio::co_spawn(executor, std::move(begin), std::move(ended));
 }
 
+// A thread root: a handler that throws (out of memory, our own bug) must not take the others along.
+void HttpServer::State::run_io() {
+  while (!io.stopped()) {
+    try {
+      io.run();
+      return;
+    } catch (const std::exception& e) {
+      shared.services.logger.error("an io handler threw", {{"what", e.what()}});
+    }
+  }
+}
+
 HttpServer::HttpServer(FrontendOptions options, FrontendServices services)
     : state_(std::make_unique<State>(std::move(options), std::move(services))) {}
 
@@ -132,7 +145,7 @@ Result<std::uint16_t> HttpServer::start() {
   if (!port) return port;
   asio::co_spawn(state_->strand, state_->accept_loop(), asio::detached);
   for (int i = 0; i < std::max(1, state_->shared.options.io_threads); ++i) {
-    state_->threads.emplace_back([state = state_.get()] { state->io.run(); });
+    state_->threads.emplace_back([state = state_.get()] { state->run_io(); });
   }
   return port;
 }

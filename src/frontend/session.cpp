@@ -158,8 +158,13 @@ asio::awaitable<void> Session::respond(const HttpRequest& request) {
     co_await generate(route.endpoint == Endpoint::chat_completions, request);
   } else {
     auto work = [&] { return answer(route, request.body, server_.services, server_.engine_metrics); };
-    const HttpReply answer_ = is_slow(route.endpoint) ? co_await in_pool(server_.pool, work) : work();
-    co_await reply(answer_, route.head_only);
+    HttpReply answered;  // not ?: with co_await in it: GCC 12 destroys such temporaries twice
+    if (is_slow(route.endpoint)) {
+      answered = co_await in_pool(server_.pool, work);
+    } else {
+      answered = work();
+    }
+    co_await reply(answered, route.head_only);
   }
 }
 

@@ -77,7 +77,7 @@ class RawClient {
       }
       reply.body = buffer_.substr(0, size);
       buffer_.erase(0, size);
-    } else if (reply.headers["transfer-encoding"] == "chunked") {
+    } else if (reply.headers.contains("transfer-encoding")) {
       reply.body = read_chunks();
     } else {
       while (more()) {

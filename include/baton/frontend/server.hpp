@@ -43,7 +43,7 @@ struct FrontendOptions {
 };
 
 struct ServedModel {
-  std::vector<std::string> names;  // the first is what responses say
+  std::vector<std::string> names;  // at least one; the first is what responses say
   std::int32_t context = 0;        // tokens
   std::int64_t created = 0;        // seconds since 1970
   GenerationDefaults generation;

@@ -90,7 +90,7 @@ Json envelope(const ResponseHead& head, bool chunk) {
           {"object", object},
           {"created", head.created},
           {"model", head.model},
-          {"system_fingerprint", nullptr}};
+          {"system_fingerprint", "baton-" BATON_VERSION}};
 }
 
 std::string frame(const ResponseHead& head, Json body) {
