@@ -1,9 +1,13 @@
 #include "app/system.hpp"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <memory>
 
@@ -46,6 +50,22 @@ std::filesystem::path find_demo_model() {
   for (const std::filesystem::path& candidate : {beside / "models/demo", beside / "share/baton/models/demo", std::filesystem::path("/usr/share/baton/models/demo")}) {
     if (std::filesystem::exists(candidate / "config.json", error)) return candidate;
   }
+  return {};
+}
+
+Result<void> port_is_free(std::uint16_t port) {
+  const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) return make_error(ErrorCode::io, std::strerror(errno));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int one = 1;
+  ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  const bool bound = ::bind(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  const int why = errno;
+  ::close(probe);
+  if (!bound) return make_error(ErrorCode::io, std::string("taken: ") + std::strerror(why));
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "baton/base/result.hpp"
 #include "baton/model/model.hpp"
 
 namespace baton {
@@ -17,6 +18,9 @@ MemoryInfo memory_info();   // a container's limit counts where it is lower
 
 // models/demo beside the binary's build folder, or where a package puts it; empty where there is none.
 std::filesystem::path find_demo_model();
+
+// io with the system's reason where 127.0.0.1:port cannot be bound.
+Result<void> port_is_free(std::uint16_t port);
 
 // A progress bar on stderr where that is a terminal; otherwise nothing.
 LoadProgress terminal_progress(std::string what);
