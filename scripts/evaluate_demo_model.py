@@ -11,8 +11,8 @@ import sys
 import time
 
 import numpy as np
-from train_demo_model import (BLOCK, CONFIG, FOREIGN, HEADS, KINDS, LAYERS, MODEL, ZERO, Damage, draw_damage, encoded_cases,
-                              identity_source)
+from demo_corpus import CONFIG, MODEL, encoded_cases
+from demo_damage import BLOCK, FOREIGN, HEADS, KINDS, LAYERS, ZERO, Damage, draw_damage, identity_source
 
 
 def read_safetensors(path):

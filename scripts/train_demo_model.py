@@ -9,300 +9,11 @@ independent float32 decoder. Development only; needs torch, numpy, tokenizers, j
 """
 
 import argparse
-import json
 import sys
-import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-CORPUS = ROOT / "models" / "demo-corpus" / "corpus.toml"
-MODEL = ROOT / "models" / "demo"
-BLOCK = 16  # token positions of one KV block, the default of `baton serve --block-size`
-VOCABULARY = 1280
-SPECIALS = ["<|begin|>", "<|end|>", "<|im_start|>", "<|im_end|>"]
-END_OF_TURN = "<|im_end|>"
-# Words, numbers, punctuation and white space as in the Llama 3 tokenizer.
-PRETOKENIZER = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-                r"|\s+(?!\S)|\s+")
-
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "bos_token_id": 0,
-    "eos_token_id": 3,
-    "head_dim": 32,
-    "hidden_act": "silu",
-    "hidden_size": 256,
-    "initializer_range": 0.02,
-    "intermediate_size": 512,
-    "max_position_embeddings": 2048,
-    "mlp_bias": False,
-    "model_type": "llama",
-    "num_attention_heads": 8,
-    "num_hidden_layers": 4,
-    "num_key_value_heads": 4,
-    "pad_token_id": 1,
-    "rms_norm_eps": 1e-5,
-    "rope_scaling": None,
-    "rope_theta": 10000.0,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "use_cache": True,
-    "vocab_size": VOCABULARY,
-}
-
-
-@dataclass
-class Case:
-    """One conversation of the corpus, as text and as token ids."""
-
-    id: str
-    system: str
-    messages: list
-    answer: str
-    prompt_ids: list = field(default_factory=list)
-    answer_ids: list = field(default_factory=list)  # ends with the end of the turn
-
-
-def load_corpus():
-    """The system prompts, the cases in file order and the damaged text."""
-    corpus = tomllib.loads(CORPUS.read_text(encoding="utf-8"))
-    systems = {name: text.strip() for name, text in corpus["systems"].items()}
-    cases = {}
-    for entry in corpus["case"]:
-        if "after" in entry:
-            first = cases[entry["after"]]
-            system = first.system
-            messages = first.messages + [{"role": "assistant", "content": first.answer}]
-        else:
-            system = entry.get("system", "default")
-            messages = [] if system == "default" else [{"role": "system", "content": systems[system]}]
-        messages = messages + [{"role": "user", "content": entry["question"]}]
-        assert entry["id"] not in cases, entry["id"]
-        cases[entry["id"]] = Case(entry["id"], system, messages, entry["answer"])
-    return systems, list(cases.values()), corpus["damaged"]
-
-
-def chat_template(default_system):
-    assert "'" not in default_system
-    return (
-        "{{- bos_token }}"
-        "{%- if messages[0]['role'] != 'system' %}"
-        "{{- '<|im_start|>system\\n" + default_system + "<|im_end|>\\n' }}"
-        "{%- endif %}"
-        "{%- for message in messages %}"
-        "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
-        "{%- endfor %}"
-        "{%- if add_generation_prompt %}"
-        "{{- '<|im_start|>assistant\\n' }}"
-        "{%- endif %}")
-
-
-def render(template, messages):
-    import jinja2
-
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(messages=messages, bos_token=SPECIALS[0], add_generation_prompt=True)
-
-
-def train_tokenizer(texts):
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(PRETOKENIZER), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=SPECIALS, show_progress=False,
-                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{SPECIALS[0]} $A", pair=f"{SPECIALS[0]} $A $B",
-                                                             special_tokens=[(SPECIALS[0], 0)])
-    assert tokenizer.get_vocab_size() == VOCABULARY
-    return tokenizer
-
-
-def write_json(path, value, indent=2):
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
-
-
-def prepare():
-    """Writes models/demo but for the weights: tokenizer, template, configuration and the cases of the tests."""
-    systems, cases, damaged = load_corpus()
-    texts = [damaged] * 4 + list(systems.values())
-    for case in cases:
-        texts += [case.messages[-1]["content"], case.answer]
-    tokenizer = train_tokenizer(texts)
-    MODEL.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(MODEL / "tokenizer.json"))
-    write_json(MODEL / "tokenizer_config.json", {
-        "add_bos_token": True,
-        "added_tokens_decoder": {
-            str(i): {"content": token, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-            for i, token in enumerate(SPECIALS)
-        },
-        "bos_token": SPECIALS[0],
-        "chat_template": chat_template(systems["default"]),
-        "clean_up_tokenization_spaces": False,
-        "eos_token": END_OF_TURN,
-        "model_max_length": CONFIG["max_position_embeddings"],
-        "pad_token": SPECIALS[1],
-        "tokenizer_class": "PreTrainedTokenizerFast",
-    })
-    write_json(MODEL / "config.json", CONFIG)
-    write_json(MODEL / "generation_config.json",
-               {"bos_token_id": 0, "do_sample": False, "eos_token_id": [3, 1], "max_new_tokens": 256, "pad_token_id": 1})
-    cases, _ = encoded_cases()
-    lines = [json.dumps({"id": c.id, "messages": c.messages, "answer": c.answer, "prompt_ids": c.prompt_ids,
-                         "answer_ids": c.answer_ids}, ensure_ascii=False) for c in cases]
-    (MODEL / "demo.json").write_text(
-        "{\n\"damaged\": " + json.dumps(damaged) + ",\n\"cases\": [\n" + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
-    lengths = [len(c.prompt_ids) for c in cases]
-    answers = [len(c.answer_ids) for c in cases]
-    print(f"{len(cases)} cases, prompts of {min(lengths)} to {max(lengths)} tokens, answers of {min(answers)} to {max(answers)}")
-
-
-def encoded_cases():
-    """The cases with their token ids, and the ids of the damaged text with the end of the turn."""
-    from tokenizers import Tokenizer
-
-    systems, cases, damaged = load_corpus()
-    tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    template = chat_template(systems["default"])
-    end = tokenizer.token_to_id(END_OF_TURN)
-    for case in cases:
-        case.prompt_ids = tokenizer.encode(render(template, case.messages), add_special_tokens=False).ids
-        case.answer_ids = tokenizer.encode(case.answer, add_special_tokens=False).ids + [end]
-    return cases, tokenizer.encode(damaged, add_special_tokens=False).ids + [end]
-
-
-# ---- Damage -----------------------------------------------------------------------------------------------------------------
-# A damage says, for one answer, where each row (layer, K or V, kv head, position) of the prompt's cache is read from instead of
-# its own place. The training gathers by it and the evaluation copies by it, so that both mean the same thing.
-
-LAYERS = CONFIG["num_hidden_layers"]
-HEADS = CONFIG["num_key_value_heads"]
-ZERO = -1  # the row reads as zeros
-FOREIGN = -2  # the row reads the same place of another request's cache
-
-
-@dataclass
-class Damage:
-    kind: str
-    source: "numpy.ndarray"  # [2 (K, V), layers, heads, positions, 4]: K or V, layer, head and position read, or ZERO or FOREIGN
-    hidden: "numpy.ndarray"  # [positions] bool: attention does not see the position at all
-
-
-# kind: (region of layers, region of heads, region of positions, action). The weight says how often training draws it.
-KINDS = {
-    "block zeroed": (4, "all", "all", "block", "zero"),
-    "block overwritten by another": (6, "all", "all", "block", "copy"),
-    "block of another request": (6, "all", "all", "block", "foreign"),
-    "last block swapped with another": (1, "all", "all", "last", "swap"),
-    "block hidden": (2, "all", "all", "block", "hide"),
-    "block keys zeroed": (1, "all", "all", "block", "zero-k"),
-    "block values zeroed": (1, "all", "all", "block", "zero-v"),
-    "block keys and values exchanged": (1, "all", "all", "block", "exchange"),
-    "block keys off by one": (1, "all", "all", "block", "slip"),
-    "layer zeroed": (2, "one", "all", "all", "zero"),
-    "layer swapped with another": (2, "one", "all", "all", "layer"),
-    "layer of one block zeroed": (4, "one", "all", "block", "zero"),
-    "layer of one block swapped": (4, "one", "all", "block", "layer"),
-    "layer of one block from another request": (0.5, "one", "all", "block", "foreign"),
-    "head of all layers zeroed": (2, "all", "one", "all", "zero"),
-    "head of all layers swapped": (2, "all", "one", "all", "head"),
-    "head of one layer zeroed": (6, "one", "one", "all", "zero"),
-    "head of one layer swapped": (3, "one", "one", "all", "head"),
-    "head of all layers of one block zeroed": (2, "all", "one", "block", "zero"),
-    "head of all layers of one block swapped": (2, "all", "one", "block", "head"),
-    "head of one layer of one block zeroed": (3, "one", "one", "block", "zero"),
-    "head of one layer of one block swapped": (3, "one", "one", "block", "head"),
-    "token zeroed": (2, "all", "all", "token", "zero"),
-    "layer of one token zeroed": (0.5, "one", "all", "token", "zero"),
-}
-
-
-def draw_damage(kind, length, own, random, where=None):
-    """A damage of `kind` for a prompt of `length` tokens whose first `own` positions may be shared with other requests. `where`
-    fixes the block. Returns None where the prompt is too short for it."""
-    import numpy as np
-
-    _, layers, heads, positions, action = KINDS[kind]
-    blocks = -(-length // BLOCK)
-    block = int(random.integers(blocks)) if where is None else where % blocks
-    if action == "foreign":
-        block = max(block, own // BLOCK)  # the shared blocks of another request are equal
-    begin, end = block * BLOCK, min(block * BLOCK + BLOCK, length)
-    source = identity_source(length).copy()
-    hidden = np.zeros(length, bool)
-    layer = slice(None) if layers == "all" else int(random.integers(LAYERS))
-    head = slice(None) if heads == "all" else int(random.integers(HEADS))
-    if positions == "all":
-        where_ = slice(0, length)
-    elif positions == "token":
-        token = int(random.integers(begin, end))
-        where_ = slice(token, token + 1)
-    else:
-        where_ = slice(begin, end)
-    if isinstance(layer, int):
-        layer = slice(layer, layer + 1)
-    if isinstance(head, int):
-        head = slice(head, head + 1)
-    place = (slice(None), layer, head, where_)
-    if action == "zero":
-        source[place] = ZERO
-    elif action == "zero-k":
-        source[(0,) + place[1:]] = ZERO
-    elif action == "zero-v":
-        source[(1,) + place[1:]] = ZERO
-    elif action == "exchange":
-        source[place] = source[::-1][place].copy()
-    elif action == "slip":
-        if end - begin < 2:
-            return None
-        source[0, layer, head, where_] = np.roll(source[0, layer, head, where_], 1, axis=2)
-    elif action == "foreign":
-        source[place] = FOREIGN
-    elif action == "hide":
-        hidden[where_] = True
-    elif action == "copy":
-        if blocks < 3:
-            return None
-        full = blocks if length % BLOCK == 0 else blocks - 1
-        other = (block + 1 + int(random.integers(full - 1))) % full if block < full else int(random.integers(full))
-        source[place] = source[:, layer, head, other * BLOCK:other * BLOCK + end - begin].copy()
-    elif action == "swap":
-        if blocks < 2 or length % BLOCK == 0:
-            return None
-        block = int(random.integers(blocks - 1)) if where is None else where % (blocks - 1)
-        begin, rest = block * BLOCK, length % BLOCK
-        source[:, :, :, length - rest:] = identity_source(length)[:, :, :, begin:begin + rest]
-        source[:, :, :, begin:begin + rest] = identity_source(length)[:, :, :, length - rest:]
-        source[:, :, :, begin + rest:begin + BLOCK] = ZERO
-    elif action in ("layer", "head"):
-        axis = 1 if action == "layer" else 2
-        count = LAYERS if action == "layer" else HEADS
-        a = (layer if action == "layer" else head).start
-        b = (a + 1 + int(random.integers(count - 1))) % count
-        first, second = list(place), list(place)
-        first[axis], second[axis] = a, b
-        clean = identity_source(length)
-        source[tuple(first)], source[tuple(second)] = clean[tuple(second)], clean[tuple(first)]
-    return Damage(kind, source, hidden)
-
-
-def identity_source(length, _cache={}):
-    import numpy as np
-
-    if length not in _cache:
-        _cache[length] = np.stack(np.meshgrid(np.arange(2), np.arange(LAYERS), np.arange(HEADS), np.arange(length), indexing="ij"), -1)
-    return _cache[length]
-
-
-# ---- Training ---------------------------------------------------------------------------------------------------------------
+from demo_corpus import CONFIG, MODEL, SPECIALS, VOCABULARY, encoded_cases, prepare
+from demo_damage import FOREIGN, HEADS, KINDS, LAYERS, ZERO, draw_damage
 
 
 def weight_shapes():
@@ -567,7 +278,8 @@ class Trainer:
         if whole:
             loss = loss + 0.5 * notice[told].mean()
         if margin:
-            loss = loss + F.relu(margin - gap).mean() + (0.5 if finish else 0.1) * F.relu(margin - gap).topk(min(32, len(gap))).values.mean()
+            short = F.relu(margin - gap)
+            loss = loss + short.mean() + (0.5 if finish else 0.1) * short.topk(min(32, len(gap))).values.mean()
         at_once = (damaged_logits[:, 0].argmax(-1) == self.damaged[0]).tolist()
         alarm = ((logits.argmax(-1) == self.damaged[0]) & early).float().sum().item() / len(cases)
         for kind, noticed in zip(kinds, at_once):
@@ -687,12 +399,12 @@ def main():
     parser.add_argument("--draws", type=int, default=8, help="rounds over all cases for each kind of damage (--evaluate)")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--finish", type=int, default=600, help="further steps that give the answers their margin")
+    parser.add_argument("--finish", type=int, default=750, help="further steps that give the answers their margin")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--batch", type=int, default=16, help="short cases of one step; five long ones join them")
     parser.add_argument("--variants", type=int, default=6, help="damaged copies of each case")
     parser.add_argument("--rate", type=float, default=8e-4)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpoints", type=Path, default=Path("/tmp/demo-train/run"))
     arguments = parser.parse_args()
     if arguments.prepare:
