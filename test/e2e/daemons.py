@@ -1,0 +1,122 @@
+"""Real daemons for end-to-end tests: start, ask, measure, kill. Standard library only."""
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+SOURCE = pathlib.Path(os.environ.get("BATON_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
+BINARY = os.environ.get("BATON_BINARY", str(SOURCE / "build/baton"))
+SHARED = pathlib.Path(os.environ.get("BATON_TEST_DATA", SOURCE / ".." / "shared"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Daemon:
+    """One `baton serve` process."""
+
+    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True):
+        self.name, self.port, self.peer_port = name, free_port(), free_port()
+        self.log = tempfile.NamedTemporaryFile(prefix=f"baton-{name}-", suffix=".log", delete=False)
+        command = [BINARY, "serve", "--role", role, "--node-name", name, "--port", str(self.port), "--kv-memory", "64M", "--threads", "1"]
+        if cluster:
+            command += ["--peer-listen", f"127.0.0.1:{self.peer_port}"]
+        for peer in peers:
+            command += ["--peer", f"127.0.0.1:{peer.peer_port}"]
+        self.process = subprocess.Popen(command + list(extra), stderr=self.log, stdout=self.log)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def log_text(self) -> str:
+        return pathlib.Path(self.log.name).read_text()
+
+    def wait_ready(self, seconds: float = 60) -> "Daemon":
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.name} exited with {self.process.returncode}:\n{self.log_text()}")
+            try:
+                urllib.request.urlopen(self.url + "/health/ready", timeout=5)
+                return self
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.05)
+        raise AssertionError(f"{self.name} was not ready in {seconds} s:\n{self.log_text()}")
+
+    def metrics(self) -> dict[str, float]:
+        text = urllib.request.urlopen(self.url + "/metrics", timeout=10).read().decode()
+        return {m[1]: float(m[2]) for m in re.finditer(r"^([a-z][^ ]*) ([^ \n]+)$", text, re.M)}
+
+    def wait_at_rest(self, seconds: float = 15) -> dict[str, float]:
+        """The metrics once nothing is pinned; an assertion where that does not happen."""
+        deadline = time.monotonic() + seconds
+        while True:
+            metrics = self.metrics()
+            if metrics['baton_kv_blocks{state="in_use"}'] == 0 and metrics["baton_transfer_in_flight"] == 0:
+                return metrics
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name}: blocks still in use: {metrics}")
+            time.sleep(0.1)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+        self.log.close()
+        os.unlink(self.log.name)
+
+
+def post(url: str, body: dict, timeout: float = 120):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return urllib.request.urlopen(request, timeout=timeout)
+
+
+def chat(daemon: Daemon, messages: list, **fields) -> dict:
+    body = {"messages": messages, "temperature": 0, "max_tokens": 200, **fields}
+    return json.load(post(daemon.url + "/v1/chat/completions", body))
+
+
+def content(answer: dict) -> str:
+    return answer["choices"][0]["message"]["content"]
+
+
+def stream(daemon: Daemon, messages: list, on_piece=None, **fields):
+    """(text, error or None, saw [DONE]) of one streamed answer."""
+    body = {"messages": messages, "temperature": 0, "max_tokens": 200, "stream": True, **fields}
+    text, error, done = "", None, False
+    with post(daemon.url + "/v1/chat/completions", body) as response:
+        for line in response:
+            if not line.startswith(b"data: "):
+                continue
+            if line.strip() == b"data: [DONE]":
+                done = True
+                continue
+            chunk = json.loads(line[6:])
+            if "error" in chunk:
+                error = chunk["error"]
+                continue
+            for choice in chunk["choices"]:
+                piece = choice["delta"].get("content") or ""
+                text += piece
+                if piece and on_piece:
+                    on_piece(text)
+    return text, error, done
+
+
+def demo_cases() -> list[dict]:
+    return json.loads((SOURCE / "models/demo/demo.json").read_text())["cases"]

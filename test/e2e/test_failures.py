@@ -1,0 +1,183 @@
+"""Daemons that die, freeze, drain or do not match: clients see a delay or a well-formed error, and nothing stays pinned."""
+import concurrent.futures
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from daemons import BINARY, Daemon, chat, content, demo_cases, stream
+
+CASE = next(case for case in demo_cases() if case["id"] == "what-is-disaggregated-serving")
+SLOW_DECODE = ("--faults", "engine.decode=hold:60")
+
+
+class Failures(unittest.TestCase):
+    def setUp(self):
+        self.daemons = []
+
+    def tearDown(self):
+        for daemon in self.daemons:
+            daemon.kill()
+
+    def start(self, *args, **kwargs):
+        self.daemons.append(Daemon(*args, **kwargs))
+        return self.daemons[-1]
+
+    def start_pair(self, prefill_extra=(), decode_extra=()):
+        prefill = self.start("prefill", "prefill", extra=prefill_extra)
+        decode = self.start("decode", "decode", peers=[prefill], extra=decode_extra)
+        return prefill.wait_ready(), decode.wait_ready()
+
+    def lose_prefill(self, number):
+        prefill, decode = self.start_pair(prefill_extra=("--faults", "engine.prefill=hold:4000"))
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(chat, decode, CASE["messages"])
+            time.sleep(0.7)
+            self.assertFalse(asked.done())
+            prefill.signal(number)
+            begun = time.monotonic()
+            answer = asked.result(timeout=20)
+        self.assertEqual(content(answer), CASE["answer"])
+        self.assertLess(time.monotonic() - begun, 10)
+        decode.wait_at_rest()
+
+    def test_prefill_killed_before_it_hands_over(self):
+        self.lose_prefill(signal.SIGKILL)
+
+    def test_prefill_frozen_before_it_hands_over(self):
+        self.lose_prefill(signal.SIGSTOP)
+
+    def lose_decode(self, number, limit):
+        prefill, decode = self.start_pair(decode_extra=SLOW_DECODE)
+        lost = []
+
+        def on_piece(text):
+            if len(text) > 20 and not lost:
+                lost.append(time.monotonic())
+                decode.signal(number)
+
+        text, error, done = stream(prefill, CASE["messages"], on_piece)
+        self.assertTrue(lost)
+        self.assertLess(time.monotonic() - lost[0], limit)
+        self.assertTrue(CASE["answer"].startswith(text), text)
+        self.assertIsNotNone(error)
+        self.assertEqual(set(error), {"message", "type", "param", "code"})
+        self.assertTrue(done)
+        prefill.wait_at_rest()
+
+    def test_decode_killed_in_mid_stream(self):
+        self.lose_decode(signal.SIGKILL, 5)
+
+    def test_decode_frozen_in_mid_stream(self):
+        self.lose_decode(signal.SIGSTOP, 8)
+
+    def test_a_refused_or_lost_reservation_is_recomputed(self):
+        prefill, decode = self.start_pair(prefill_extra=("--faults", "handoff.reserve=drop"))
+        answer = chat(prefill, CASE["messages"])
+        self.assertEqual(content(answer), CASE["answer"])
+        self.assertTrue(answer["baton"]["recomputed"])
+        decode.wait_at_rest()
+        prefill.wait_at_rest()
+
+    def test_a_corrupt_block_is_sent_again(self):
+        prefill, decode = self.start_pair(prefill_extra=("--faults", "transfer.send=corrupt@2"))
+        answer = chat(prefill, CASE["messages"])
+        self.assertEqual(content(answer), CASE["answer"])
+        self.assertFalse(answer["baton"]["recomputed"])
+        self.assertEqual(prefill.wait_at_rest()["baton_transfer_blocks_resent_total"], 1)
+        self.assertEqual(decode.wait_at_rest()["baton_transfer_blocks_corrupt_total"], 1)
+
+    def test_disconnect_cancels(self):
+        daemon = self.start("alone", cluster=False, extra=SLOW_DECODE).wait_ready()
+        body = b'{"messages":[{"role":"user","content":"Hello"}],"stream":true,"ignore_eos":true,"max_tokens":1000}'
+        with socket.create_connection(("127.0.0.1", daemon.port)) as client:
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            client.recv(100)
+            time.sleep(0.3)
+            self.assertGreater(daemon.metrics()['baton_kv_blocks{state="in_use"}'], 0)
+        daemon.wait_at_rest(3)
+
+    def test_sigterm_finishes_what_runs_and_a_second_one_exits(self):
+        daemon = self.start("alone", cluster=False, extra=SLOW_DECODE).wait_ready()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(chat, daemon, CASE["messages"])
+            time.sleep(0.5)
+            daemon.signal(signal.SIGTERM)
+            self.assertEqual(content(asked.result(timeout=30)), CASE["answer"])
+        self.assertEqual(daemon.process.wait(timeout=10), 0)
+
+        impatient = self.start("impatient", cluster=False, extra=SLOW_DECODE).wait_ready()
+        threading.Thread(target=lambda: self.swallow(impatient), daemon=True).start()
+        time.sleep(0.5)
+        impatient.signal(signal.SIGTERM)
+        time.sleep(0.3)
+        self.assertIsNone(impatient.process.poll())
+        impatient.signal(signal.SIGTERM)
+        self.assertNotEqual(impatient.process.wait(timeout=2), 0)
+
+    @staticmethod
+    def swallow(daemon):
+        try:
+            chat(daemon, CASE["messages"])
+        except OSError:
+            pass
+
+    def test_a_peer_that_does_not_match_is_refused_with_the_reason(self):
+        one = self.start("one", "prefill")
+        for extra, said in ((("--block-size", "8"), "kv_layout"), (("--served-model-name", "other"), "model_name")):
+            other = self.start("other", "decode", peers=[one], extra=extra)
+            self.wait_for_log(other, said)
+        with tempfile.NamedTemporaryFile("w") as secret:
+            secret.write("not the same")
+            secret.flush()
+            other = self.start("stranger", "decode", peers=[one], extra=("--cluster-secret-file", secret.name))
+            self.wait_for_log(other, "secret")
+
+    def wait_for_log(self, daemon, said):
+        deadline = time.monotonic() + 15
+        while said not in daemon.log_text():
+            self.assertLess(time.monotonic(), deadline, daemon.log_text())
+            time.sleep(0.1)
+
+    def test_what_cannot_start_says_why(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = str(taken.getsockname()[1])
+            for arguments, said in (
+                (["--port", port], port),
+                (["--model", "/nowhere"], "/nowhere"),
+                (["--kv-memory", "1K"], "kv-memory"),
+                (["--kv-memory", "99999G"], "available"),
+                (["--kv-memory", "lots"], "lots"),
+                (["--role", "boss"], "boss"),
+                (["--host", "0.0.0.0"], "--insecure"),
+                (["--peer-listen", "0.0.0.0:0"], "--cluster-secret-file"),
+                (["--peer", "nonsense"], "nonsense"),
+                (["--faults", "x"], "x"),
+            ):
+                with self.subTest(arguments=arguments):
+                    ended = subprocess.run([BINARY, "serve", "--port", "0"] + arguments if arguments[0] != "--port" else [BINARY, "serve"] + arguments,
+                                           capture_output=True, text=True, timeout=30)
+                    self.assertIn(ended.returncode, (1, 2))
+                    self.assertIn(said, ended.stderr)
+
+    def test_a_configuration_file_is_checked(self):
+        for text, said in (("[http]\nprot = 1\n", "http.prot"), ("[http]\nport = 99999\n", "65535"), ("x = 1\n", "[table]"), ("[http\n", ":1:")):
+            with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+                file.write(text)
+                file.flush()
+                ended = subprocess.run([BINARY, "serve", "--config", file.name], capture_output=True, text=True, timeout=30)
+                self.assertEqual(ended.returncode, 2)
+                self.assertIn(said, ended.stderr)
+        shipped = pathlib.Path(__file__).resolve().parents[2] / "configs/baton.toml"
+        daemon = self.start("configured", cluster=False, extra=("--config", str(shipped)))
+        daemon.wait_ready()
+
+
+if __name__ == "__main__":
+    unittest.main()
