@@ -119,7 +119,7 @@ Result<void> Daemon::Parts::allocate_cache() {
                       "--kv-memory " + options.kv_memory + " is " + format_size(*bytes) + ", but only " + format_size(memory.available) + " are available", "--kv-memory");
   }
   auto allocated = KvMemory::allocate(model->kv_spec(options.block_size), *bytes, kLeastBlocks, ops->device());
-  if (!allocated) return std::move(allocated).error();
+  if (!allocated) return make_error(allocated.error().code, "--kv-memory " + options.kv_memory + ": " + allocated.error().message, "--kv-memory");
   kv = std::move(*allocated);
   const KvView view = kv->view();
   logger.info("KV cache ready", {{"blocks", view.blocks},

@@ -7,7 +7,7 @@ from daemons import SHARED, Daemon, chat, content, demo_cases, post
 
 CASES = demo_cases()
 # A pool of 2 MiB holds 64 blocks of the demo model: too small for eight long conversations at once.
-TIGHT = ("--kv-memory", "2M")
+TIGHT = "2M"
 
 
 def ask_all(daemon, cases, workers=8, **fields):
@@ -67,7 +67,7 @@ class Answers(unittest.TestCase):
         self.assertEqual(prefill.wait_at_rest()["baton_transfer_failures_total"], 0)
 
     def test_every_question_under_preemption(self):
-        daemon = self.start("tight", cluster=False, extra=TIGHT).wait_ready()
+        daemon = self.start("tight", cluster=False, kv_memory=TIGHT).wait_ready()
         long_cases = [case for case in CASES if len(case["prompt_ids"]) > 100] * 2
         self.assert_word_for_word(ask_all(daemon, CASES))
         self.assert_word_for_word(ask_all(daemon, long_cases), long_cases)
@@ -78,7 +78,7 @@ class Answers(unittest.TestCase):
         expected = sampled(alone)
         self.assertEqual(sampled(alone), expected, "from the prefix cache")
         self.assertGreater(len(set(expected)), 1)
-        tight = self.start("tight", cluster=False, extra=TIGHT).wait_ready()
+        tight = self.start("tight", cluster=False, kv_memory=TIGHT).wait_ready()
         self.assertEqual(sampled(tight), expected, "under preemption")
         prefill, _ = self.start_pair()
         self.assertEqual(sampled(prefill), expected, "disaggregated")
