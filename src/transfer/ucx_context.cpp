@@ -16,6 +16,8 @@ namespace baton {
 namespace transfer {
 namespace {
 
+constexpr const char* kReceiveSegment = "272k";  // of tcp: the largest eager message in one piece
+
 bool set_in_environment(const std::string& key) { return std::getenv(("UCX_" + key).c_str()) != nullptr; }
 
 // UCX installs handlers for SIGSEGV and its like when it is loaded. A crash of ours shall end as a crash, and
@@ -42,7 +44,10 @@ std::map<std::string, std::string> default_settings(const TransportOptions& opti
                                                     std::span<const UcxResource> resources) {
   // Never PROTO_ENABLE: it aborts with sockaddr endpoints in error mode PEER. One rail: a second one may be
   // another network.
-  std::map<std::string, std::string> settings{{"MAX_RNDV_RAILS", "1"}};
+  // No PUT over tcp: UCX 1.13 aborts the sender when a peer is lost among PUTs, and a PUT names an address in
+  // the receiver's memory.
+  std::map<std::string, std::string> settings{
+      {"MAX_RNDV_RAILS", "1"}, {"TCP_PUT_ENABLE", "n"}, {"TCP_RX_SEG_SIZE", kReceiveSegment}};
   std::string rdma_devices, rdma_transports;
   for (const UcxResource& resource : resources) {
     if (!is_rdma(resource)) continue;
@@ -64,7 +69,10 @@ std::map<std::string, std::string> default_settings(const TransportOptions& opti
 }
 
 Result<void> apply(ucp_config_t* config, const std::string& key, const std::string& value) {
-  if (ucp_config_modify(config, key.c_str(), value.c_str()) == UCS_OK) return {};
+  // Through this interface a transport's own settings go without its prefix, unlike in the environment.
+  const bool of_tcp = key.starts_with("TCP_") && !key.starts_with("TCP_CM_");
+  const std::string name = of_tcp ? key.substr(4) : key;
+  if (ucp_config_modify(config, name.c_str(), value.c_str()) == UCS_OK) return {};
   if (ucs_global_opts_set_value(key.c_str(), value.c_str()) == UCS_OK) return {};
   return make_error(ErrorCode::invalid_argument, "UCX does not accept " + key + "=" + value, key);
 }
@@ -91,13 +99,17 @@ Result<std::unique_ptr<UcxContext>> UcxContext::make(const UcxOptions& options, 
     if (auto applied = apply(config, key, value); !applied) return applied.error();
   }
 
+  std::unique_ptr<UcxContext> made(new UcxContext);
+  const char* environment_tls = std::getenv("UCX_TLS");
+  const std::string tls = environment_tls != nullptr ? environment_tls : settings["TLS"];
+  const bool uses_rdma = std::ranges::any_of(*resources, is_rdma) && tls != "tcp";
+  made->rendezvous_ = uses_rdma || options.force_rendezvous;
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME;
   params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
   params.name = "baton";
-  std::unique_ptr<UcxContext> made(new UcxContext);
   if (const ucs_status_t status = ucp_init(&params, config, &made->context_); status != UCS_OK)
-    return ucx_error(ErrorCode::unavailable, "UCX does not start with TLS=" + settings["TLS"], status);
+    return ucx_error(ErrorCode::unavailable, "UCX does not start with TLS=" + tls, status);
 
   if (options.pool != nullptr && options.pool_bytes > 0) {
     ucp_mem_map_params_t map{};

@@ -4,6 +4,7 @@
 
 #include <ucp/api/ucp.h>
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,6 +22,10 @@ class UcxContext {
   UcxContext& operator=(const UcxContext&) = delete;
 
   ucp_context_h get() const { return context_; }
+  // Larger parts travel by rendezvous, smaller ones as one eager message.
+  std::size_t eager_bytes() const { return rendezvous_ ? kSmallBytes : kEagerPartBytes; }
+  // The largest part that is worth sending: without rendezvous, one eager message.
+  std::size_t part_limit() const { return rendezvous_ ? SIZE_MAX : kEagerPartBytes; }
   // The pool's registration where it holds all of `bytes`; else null.
   ucp_mem_h registration_of(std::span<const std::byte> bytes) const;
   // Something of this context could not be ended cleanly: the destructor leaves it alone.
@@ -28,7 +33,10 @@ class UcxContext {
 
  private:
   UcxContext() = default;
+  static constexpr std::size_t kSmallBytes = 8 << 10;        // one copy is cheaper than a round trip
+  static constexpr std::size_t kEagerPartBytes = 256 << 10;  // fits TCP_RX_SEG_SIZE with its headers
   ucp_context_h context_ = nullptr;
+  bool rendezvous_ = false;
   ucp_mem_h pool_ = nullptr;
   std::span<const std::byte> pool_bytes_;
   bool leaked_ = false;

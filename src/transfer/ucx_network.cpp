@@ -12,7 +12,6 @@ namespace {
 
 constexpr unsigned kMessageId = 7;
 constexpr std::size_t kSendWindow = 16;            // blocks to one peer that are digested or on the wire
-constexpr std::size_t kEagerBytes = 8 << 10;       // up to here one copy is cheaper than a rendezvous
 constexpr std::size_t kMaxEndpoints = 4096;        // incoming connections beyond it are rejected
 constexpr int kProgressCalls = 200;                // between two looks at the command queue
 constexpr int kSleepMilliseconds = 200;            // a safety net; events end the sleep
@@ -394,8 +393,9 @@ void UcxNetwork::start_send(const std::shared_ptr<Link>& link, std::shared_ptr<O
     param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
     param.cb.send = on_sent;
     param.user_data = block.get();
-    param.flags = UCP_AM_SEND_FLAG_REPLY |
-                  (bytes.size() > kEagerBytes ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER);
+    param.flags =
+        UCP_AM_SEND_FLAG_REPLY |
+        (bytes.size() > parts_.context.eager_bytes() ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER);
     if (const ucp_mem_h registration = parts_.context.registration_of(bytes)) {
       param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
       param.memh = registration;

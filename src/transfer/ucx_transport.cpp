@@ -1,5 +1,6 @@
 #include "baton/transfer/ucx_transport.hpp"
 
+#include <algorithm>
 #include <random>
 #include <utility>
 
@@ -21,12 +22,17 @@ Hash128 draw_identity() {
   return {word(), word() | 1};  // never zero: that means "not yet known"
 }
 
+TransportOptions with_part_limit(TransportOptions options, std::size_t limit) {
+  options.max_message_bytes = std::min(options.max_message_bytes, limit);
+  return options;
+}
+
 // The facade: every call becomes a command to the transfer thread or an entry in the receive table.
 class UcxTransport final : public KvTransport {
  public:
   UcxTransport(const UcxOptions& options, std::unique_ptr<UcxContext> context, Logger& logger)
-      : options_(options.transport),
-        context_(std::move(context)),
+      : context_(std::move(context)),
+        options_(with_part_limit(options.transport, context_->part_limit())),
         table_(options_, tasks_),
         network_({options_, *context_, table_, tasks_, logger, self_}) {}
 
@@ -93,10 +99,10 @@ class UcxTransport final : public KvTransport {
   }
 
  private:
+  std::unique_ptr<UcxContext> context_;
   const TransportOptions options_;
   const Hash128 self_ = draw_identity();
   SendCounters sends_;
-  std::unique_ptr<UcxContext> context_;
   TaskThread tasks_;
   ReceiveTable table_;
   UcxNetwork network_;

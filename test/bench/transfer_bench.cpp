@@ -1,6 +1,6 @@
 // Blocks per second from one process to another over UCX: scattered blocks, as the engine sends them.
 //
-//   transfer_bench [--bytes N] [--count N] [--digests on|off] [--piece-bytes N]
+//   transfer_bench [--bytes N] [--count N] [--digests on|off] [--piece-bytes N] [--rendezvous on|off]
 // The parent receives and measures; it starts itself again as the sender. Transfers of 32 blocks, a few of
 // them expected ahead, blocks scattered over a pool twice as large as they are. Prints one number: MiB/s, as
 // ucx_perftest does. UCX_TLS and the other UCX_* variables apply to both.
@@ -28,7 +28,7 @@ constexpr std::size_t kTransferBlocks = 32, kAhead = 4, kWarmUp = 8;  // transfe
 
 struct Settings {
   std::size_t bytes = 512 << 10, count = 4096, piece_bytes = 2048;
-  bool digests = true, sender = false;
+  bool digests = true, rendezvous = false, sender = false;
   std::size_t transfers() const { return count / kTransferBlocks + kWarmUp; }
 };
 
@@ -42,6 +42,7 @@ Settings parse(int argc, char** argv) {
     if (flag == "--bytes") settings.bytes = std::stoul(value);
     if (flag == "--count") settings.count = std::stoul(value);
     if (flag == "--piece-bytes") settings.piece_bytes = std::stoul(value);
+    if (flag == "--rendezvous") settings.rendezvous = value == "on";
     if (flag == "--digests") settings.digests = value == "on";
   }
   return settings;
@@ -66,6 +67,7 @@ std::unique_ptr<KvTransport> make(const Settings& settings, Pool& pool) {
   options.transport.interface_address = "127.0.0.1";
   options.transport.digests = settings.digests;
   options.transport.piece_bytes = settings.piece_bytes;
+  options.force_rendezvous = settings.rendezvous;
   options.pool = pool.bytes.data();
   options.pool_bytes = pool.bytes.size();
   auto made = make_ucx_transport(options, null_logger());

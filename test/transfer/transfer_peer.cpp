@@ -1,7 +1,9 @@
 // The other process of the two-process tests: a UCX transport driven by lines on stdin.
 //
+// With --pace its sends take 2 ms each.
 //   connect ADDRESS | disconnect | send ID COUNT BYTES SEED | expect ID COUNT BYTES SEED | close ID | quit
 // It prints its address first, then "block INDEX OUTCOME", "sent INDEX OUTCOME" and "closed" as they happen.
+#include <cstdlib>
 #include <iostream>
 #include <mutex>
 #include <sstream>
@@ -36,9 +38,13 @@ class PrintingSink final : public ReceiveSink {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  FaultPoints pace;
+  (void)pace.configure("transfer.send=hold:2");
   UcxOptions options;
   options.transport.interface_address = "127.0.0.1";
+  options.force_rendezvous = std::getenv("BATON_TEST_RENDEZVOUS") != nullptr;
+  if (argc > 1 && std::string(argv[1]) == "--pace") options.transport.faults = &pace;
   std::vector<std::unique_ptr<Blocks>> kept;  // outlive the transport
   auto transport = make_ucx_transport(options, null_logger());
   if (!transport) {

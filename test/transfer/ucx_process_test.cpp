@@ -2,6 +2,7 @@
 #include <ucp/api/ucp.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -19,19 +20,27 @@ using namespace baton::test;
 
 namespace {
 
-constexpr std::size_t kBlocks = 160, kBytes = 512 << 10;
+constexpr std::size_t kBlocks = 64, kBytes = 512 << 10;
 constexpr std::byte kReused{0xEE};
+
+// Slows sends down, so that "in mid-transfer" is true on a fast machine too.
+FaultPoints& pace() {
+  static FaultPoints faults;
+  (void)faults.configure("transfer.send=hold:2");
+  return faults;
+}
 
 std::unique_ptr<KvTransport> make_transport(UcxOptions options = {}) {
   options.transport.interface_address = "127.0.0.1";
+  options.force_rendezvous = std::getenv("BATON_TEST_RENDEZVOUS") != nullptr;
   auto made = make_ucx_transport(options, null_logger());
   if (!made) FAIL(made.error().message);
   return std::move(*made);
 }
 
 // A child with a transport, connected both ways to ours under the name "child" ("parent" there).
-std::unique_ptr<Child> connected_child(KvTransport& ours) {
-  auto child = std::make_unique<Child>("transfer_peer");
+std::unique_ptr<Child> connected_child(KvTransport& ours, std::vector<std::string> arguments = {}) {
+  auto child = std::make_unique<Child>("transfer_peer", arguments);
   const auto line = child->hear_until("address ");
   REQUIRE(line);
   REQUIRE(ours.connect("child", bytes_of(line->substr(8))));
@@ -99,7 +108,7 @@ TEST_CASE("two processes: blocks from the registered pool arrive, and the link h
 
 TEST_CASE("kill -9 of the sender in mid-transfer") {
   auto ours = make_transport();
-  auto child = connected_child(*ours);
+  auto child = connected_child(*ours, {"--pace"});
   Blocks to(kBlocks, kBytes, 2), from(kBlocks, kBytes, 1);
   const TransferId id = new_transfer();
   auto sink = std::make_shared<RecordingSink>();
@@ -124,7 +133,9 @@ TEST_CASE("kill -9 of the sender in mid-transfer") {
 }
 
 TEST_CASE("kill -9 of the receiver in mid-transfer") {
-  auto ours = make_transport();
+  UcxOptions options;
+  options.transport.faults = &pace();
+  auto ours = make_transport(options);
   auto child = connected_child(*ours);
   Blocks from(kBlocks, kBytes, 1);
   const TransferId id = new_transfer();
@@ -174,7 +185,9 @@ TEST_CASE("a stopped sender is silent: disconnect cancels, and what it sends whe
 
 TEST_CASE("a stopped receiver: disconnect ends the sends; destruction does not wait for it") {
   const bool destroy = GENERATE(false, true);
-  auto ours = make_transport();
+  UcxOptions options;
+  options.transport.faults = &pace();
+  auto ours = make_transport(options);
   auto child = connected_child(*ours);
   Blocks from(kBlocks, kBytes, 1);
   const TransferId id = new_transfer();

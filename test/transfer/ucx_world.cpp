@@ -1,4 +1,6 @@
 // The contract suite's world of UCX transports, all in this process, over loopback.
+#include <cstdlib>
+
 #include "baton/transfer/ucx_transport.hpp"
 #include "contract.hpp"
 #include "support/catch.hpp"
@@ -12,6 +14,7 @@ class UcxWorld final : public World {
     UcxOptions ucx;
     ucx.transport = options;
     ucx.transport.interface_address = "127.0.0.1";
+    ucx.force_rendezvous = std::getenv("BATON_TEST_RENDEZVOUS") != nullptr;
     auto transport = make_ucx_transport(ucx, null_logger());
     if (!transport) FAIL(transport.error().message);
     return std::move(*transport);
