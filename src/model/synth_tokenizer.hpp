@@ -1,5 +1,5 @@
 // The tokenizer of a synthetic checkpoint: byte-level BPE whose merges are generated, so that any vocabulary
-// size can be filled consistently and English text still compresses to two or three bytes a token.
+// size can be filled consistently and English text still compresses to about two bytes a token.
 #pragma once
 
 #include <cstdint>
