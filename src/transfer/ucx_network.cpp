@@ -213,9 +213,8 @@ bool UcxNetwork::quiet() const {
 }
 
 void UcxNetwork::shut_down() {
+  for (ucp_conn_request_h request : std::exchange(requests_, {})) ucp_listener_reject(listener_, request);
   ucp_listener_destroy(std::exchange(listener_, nullptr));
-  for (ucp_conn_request_h request : requests_) ucp_listener_reject(listener_, request);
-  requests_.clear();
   for (const auto& [peer, link] : links_) drop_link(*link);
   while (!endpoints_.empty()) close_endpoint(*endpoints_.begin()->second);
   const auto limit = std::chrono::steady_clock::now() + kShutDownLimit;
@@ -298,7 +297,13 @@ void UcxNetwork::close_endpoint(Endpoint& endpoint) {
 }
 
 void UcxNetwork::open_link(const std::string& peer, const UcxAddress& address) {
-  cut(peer);
+  // The same peer again: only our way to it is new. Its own connection to us may be at work.
+  const auto known = links_.find(peer);
+  if (known != links_.end() && known->second->sender == address.sender) {
+    if (Endpoint* out = known->second->out; out != nullptr) close_endpoint(*out);
+  } else {
+    cut(peer);
+  }
   auto link = std::make_shared<Link>();
   link->peer = peer;
   link->sender = address.sender;

@@ -20,6 +20,7 @@ Child::Child(const std::string& program, const std::vector<std::string>& argumen
   int in[2], out[2];
   if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) std::abort();
   pid_ = ::fork();
+  if (pid_ < 0) std::abort();
   if (pid_ == 0) {
     ::dup2(in[0], 0);
     ::dup2(out[1], 1);

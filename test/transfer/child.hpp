@@ -24,7 +24,9 @@ class Child {
   std::optional<std::string> hear();
   // Lines until one starts with `prefix`, which is returned whole.
   std::optional<std::string> hear_until(const std::string& prefix);
-  void signal(int number) const { ::kill(pid_, number); }
+  void signal(int number) const {
+    if (pid_ > 0) ::kill(pid_, number);  // after wait(), or without a child, -1 would mean everybody
+  }
   int wait();  // the exit status as waitpid gives it
 
  private:

@@ -345,3 +345,20 @@ TEST_CASE("sends to a peer that is not connected fail with unavailable") {
   REQUIRE(pair.a->connect("b", pair.b->address()));
   round_trip(pair);
 }
+
+TEST_CASE("connecting again leaves the other direction alone") {
+  Pair pair;
+  Blocks from(1, 30000, 51), to(1, 30000, 52);
+  for (int round = 0; round < 3; ++round) {
+    round_trip(pair);
+    const TransferId id = new_transfer();
+    auto sink = std::make_shared<RecordingSink>();
+    REQUIRE(pair.a->expect(id, to.expected(from), sink));
+    Dones dones;
+    pair.b->send("a", from.outgoing(id, 0), dones.next());
+    REQUIRE(dones.wait_all());
+    CHECK(dones.succeeded() == 1);
+    REQUIRE(sink->wait_landed(1));
+    REQUIRE(pair.a->connect("b", pair.b->address()));
+  }
+}
