@@ -35,6 +35,11 @@ elseif(BATON_SANITIZE)
   message(FATAL_ERROR "BATON_SANITIZE must be empty, address or thread, not '${BATON_SANITIZE}'")
 endif()
 
+if(BATON_FUZZ)
+  target_compile_options(baton_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -g)
+  target_link_options(baton_options INTERFACE -fsanitize=address,undefined)
+endif()
+
 # baton_add_folder(<folder> SOURCES a.cpp ... [DEPENDS base ...] [LIBRARIES pkg::target ...])
 # Declares the library baton_<folder> of one folder of src/. DEPENDS names other folders, LIBRARIES names packages.
 function(baton_add_folder folder)
