@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -151,8 +152,10 @@ EngineOptions Daemon::Parts::engine_options() const {
   e.node_name = node_name;
   e.role = parse_role(options.role).value_or(Role::mixed);
   const std::int32_t model_context = model->config().max_positions;
-  e.limits = {options.max_sequences, options.max_batch_tokens, options.max_waiting,
-              options.max_context > 0 ? std::min(options.max_context, model_context) : model_context};
+  // No sequence can outgrow the whole KV cache: said as the context's length, so that open-ended requests fit.
+  const std::int64_t cache_tokens = static_cast<std::int64_t>(kv->view().blocks) * options.block_size;
+  const std::int32_t wanted = options.max_context > 0 ? std::min(options.max_context, model_context) : model_context;
+  e.limits = {options.max_sequences, options.max_batch_tokens, options.max_waiting, static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens))};
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   e.vocab = model->config().vocab;

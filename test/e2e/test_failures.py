@@ -91,6 +91,10 @@ class Failures(unittest.TestCase):
         self.assertEqual(prefill.wait_at_rest()["baton_transfer_blocks_resent_total"], 1)
         self.assertEqual(decode.wait_at_rest()["baton_transfer_blocks_corrupt_total"], 1)
 
+    def test_an_open_ended_request_fits_a_small_cache(self):
+        daemon = self.start("small", cluster=False, kv_memory="1M").wait_ready()
+        self.assertEqual(content(chat(daemon, CASE["messages"], max_tokens=None)), CASE["answer"])
+
     def test_disconnect_cancels(self):
         daemon = self.start("alone", cluster=False, extra=SLOW_DECODE).wait_ready()
         body = b'{"messages":[{"role":"user","content":"Hello"}],"stream":true,"ignore_eos":true,"max_tokens":1000}'
