@@ -48,6 +48,7 @@ build_baton() {
     tail -n 20 /tmp/baton-configure.log >&2
     die "cmake could not configure (whole log: /tmp/baton-configure.log)"
   }
+  : >build/build.log
   cmake --build build -j "$jobs" >build/build.log 2>&1 &
   local builder=$!
   show_build_progress "$builder"
@@ -61,7 +62,7 @@ build_baton() {
 show_build_progress() {
   local last='' step
   while kill -0 "$1" 2>/dev/null; do
-    step=$(grep -oE '^\[[0-9]+/[0-9]+\]' build/build.log 2>/dev/null | tail -n 1)
+    step=$(grep -oE '^\[[0-9]+/[0-9]+\]' build/build.log 2>/dev/null | tail -n 1 || true)
     if [ -n "$step" ] && [ "$step" != "$last" ]; then
       if [ -t 1 ]; then
         local done_steps=${step#[} total filled

@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
 done
 
 install_packages "${baton_packages[@]}" "${baton_test_packages[@]}"
-build_baton
+build_baton -DBATON_TESTS=ON
 say "Running the tests"
 status=0
 ctest --test-dir build --output-on-failure --timeout 600 "${selection[@]}" 2>&1 | tee build/ctest.log || status=$?
