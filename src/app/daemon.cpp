@@ -10,7 +10,6 @@
 #include <sstream>
 #include <thread>
 
-#include "app/address.hpp"
 #include "app/command.hpp"
 #include "app/system.hpp"
 #include "baton/base/clock.hpp"
@@ -20,6 +19,7 @@
 #include "baton/engine/model_executor.hpp"
 #include "baton/frontend/server.hpp"
 #include "baton/model/model.hpp"
+#include "baton/peer/address.hpp"
 #include "baton/peer/mesh.hpp"
 #include "baton/router/router.hpp"
 #include "baton/tensor/ops.hpp"

@@ -1,8 +1,13 @@
 #include "app/serve_options.hpp"
 
-#include "app/address.hpp"
+#include "baton/peer/address.hpp"
 
 namespace baton {
+namespace {
+
+bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+}  // namespace
 
 std::vector<ConfigRow> serve_rows(ServeOptions& o) {
   using namespace std::chrono_literals;
