@@ -9,14 +9,17 @@ void Flags::add_to(CLI::App& command) {
   for (ConfigRow& row : rows_) {
     CLI::Option* option = nullptr;
     if (row.is_switch()) {
-      option = command.add_flag_callback(row.flag, [this, &row] { given_.emplace_back(&row, "true"); }, row.help);
+      option = command.add_flag_callback(
+          row.flag, [this, &row] { given_.emplace_back(&row, "true"); }, row.help);
     } else if (row.repeatable) {
       const auto collect = [this, &row](const std::vector<std::string>& values) {
         for (const std::string& value : values) given_.emplace_back(&row, value);
       };
-      option = command.add_option_function<std::vector<std::string>>(row.flag, collect, row.help)->allow_extra_args(false);
+      option = command.add_option_function<std::vector<std::string>>(row.flag, collect, row.help)
+                   ->allow_extra_args(false);
     } else {
-      option = command.add_option_function<std::string>(row.flag, [this, &row](const std::string& value) { given_.emplace_back(&row, value); }, row.help);
+      option = command.add_option_function<std::string>(
+          row.flag, [this, &row](const std::string& value) { given_.emplace_back(&row, value); }, row.help);
     }
     if (!row.is_switch()) option->type_name(row.value_name);
     if (!row.shown_default.empty() && !row.is_switch()) option->default_str(row.shown_default);

@@ -15,11 +15,12 @@ class App;
 
 namespace baton {
 
-// The flags as given, before they are applied: a file's values come first, whatever the order on the command line.
+// The flags as given, before they are applied: a file's values come first, whatever the order on the command
+// line.
 class Flags {
  public:
   explicit Flags(std::vector<ConfigRow> rows) : rows_(std::move(rows)) {}
-  void add_to(CLI::App& command);              // one flag for each row; *this must outlive the parsing
+  void add_to(CLI::App& command);  // one flag for each row; *this must outlive the parsing
   std::vector<ConfigRow>& rows() { return rows_; }
   Result<void> apply();
 

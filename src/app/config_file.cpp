@@ -1,8 +1,9 @@
 #include "app/config_file.hpp"
 
+#include <toml++/toml.h>
+
 #include <algorithm>
 #include <sstream>
-#include <toml++/toml.h>
 
 namespace baton {
 namespace {
@@ -12,7 +13,8 @@ struct Place {
   std::string key;
   toml::source_region source;
   Error error(const std::string& why) const {
-    return make_error(ErrorCode::invalid_argument, file.string() + ":" + std::to_string(source.begin.line) + ": " + key + ": " + why, key);
+    return make_error(ErrorCode::invalid_argument,
+                      file.string() + ":" + std::to_string(source.begin.line) + ": " + key + ": " + why, key);
   }
 };
 
@@ -46,13 +48,16 @@ Result<void> set_row(ConfigRow& row, const toml::node& node, const Place& place)
 
 }  // namespace
 
-Result<void> apply_config_file(const std::filesystem::path& file, std::vector<ConfigRow>& rows, const OpenTable& open_table) {
+Result<void> apply_config_file(const std::filesystem::path& file, std::vector<ConfigRow>& rows,
+                               const OpenTable& open_table) {
   toml::table root;
   try {
     root = toml::parse_file(file.string());
-  } catch (const toml::parse_error& error) {   // the library's only way to report
+  } catch (const toml::parse_error& error) {  // the library's only way to report
     return make_error(ErrorCode::invalid_argument,
-                      file.string() + ":" + std::to_string(error.source().begin.line) + ": " + std::string(error.description()), "--config");
+                      file.string() + ":" + std::to_string(error.source().begin.line) + ": " +
+                          std::string(error.description()),
+                      "--config");
   }
   for (const auto& [section_key, section] : root) {
     const std::string section_name(section_key.str());
@@ -66,7 +71,8 @@ Result<void> apply_config_file(const std::filesystem::path& file, std::vector<Co
         (*open_table.entries)[std::string(entry_key.str())] = *text;
         continue;
       }
-      const auto row = std::find_if(rows.begin(), rows.end(), [&](const ConfigRow& r) { return r.key == place.key; });
+      const auto row =
+          std::find_if(rows.begin(), rows.end(), [&](const ConfigRow& r) { return r.key == place.key; });
       if (row == rows.end()) return place.error("is no setting of this command");
       if (auto done = set_row(*row, entry, place); !done) return done;
     }

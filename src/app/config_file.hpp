@@ -16,6 +16,7 @@ struct OpenTable {
   std::map<std::string, std::string>* entries = nullptr;
 };
 
-Result<void> apply_config_file(const std::filesystem::path& file, std::vector<ConfigRow>& rows, const OpenTable& open_table);
+Result<void> apply_config_file(const std::filesystem::path& file, std::vector<ConfigRow>& rows,
+                               const OpenTable& open_table);
 
 }  // namespace baton

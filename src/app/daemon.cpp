@@ -47,7 +47,9 @@ std::string host_name() {
   return name[0] == '\0' ? "baton" : name;
 }
 
-bool has_cluster(const ServeOptions& options) { return !options.peers.empty() || !options.peer_listen.empty(); }
+bool has_cluster(const ServeOptions& options) {
+  return !options.peers.empty() || !options.peer_listen.empty();
+}
 
 }  // namespace
 
@@ -76,8 +78,8 @@ struct Daemon::Parts {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat_template;
   std::optional<KvMemory> kv;
-  std::unique_ptr<KvTransport> transport;   // after kv, whose memory it registers
-  std::unique_ptr<Router> router;           // before engine and mesh, which report to it
+  std::unique_ptr<KvTransport> transport;  // after kv, whose memory it registers
+  std::unique_ptr<Router> router;          // before engine and mesh, which report to it
   std::unique_ptr<Engine> engine;
   std::unique_ptr<PeerMesh> mesh;
   std::unique_ptr<HttpServer> http;
@@ -85,8 +87,10 @@ struct Daemon::Parts {
 };
 
 Result<void> Daemon::Parts::load_model() {
-  const std::filesystem::path directory = options.model.empty() ? find_demo_model() : std::filesystem::path(options.model);
-  if (directory.empty()) return make_error(ErrorCode::not_found, "the bundled demo model was not found: give --model", "--model");
+  const std::filesystem::path directory =
+      options.model.empty() ? find_demo_model() : std::filesystem::path(options.model);
+  if (directory.empty())
+    return make_error(ErrorCode::not_found, "the bundled demo model was not found: give --model", "--model");
   auto made = make_ops({Device{}, options.threads, options.isa});
   if (!made) return std::move(made).error();
   ops = std::move(*made);
@@ -97,10 +101,14 @@ Result<void> Daemon::Parts::load_model() {
   auto text = load_tokenizer(directory);
   if (!text) return std::move(text).error();
   tokenizer = std::move(*text);
-  if (auto chat = load_chat_template(directory)) chat_template = std::move(*chat);
-  else if (chat.error().code == ErrorCode::not_found) logger.warn("the model has no chat template: /v1/chat/completions answers 400");
-  else return std::move(chat).error();
-  if (options.served_names.empty()) options.served_names.push_back(std::filesystem::weakly_canonical(directory).filename().string());
+  if (auto chat = load_chat_template(directory))
+    chat_template = std::move(*chat);
+  else if (chat.error().code == ErrorCode::not_found)
+    logger.warn("the model has no chat template: /v1/chat/completions answers 400");
+  else
+    return std::move(chat).error();
+  if (options.served_names.empty())
+    options.served_names.push_back(std::filesystem::weakly_canonical(directory).filename().string());
   model_name = options.served_names.front();
   logger.info("model loaded", {{"model", model_name},
                                {"path", directory.string()},
@@ -117,17 +125,23 @@ Result<void> Daemon::Parts::allocate_cache() {
   if (!bytes) return std::move(bytes).error();
   if (*bytes > memory.available) {
     return make_error(ErrorCode::out_of_memory,
-                      "--kv-memory " + options.kv_memory + " is " + format_size(*bytes) + ", but only " + format_size(memory.available) + " are available", "--kv-memory");
+                      "--kv-memory " + options.kv_memory + " is " + format_size(*bytes) + ", but only " +
+                          format_size(memory.available) + " are available",
+                      "--kv-memory");
   }
-  auto allocated = KvMemory::allocate(model->kv_spec(options.block_size), *bytes, kLeastBlocks, ops->device());
-  if (!allocated) return make_error(allocated.error().code, "--kv-memory " + options.kv_memory + ": " + allocated.error().message, "--kv-memory");
+  auto allocated =
+      KvMemory::allocate(model->kv_spec(options.block_size), *bytes, kLeastBlocks, ops->device());
+  if (!allocated)
+    return make_error(allocated.error().code,
+                      "--kv-memory " + options.kv_memory + ": " + allocated.error().message, "--kv-memory");
   kv = std::move(*allocated);
   const KvView view = kv->view();
-  logger.info("KV cache ready", {{"blocks", view.blocks},
-                                 {"block_tokens", view.layout.block_size},
-                                 {"block_bytes", view.layout.block_bytes()},
-                                 {"memory", format_size(kv->bytes().size())},
-                                 {"tokens", static_cast<std::int64_t>(view.blocks) * view.layout.block_size}});
+  logger.info("KV cache ready",
+              {{"blocks", view.blocks},
+               {"block_tokens", view.layout.block_size},
+               {"block_bytes", view.layout.block_bytes()},
+               {"memory", format_size(kv->bytes().size())},
+               {"tokens", static_cast<std::int64_t>(view.blocks) * view.layout.block_size}});
   return {};
 }
 
@@ -137,7 +151,9 @@ Result<void> Daemon::Parts::start_cluster_transport() {
   ucx.transport.digests = options.kv_digests == "on";
   ucx.transport.piece_bytes = kv->view().layout.head_bytes();
   ucx.transport.faults = &faults;
-  if (const auto listen = parse_host_port(options.peer_listen); listen && listen->host != "0.0.0.0" && listen->host != "::") ucx.transport.interface_address = listen->host;
+  if (const auto listen = parse_host_port(options.peer_listen);
+      listen && listen->host != "0.0.0.0" && listen->host != "::")
+    ucx.transport.interface_address = listen->host;
   ucx.settings = options.ucx;
   ucx.pool = kv->bytes().data();
   ucx.pool_bytes = kv->bytes().size();
@@ -152,10 +168,13 @@ EngineOptions Daemon::Parts::engine_options() const {
   e.node_name = node_name;
   e.role = parse_role(options.role).value_or(Role::mixed);
   const std::int32_t model_context = model->config().max_positions;
-  // No sequence can outgrow the whole KV cache: said as the context's length, so that open-ended requests fit.
+  // No sequence can outgrow the whole KV cache: said as the context's length, so that open-ended requests
+  // fit.
   const std::int64_t cache_tokens = static_cast<std::int64_t>(kv->view().blocks) * options.block_size;
-  const std::int32_t wanted = options.max_context > 0 ? std::min(options.max_context, model_context) : model_context;
-  e.limits = {options.max_sequences, options.max_batch_tokens, options.max_waiting, static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens))};
+  const std::int32_t wanted =
+      options.max_context > 0 ? std::min(options.max_context, model_context) : model_context;
+  e.limits = {options.max_sequences, options.max_batch_tokens, options.max_waiting,
+              static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens))};
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   e.vocab = model->config().vocab;
@@ -164,12 +183,14 @@ EngineOptions Daemon::Parts::engine_options() const {
 }
 
 Result<void> Daemon::Parts::start_engine() {
-  node_name = options.node_name.empty() ? host_name() + ":" + std::to_string(options.port) : options.node_name;
+  node_name =
+      options.node_name.empty() ? host_name() + ":" + std::to_string(options.port) : options.node_name;
   const EngineOptions e = engine_options();
   RouterOptions r;
   r.node_name = node_name;
   r.block_size = options.block_size;
-  r.hash_key = [secret = secret, fingerprint = e.model_fingerprint, layout = kv->view().layout.id()](const std::string& salt) {
+  r.hash_key = [secret = secret, fingerprint = e.model_fingerprint,
+                layout = kv->view().layout.id()](const std::string& salt) {
     return make_block_hash_key(secret, fingerprint, layout, salt);
   };
   router = std::make_unique<Router>(std::move(r));
@@ -214,7 +235,11 @@ Result<void> Daemon::Parts::start_mesh() {
   if (!mesh) return {};
   auto port = mesh->start();
   if (!port) return std::move(port).error();
-  logger.info("listening for peers", {{"node", node_name}, {"address", mesh ? options.peer_listen : ""}, {"port", *port}, {"transport", transport->name()}, {"digests", options.kv_digests}});
+  logger.info("listening for peers", {{"node", node_name},
+                                      {"address", mesh ? options.peer_listen : ""},
+                                      {"port", *port},
+                                      {"transport", transport->name()},
+                                      {"digests", options.kv_digests}});
   return {};
 }
 
@@ -232,8 +257,9 @@ Result<void> Daemon::Parts::start_http() {
   served.generation = model->config().generation;
   served.vocab = model->config().vocab;
   http = std::make_unique<HttpServer>(
-      f, FrontendServices{*router, *tokenizer, chat_template.get(), served, metrics, [this] { return metrics.text(); },
-                          [this] { return engine->stats(); }, [this] { return router->ready(); }, [this] { return router->cluster(); }, logger});
+      f, FrontendServices{*router, *tokenizer, chat_template.get(), served, metrics,
+                          [this] { return metrics.text(); }, [this] { return engine->stats(); },
+                          [this] { return router->ready(); }, [this] { return router->cluster(); }, logger});
   auto port = http->start();
   if (!port) return std::move(port).error();
   http_port = *port;
@@ -248,16 +274,23 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const ServeOptions& options, Logg
   if (!options.secret_file.empty()) {
     parts->secret = read_secret(options.secret_file);
     if (parts->secret.empty()) {
-      return make_error(ErrorCode::invalid_argument, "--cluster-secret-file " + options.secret_file + " is missing, unreadable or empty", "--cluster-secret-file");
+      return make_error(ErrorCode::invalid_argument,
+                        "--cluster-secret-file " + options.secret_file + " is missing, unreadable or empty",
+                        "--cluster-secret-file");
     }
   }
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(parts)));
   Parts& p = *daemon->parts_;
-  // HTTP before the mesh: the port it got is part of what peers are told. It answers 503 on /health/ready until the router runs.
-  for (auto step : {&Parts::load_model, &Parts::allocate_cache, &Parts::start_cluster_transport, &Parts::start_engine, &Parts::start_http, &Parts::start_mesh}) {
+  // HTTP before the mesh: the port it got is part of what peers are told. It answers 503 on /health/ready
+  // until the router runs.
+  for (auto step : {&Parts::load_model, &Parts::allocate_cache, &Parts::start_cluster_transport,
+                    &Parts::start_engine, &Parts::start_http, &Parts::start_mesh}) {
     if (auto done = (p.*step)(); !done) return std::move(done).error();
   }
-  logger.info("serving", {{"url", "http://" + options.host + ":" + std::to_string(p.http_port)}, {"model", p.model_name}, {"role", options.role}, {"node", p.node_name}});
+  logger.info("serving", {{"url", "http://" + options.host + ":" + std::to_string(p.http_port)},
+                          {"model", p.model_name},
+                          {"role", options.role},
+                          {"node", p.node_name}});
   return daemon;
 }
 
@@ -268,7 +301,9 @@ void Daemon::begin_drain() {
   parts_->http->stop_accepting();
 }
 
-bool Daemon::drained() const { return parts_->http->drain(Duration(0)) && parts_->router->in_flight() == 0 && parts_->engine->idle(); }
+bool Daemon::drained() const {
+  return parts_->http->drain(Duration(0)) && parts_->router->in_flight() == 0 && parts_->engine->idle();
+}
 
 void Daemon::stop() {
   Parts& p = *parts_;

@@ -1,4 +1,5 @@
-// Daemon: the composition root of `baton serve`. Everything a node runs is a member here, made in order and destroyed in reverse.
+// Daemon: the composition root of `baton serve`. Everything a node runs is a member here, made in order and
+// destroyed in reverse.
 #pragma once
 
 #include <chrono>
@@ -16,9 +17,9 @@ class Daemon {
   static Result<std::unique_ptr<Daemon>> create(const ServeOptions& options, Logger& logger);
   ~Daemon();
 
-  void begin_drain();        // accept nothing new, here or from peers
-  bool drained() const;      // nothing of ours or of our peers' runs or travels here any more
-  void stop();               // drops what is left
+  void begin_drain();    // accept nothing new, here or from peers
+  bool drained() const;  // nothing of ours or of our peers' runs or travels here any more
+  void stop();           // drops what is left
 
  private:
   struct Parts;

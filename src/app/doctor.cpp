@@ -45,16 +45,21 @@ std::string cpu_name() {
 void check_cpu(Report& report) {
   report.note("CPU", cpu_name() + ", " + std::to_string(std::thread::hardware_concurrency()) + " cores");
   auto ops = make_ops(OpsOptions{});
-  if (!ops) report.missing("kernels", ops.error().message);
-  else if ((*ops)->numerics_id().find("portable") != std::string::npos) report.missing("kernels", (*ops)->numerics_id() + ": no AVX2, the engine will be slow");
-  else report.good("kernels", (*ops)->numerics_id());
+  if (!ops)
+    report.missing("kernels", ops.error().message);
+  else if ((*ops)->numerics_id().find("portable") != std::string::npos)
+    report.missing("kernels", (*ops)->numerics_id() + ": no AVX2, the engine will be slow");
+  else
+    report.good("kernels", (*ops)->numerics_id());
   const MemoryInfo memory = memory_info();
   report.note("memory", format_size(memory.available) + " of " + format_size(memory.total) + " available");
 }
 
 void check_gpu(Report& report) {
-  if (!std::filesystem::exists("/dev/nvidiactl")) report.note("GPU", "none (no NVIDIA driver); the CPU engine is used");
-  else report.missing("GPU", "an NVIDIA driver is here, but this build has no CUDA backend");
+  if (!std::filesystem::exists("/dev/nvidiactl"))
+    report.note("GPU", "none (no NVIDIA driver); the CPU engine is used");
+  else
+    report.missing("GPU", "an NVIDIA driver is here, but this build has no CUDA backend");
 }
 
 void check_ucx(Report& report) {
@@ -74,8 +79,12 @@ void check_ucx(Report& report) {
   std::string all;
   for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
   report.note("transports", all);
-  if (rdma) report.good("RDMA", "rc/dc transports are available");
-  else report.missing("RDMA", "no rc or dc device: KV blocks travel over tcp; production wants InfiniBand or RoCE (configs/production-rdma.toml)");
+  if (rdma)
+    report.good("RDMA", "rc/dc transports are available");
+  else
+    report.missing("RDMA",
+                   "no rc or dc device: KV blocks travel over tcp; production wants InfiniBand or RoCE "
+                   "(configs/production-rdma.toml)");
   if (!tcp) report.missing("tcp", "UCX needs it for wire-up");
 }
 
@@ -83,22 +92,36 @@ void check_limits(Report& report) {
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   const bool locked = limit.rlim_cur == RLIM_INFINITY;
-  if (locked) report.good("memlock", "unlimited");
-  else report.missing("memlock", format_size(limit.rlim_cur) + ": RDMA registers the whole KV pool; set LimitMEMLOCK=infinity or ulimit -l unlimited");
+  if (locked)
+    report.good("memlock", "unlimited");
+  else
+    report.missing(
+        "memlock",
+        format_size(limit.rlim_cur) +
+            ": RDMA registers the whole KV pool; set LimitMEMLOCK=infinity or ulimit -l unlimited");
   ::getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur >= 16384) report.good("open files", std::to_string(limit.rlim_cur));
-  else report.missing("open files", std::to_string(limit.rlim_cur) + ": one connection takes one; ulimit -n 65536");
+  if (limit.rlim_cur >= 16384)
+    report.good("open files", std::to_string(limit.rlim_cur));
+  else
+    report.missing("open files",
+                   std::to_string(limit.rlim_cur) + ": one connection takes one; ulimit -n 65536");
   std::ifstream in("/sys/kernel/mm/transparent_hugepage/enabled");
   std::string mode;
   std::getline(in, mode);
-  if (mode.find("[always]") != std::string::npos || mode.find("[madvise]") != std::string::npos) report.good("huge pages", mode);
-  else report.missing("huge pages", (mode.empty() ? "not available" : mode) + std::string(": echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"));
+  if (mode.find("[always]") != std::string::npos || mode.find("[madvise]") != std::string::npos)
+    report.good("huge pages", mode);
+  else
+    report.missing("huge pages",
+                   (mode.empty() ? "not available" : mode) +
+                       std::string(": echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"));
 }
 
 void check_ports(Report& report) {
   for (const std::uint16_t port : {8000, 7000}) {
-    if (auto free = port_is_free(port); free) report.good("port " + std::to_string(port), "free");
-    else report.missing("port " + std::to_string(port), free.error().message);
+    if (auto free = port_is_free(port); free)
+      report.good("port " + std::to_string(port), "free");
+    else
+      report.missing("port " + std::to_string(port), free.error().message);
   }
 }
 
@@ -111,17 +134,23 @@ int run() {
   check_limits(report);
   check_ports(report);
   const std::filesystem::path demo = find_demo_model();
-  if (demo.empty()) report.missing("demo model", "not found beside the binary");
-  else report.good("demo model", demo.string());
-  if (report.missing() == 0) std::printf("Nothing is missing for production.\n");
-  else std::printf("%d things are missing for production; `baton serve` works without them.\n", report.missing());
+  if (demo.empty())
+    report.missing("demo model", "not found beside the binary");
+  else
+    report.good("demo model", demo.string());
+  if (report.missing() == 0)
+    std::printf("Nothing is missing for production.\n");
+  else
+    std::printf("%d things are missing for production; `baton serve` works without them.\n",
+                report.missing());
   return 0;
 }
 
 }  // namespace
 
 void add_doctor(CLI::App& app, Chosen& chosen) {
-  CLI::App* command = app.add_subcommand("doctor", "Check CPU, GPU, UCX, limits and ports; say what is missing for production");
+  CLI::App* command = app.add_subcommand(
+      "doctor", "Check CPU, GPU, UCX, limits and ports; say what is missing for production");
   command->callback([&chosen] { chosen.run = run; });
 }
 

@@ -8,8 +8,9 @@
 namespace {
 
 int run(int argc, char** argv) {
-  CLI::App app{"Baton serves large language models with prefill and decode on different machines.\n"
-               "Start with `baton serve`, which serves the bundled demo model on http://127.0.0.1:8000."};
+  CLI::App app{
+      "Baton serves large language models with prefill and decode on different machines.\n"
+      "Start with `baton serve`, which serves the bundled demo model on http://127.0.0.1:8000."};
   app.name("baton");
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
@@ -32,7 +33,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run(argc, argv);
-  } catch (const std::exception& error) {   // the main thread's root
+  } catch (const std::exception& error) {  // the main thread's root
     std::cerr << "baton: " << error.what() << '\n';
     return 1;
   }

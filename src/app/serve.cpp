@@ -1,12 +1,13 @@
-// baton serve: options, the daemon, and its signals. SIGTERM or SIGINT: stop accepting, finish, exit 0; a second one exits at once.
-#include <csignal>
-#include <ctime>
+// baton serve: options, the daemon, and its signals. SIGTERM or SIGINT: stop accepting, finish, exit 0; a
+// second one exits at once.
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <iostream>
 #include <memory>
-#include <unistd.h>
 
 #include "app/command.hpp"
 #include "app/config_file.hpp"
@@ -16,7 +17,7 @@
 namespace baton {
 namespace {
 
-constexpr int kStopped = 130;   // by a second signal
+constexpr int kStopped = 130;  // by a second signal
 
 struct Serve {
   ServeOptions options;
@@ -32,10 +33,12 @@ LogLevel parse_level(const std::string& text) {
 
 Result<void> settle_options(Serve& serve) {
   if (!serve.config.empty()) {
-    if (auto read = apply_config_file(serve.config, serve.flags.rows(), {"ucx", &serve.options.ucx}); !read) return read;
+    if (auto read = apply_config_file(serve.config, serve.flags.rows(), {"ucx", &serve.options.ucx}); !read)
+      return read;
   }
   if (auto applied = serve.flags.apply(); !applied) return applied;
-  if (!serve.options.peers.empty() && serve.options.peer_listen.empty()) serve.options.peer_listen = "127.0.0.1:0";
+  if (!serve.options.peers.empty() && serve.options.peer_listen.empty())
+    serve.options.peer_listen = "127.0.0.1:0";
   return check(serve.options);
 }
 
@@ -62,7 +65,8 @@ int run(Serve& serve) {
     std::cerr << "baton serve: " << settled.error().message << '\n';
     return 2;
   }
-  const auto logger = make_stderr_logger(parse_level(serve.options.log_level), serve.options.log_format == "json");
+  const auto logger =
+      make_stderr_logger(parse_level(serve.options.log_level), serve.options.log_format == "json");
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -86,9 +90,12 @@ int run(Serve& serve) {
 }  // namespace
 
 void add_serve(CLI::App& app, Chosen& chosen) {
-  auto serve = std::make_shared<Serve>();   // shared: lives as long as the callbacks of the parser
-  CLI::App* command = app.add_subcommand("serve", "Serve a model: OpenAI-compatible HTTP, KV-affinity routing, prefill and decode");
-  command->add_option("--config", serve->config, "TOML file with settings; flags override it")->type_name("FILE")->check(CLI::ExistingFile);
+  auto serve = std::make_shared<Serve>();  // shared: lives as long as the callbacks of the parser
+  CLI::App* command = app.add_subcommand(
+      "serve", "Serve a model: OpenAI-compatible HTTP, KV-affinity routing, prefill and decode");
+  command->add_option("--config", serve->config, "TOML file with settings; flags override it")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
   serve->flags.add_to(*command);
   command->callback([serve, &chosen] { chosen.run = [serve] { return run(*serve); }; });
 }

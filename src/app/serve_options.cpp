@@ -5,7 +5,9 @@
 namespace baton {
 namespace {
 
-bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
 
 }  // namespace
 
@@ -13,56 +15,104 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
   using namespace std::chrono_literals;
   constexpr std::int64_t kMany = 1 << 20;
   return {
-      string_row({"--model", "model.path", "DIR", "Hugging Face directory of the model; without it the bundled demo model is served"}, o.model),
-      list_row({"--served-model-name", "model.served_names", "NAME", "name that clients use; may be repeated, the first is what answers say"}, o.served_names),
-      int_row({"--max-context", "model.max_context", "TOKENS", "longest prompt plus answer; 0: what the model was trained for"}, 0, 1 << 30, o.max_context),
+      string_row({"--model", "model.path", "DIR",
+                  "Hugging Face directory of the model; without it the bundled demo model is served"},
+                 o.model),
+      list_row({"--served-model-name", "model.served_names", "NAME",
+                "name that clients use; may be repeated, the first is what answers say"},
+               o.served_names),
+      int_row({"--max-context", "model.max_context", "TOKENS",
+               "longest prompt plus answer; 0: what the model was trained for"},
+              0, 1 << 30, o.max_context),
 
       string_row({"--host", "http.host", "ADDRESS", "address that the HTTP port binds to"}, o.host),
       int_row({"--port", "http.port", "PORT", "HTTP port; 0: any free one"}, 0, 65535, o.port),
-      duration_row({"--request-timeout", "http.request_timeout", "TIME", "longest time for one request"}, 1ms, o.request_timeout),
-      duration_row({"--drain-timeout", "http.drain_timeout", "TIME", "on SIGTERM, time that running requests may still take"}, 0ms, o.drain_timeout),
+      duration_row({"--request-timeout", "http.request_timeout", "TIME", "longest time for one request"}, 1ms,
+                   o.request_timeout),
+      duration_row({"--drain-timeout", "http.drain_timeout", "TIME",
+                    "on SIGTERM, time that running requests may still take"},
+                   0ms, o.drain_timeout),
 
-      choice_row({"--role", "engine.role", "ROLE", "mixed, prefill (computes prompts) or decode (generates)"}, {"mixed", "prefill", "decode"}, o.role),
+      choice_row({"--role", "engine.role", "ROLE", "mixed, prefill (computes prompts) or decode (generates)"},
+                 {"mixed", "prefill", "decode"}, o.role),
       int_row({"--block-size", "engine.block_size", "TOKENS", "tokens in a KV block"}, 1, 256, o.block_size),
-      size_row({"--kv-memory", "engine.kv_memory", "SIZE", "memory for the KV cache, as 512M, 8G or a share of the memory, 80%"}, o.kv_memory),
-      int_row({"--max-sequences", "engine.max_sequences", "N", "sequences in one step"}, 1, kMany, o.max_sequences),
-      int_row({"--max-batch-tokens", "engine.max_batch_tokens", "N", "tokens computed in one step; longer prompts are prefilled in chunks"}, 1, kMany, o.max_batch_tokens),
-      int_row({"--max-waiting", "engine.max_waiting", "N", "requests queued beyond the running ones; then 429"}, 1, kMany, o.max_waiting),
-      int_row({"--threads", "engine.threads", "N", "threads of the CPU engine; 0: one per core"}, 0, 1024, o.threads),
-      choice_row({"--isa", "engine.isa", "ISA", "instruction set of the CPU kernels: auto, portable, avx2 or avx512"}, {"auto", "portable", "avx2", "avx512"}, o.isa),
+      size_row({"--kv-memory", "engine.kv_memory", "SIZE",
+                "memory for the KV cache, as 512M, 8G or a share of the memory, 80%"},
+               o.kv_memory),
+      int_row({"--max-sequences", "engine.max_sequences", "N", "sequences in one step"}, 1, kMany,
+              o.max_sequences),
+      int_row({"--max-batch-tokens", "engine.max_batch_tokens", "N",
+               "tokens computed in one step; longer prompts are prefilled in chunks"},
+              1, kMany, o.max_batch_tokens),
+      int_row(
+          {"--max-waiting", "engine.max_waiting", "N", "requests queued beyond the running ones; then 429"},
+          1, kMany, o.max_waiting),
+      int_row({"--threads", "engine.threads", "N", "threads of the CPU engine; 0: one per core"}, 0, 1024,
+              o.threads),
+      choice_row({"--isa", "engine.isa", "ISA",
+                  "instruction set of the CPU kernels: auto, portable, avx2 or avx512"},
+                 {"auto", "portable", "avx2", "avx512"}, o.isa),
 
-      string_row({"--node-name", "cluster.node_name", "NAME", "name of this node in its cluster; default: host name and HTTP port"}, o.node_name),
-      string_row({"--peer-listen", "cluster.peer_listen", "HOST:PORT", "where other daemons connect to; port 0: any free one; without it and --peer this node is alone"}, o.peer_listen),
-      list_row({"--peer", "cluster.peers", "HOST:PORT", "another daemon's --peer-listen; may be repeated"}, o.peers),
-      string_row({"--cluster-secret-file", "cluster.secret_file", "FILE", "file with the secret that all daemons of the cluster share"}, o.secret_file),
-      duration_row({"--peer-silence", "cluster.peer_silence", "TIME", "a peer silent for so long counts as gone"}, 100ms, o.peer_silence),
-      duration_row({"--transfer-timeout", "cluster.transfer_timeout", "TIME", "a KV handoff that takes longer is given up and recomputed"}, 1ms, o.transfer_timeout),
-      choice_row({"--kv-digests", "cluster.kv_digests", "on|off", "verify each KV block that arrives"}, {"on", "off"}, o.kv_digests),
-      switch_row({"--insecure", "cluster.insecure", "", "allow other addresses than loopback without a cluster secret"}, o.insecure),
+      string_row({"--node-name", "cluster.node_name", "NAME",
+                  "name of this node in its cluster; default: host name and HTTP port"},
+                 o.node_name),
+      string_row(
+          {"--peer-listen", "cluster.peer_listen", "HOST:PORT",
+           "where other daemons connect to; port 0: any free one; without it and --peer this node is alone"},
+          o.peer_listen),
+      list_row({"--peer", "cluster.peers", "HOST:PORT", "another daemon's --peer-listen; may be repeated"},
+               o.peers),
+      string_row({"--cluster-secret-file", "cluster.secret_file", "FILE",
+                  "file with the secret that all daemons of the cluster share"},
+                 o.secret_file),
+      duration_row(
+          {"--peer-silence", "cluster.peer_silence", "TIME", "a peer silent for so long counts as gone"},
+          100ms, o.peer_silence),
+      duration_row({"--transfer-timeout", "cluster.transfer_timeout", "TIME",
+                    "a KV handoff that takes longer is given up and recomputed"},
+                   1ms, o.transfer_timeout),
+      choice_row({"--kv-digests", "cluster.kv_digests", "on|off", "verify each KV block that arrives"},
+                 {"on", "off"}, o.kv_digests),
+      switch_row({"--insecure", "cluster.insecure", "",
+                  "allow other addresses than loopback without a cluster secret"},
+                 o.insecure),
 
-      choice_row({"--log-level", "log.level", "LEVEL", "debug, info, warn or error"}, {"debug", "info", "warn", "error"}, o.log_level),
+      choice_row({"--log-level", "log.level", "LEVEL", "debug, info, warn or error"},
+                 {"debug", "info", "warn", "error"}, o.log_level),
       choice_row({"--log-format", "log.format", "FORMAT", "text or json"}, {"text", "json"}, o.log_format),
-      string_row({"--faults", "faults.points", "SPEC", "for drills: named points that fail, see docs/ENGINE.md"}, o.faults),
+      string_row(
+          {"--faults", "faults.points", "SPEC", "for drills: named points that fail, see docs/ENGINE.md"},
+          o.faults),
   };
 }
 
 Result<void> check(const ServeOptions& o) {
   auto peer_listen = parse_host_port(o.peer_listen.empty() ? "127.0.0.1:0" : o.peer_listen);
-  if (!peer_listen) return make_error(ErrorCode::invalid_argument, "--peer-listen: " + peer_listen.error().message, "--peer-listen");
+  if (!peer_listen)
+    return make_error(ErrorCode::invalid_argument, "--peer-listen: " + peer_listen.error().message,
+                      "--peer-listen");
   for (const std::string& peer : o.peers) {
     auto address = parse_host_port(peer);
-    if (!address) return make_error(ErrorCode::invalid_argument, "--peer: " + address.error().message, "--peer");
-    if (address->port == 0) return make_error(ErrorCode::invalid_argument, "--peer: '" + peer + "' needs a port other than 0", "--peer");
+    if (!address)
+      return make_error(ErrorCode::invalid_argument, "--peer: " + address.error().message, "--peer");
+    if (address->port == 0)
+      return make_error(ErrorCode::invalid_argument, "--peer: '" + peer + "' needs a port other than 0",
+                        "--peer");
   }
   if (o.insecure) return {};
   if (o.secret_file.empty() && !is_loopback(peer_listen->host)) {
-    return make_error(ErrorCode::invalid_argument,
-                      "--peer-listen " + o.peer_listen + " is reachable from other machines: give --cluster-secret-file, or --insecure if you mean it",
-                      "--peer-listen");
+    return make_error(
+        ErrorCode::invalid_argument,
+        "--peer-listen " + o.peer_listen +
+            " is reachable from other machines: give --cluster-secret-file, or --insecure if you mean it",
+        "--peer-listen");
   }
   if (!is_loopback(o.host)) {
     return make_error(ErrorCode::invalid_argument,
-                      "--host " + o.host + " is reachable from other machines and there are no API keys yet: put a proxy in front, or give --insecure if you mean it", "--host");
+                      "--host " + o.host +
+                          " is reachable from other machines and there are no API keys yet: put a proxy in "
+                          "front, or give --insecure if you mean it",
+                      "--host");
   }
   return {};
 }

@@ -14,13 +14,13 @@
 namespace baton {
 
 struct ServeOptions {
-  std::string model;                       // empty: the bundled demo model
-  std::vector<std::string> served_names;   // empty: the model directory's name
+  std::string model;                      // empty: the bundled demo model
+  std::vector<std::string> served_names;  // empty: the model directory's name
   std::string host = "127.0.0.1";
   std::int32_t port = 8000;
   std::string role = "mixed";
-  std::string node_name;                   // empty: host name and port
-  std::string peer_listen;                 // empty: no peers
+  std::string node_name;    // empty: host name and port
+  std::string peer_listen;  // empty: no peers
   std::vector<std::string> peers;
   std::string secret_file;
   std::int32_t block_size = 16;
@@ -28,8 +28,8 @@ struct ServeOptions {
   std::int32_t max_sequences = 64;
   std::int32_t max_batch_tokens = 512;
   std::int32_t max_waiting = 1024;
-  std::int32_t max_context = 0;            // 0: the model's
-  std::int32_t threads = 0;                // 0: one per core
+  std::int32_t max_context = 0;  // 0: the model's
+  std::int32_t threads = 0;      // 0: one per core
   std::string isa = "auto";
   Duration request_timeout = std::chrono::minutes(10);
   Duration transfer_timeout = std::chrono::seconds(10);

@@ -1,11 +1,12 @@
 // baton synth: a random-weight checkpoint of any Llama shape, for benchmarks.
+#include "baton/model/synth.hpp"
+
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 
 #include "app/command.hpp"
 #include "app/system.hpp"
-#include "baton/model/synth.hpp"
 
 namespace baton {
 namespace {
@@ -14,7 +15,8 @@ struct Synth {
   std::string directory;
   std::string shape = "150M";
   std::string dtype = "bf16";
-  std::int32_t hidden = 0, layers = 0, query_heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0, max_positions = 0;   // 0: the shape's
+  std::int32_t hidden = 0, layers = 0, query_heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0,
+               max_positions = 0;  // 0: the shape's
   std::int32_t seed = 0;
   bool tied = false;
   Flags flags{rows()};
@@ -22,7 +24,8 @@ struct Synth {
   std::vector<ConfigRow> rows() {
     constexpr std::int64_t kMany = 1 << 24;
     return {
-        choice_row({"--shape", "", "NAME", "150M or 1.1B; the flags below change single sizes of it"}, {"150M", "1.1B"}, shape),
+        choice_row({"--shape", "", "NAME", "150M or 1.1B; the flags below change single sizes of it"},
+                   {"150M", "1.1B"}, shape),
         choice_row({"--dtype", "", "TYPE", "bf16, f16 or f32"}, {"bf16", "f16", "f32"}, dtype),
         int_row({"--hidden", "", "N", "hidden size"}, 0, kMany, hidden),
         int_row({"--layers", "", "N", "layers"}, 0, kMany, layers),
@@ -64,21 +67,26 @@ int run(Synth& synth) {
     return 2;
   }
   const SynthOptions options = settle(synth);
-  if (auto written = write_synthetic_model(options, terminal_progress("writing " + synth.directory)); !written) {
+  if (auto written = write_synthetic_model(options, terminal_progress("writing " + synth.directory));
+      !written) {
     std::cerr << "baton synth: " << written.error().message << '\n';
     return 1;
   }
-  std::cout << synth.directory << ": " << synth_parameters(options) / 1000000 << " million random parameters, " << synth.dtype
-            << "\nserve it with: baton serve --model " << synth.directory << '\n';
+  std::cout << synth.directory << ": " << synth_parameters(options) / 1000000
+            << " million random parameters, " << synth.dtype << "\nserve it with: baton serve --model "
+            << synth.directory << '\n';
   return 0;
 }
 
 }  // namespace
 
 void add_synth(CLI::App& app, Chosen& chosen) {
-  auto synth = std::make_shared<Synth>();   // shared: lives as long as the callbacks of the parser
-  CLI::App* command = app.add_subcommand("synth", "Write a random-weight Hugging Face checkpoint of any Llama shape, with a tokenizer");
-  command->add_option("directory", synth->directory, "where it goes; must not hold a model yet")->required()->type_name("DIR");
+  auto synth = std::make_shared<Synth>();  // shared: lives as long as the callbacks of the parser
+  CLI::App* command = app.add_subcommand(
+      "synth", "Write a random-weight Hugging Face checkpoint of any Llama shape, with a tokenizer");
+  command->add_option("directory", synth->directory, "where it goes; must not hold a model yet")
+      ->required()
+      ->type_name("DIR");
   synth->flags.add_to(*command);
   command->callback([synth, &chosen] { chosen.run = [synth] { return run(*synth); }; });
 }

@@ -47,7 +47,8 @@ std::filesystem::path find_demo_model() {
   std::error_code error;
   const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::filesystem::path beside = binary.parent_path().parent_path();
-  for (const std::filesystem::path& candidate : {beside / "models/demo", beside / "share/baton/models/demo", std::filesystem::path("/usr/share/baton/models/demo")}) {
+  for (const std::filesystem::path& candidate : {beside / "models/demo", beside / "share/baton/models/demo",
+                                                 std::filesystem::path("/usr/share/baton/models/demo")}) {
     if (std::filesystem::exists(candidate / "config.json", error)) return candidate;
   }
   return {};
@@ -71,14 +72,15 @@ Result<void> port_is_free(std::uint16_t port) {
 
 LoadProgress terminal_progress(std::string what) {
   if (::isatty(STDERR_FILENO) == 0) return {};
-  auto shown = std::make_shared<int>(-1);   // shared: std::function must be copyable
+  auto shown = std::make_shared<int>(-1);  // shared: std::function must be copyable
   return [what = std::move(what), shown](std::uint64_t done, std::uint64_t total) {
     constexpr int kWidth = 30;
     const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
     if (percent == *shown) return;
     *shown = percent;
     const std::string bar(static_cast<std::size_t>(percent * kWidth / 100), '#');
-    std::fprintf(stderr, "\r%s [%-*s] %3d %% of %s%s", what.c_str(), kWidth, bar.c_str(), percent, format_size(total).c_str(), percent == 100 ? "\n" : "");
+    std::fprintf(stderr, "\r%s [%-*s] %3d %% of %s%s", what.c_str(), kWidth, bar.c_str(), percent,
+                 format_size(total).c_str(), percent == 100 ? "\n" : "");
   };
 }
 

@@ -11,10 +11,10 @@
 namespace baton {
 
 struct MemoryInfo {
-  std::uint64_t total = 0;       // bytes
-  std::uint64_t available = 0;   // bytes, without swapping
+  std::uint64_t total = 0;      // bytes
+  std::uint64_t available = 0;  // bytes, without swapping
 };
-MemoryInfo memory_info();   // a container's limit counts where it is lower
+MemoryInfo memory_info();  // a container's limit counts where it is lower
 
 // models/demo beside the binary's build folder, or where a package puts it; empty where there is none.
 std::filesystem::path find_demo_model();

@@ -27,8 +27,11 @@ void print_completion(const CLI::App& app) {
                "  case ${COMP_WORDS[1]} in\n"
             << cases << "    *) words=\"" << commands << "\" ;;\n"
             << "  esac\n"
-               "  if [[ $COMP_CWORD -eq 1 ]]; then words=\"" << commands << "\"; fi\n"
-               "  if [[ $current == -* || $COMP_CWORD -eq 1 ]]; then COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+               "  if [[ $COMP_CWORD -eq 1 ]]; then words=\""
+            << commands
+            << "\"; fi\n"
+               "  if [[ $current == -* || $COMP_CWORD -eq 1 ]]; then COMPREPLY=($(compgen -W \"$words\" -- "
+               "\"$current\"))\n"
                "  else COMPREPLY=($(compgen -f -- \"$current\")); fi\n"
                "}\n"
                "complete -o filenames -F _baton baton\n";
@@ -42,7 +45,8 @@ void add_version(CLI::App& app, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("version", "Print the version and what this binary was built with");
   command->callback([&chosen] {
     chosen.run = [] {
-      std::cout << "baton " << BATON_VERSION << "\nUCX " << ucx_version() << "\nbackends cpu" << (BATON_HAS_CUDA ? " cuda" : "") << '\n';
+      std::cout << "baton " << BATON_VERSION << "\nUCX " << ucx_version() << "\nbackends cpu"
+                << (BATON_HAS_CUDA ? " cuda" : "") << '\n';
       return 0;
     };
   });

@@ -9,7 +9,9 @@
 namespace baton {
 namespace {
 
-Error refuse(const RowText& text, const std::string& why) { return make_error(ErrorCode::invalid_argument, text.flag + ": " + why, text.flag); }
+Error refuse(const RowText& text, const std::string& why) {
+  return make_error(ErrorCode::invalid_argument, text.flag + ": " + why, text.flag);
+}
 
 ConfigRow make_row(const RowText& text, std::string shown_default) {
   ConfigRow row;
@@ -71,7 +73,8 @@ ConfigRow int_row(RowText text, std::int64_t least, std::int64_t most, std::int3
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
     const bool whole = error == std::errc() && end == value.data() + value.size();
     if (!whole || number < least || number > most) {
-      return refuse(text, "'" + value + "' is not a whole number from " + std::to_string(least) + " to " + std::to_string(most));
+      return refuse(text, "'" + value + "' is not a whole number from " + std::to_string(least) + " to " +
+                              std::to_string(most));
     }
     target = static_cast<std::int32_t>(number);
     return {};

@@ -11,12 +11,12 @@ namespace baton::transfer {
 namespace {
 
 constexpr unsigned kMessageId = 7;
-constexpr std::size_t kSendWindow = 16;            // blocks to one peer that are digested or on the wire
-constexpr std::size_t kMaxEndpoints = 4096;        // incoming connections beyond it are rejected
-constexpr int kProgressCalls = 200;                // between two looks at the command queue
-constexpr int kSleepMilliseconds = 200;            // a safety net; events end the sleep
+constexpr std::size_t kSendWindow = 16;      // blocks to one peer that are digested or on the wire
+constexpr std::size_t kMaxEndpoints = 4096;  // incoming connections beyond it are rejected
+constexpr int kProgressCalls = 200;          // between two looks at the command queue
+constexpr int kSleepMilliseconds = 200;      // a safety net; events end the sleep
 constexpr auto kHandshakeGrace = std::chrono::milliseconds(20);  // for handshakes under way at shutdown
-constexpr std::chrono::seconds kShutDownLimit{5};  // for UCX to let go of cancelled operations
+constexpr std::chrono::seconds kShutDownLimit{5};                // for UCX to let go of cancelled operations
 
 Error not_connected(const std::string& peer) {
   return make_error(ErrorCode::unavailable, "peer '" + peer + "' is not connected");
@@ -219,7 +219,8 @@ void UcxNetwork::shut_down() {
   const auto begun = std::chrono::steady_clock::now();
   const auto limit = begun + kShutDownLimit;
   int idle = 0;  // closed connections are torn down by progress, some turns after their operations ended
-  while (!quiet() || has_commands() || idle < 10 || std::chrono::steady_clock::now() < begun + kHandshakeGrace) {
+  while (!quiet() || has_commands() || idle < 10 ||
+         std::chrono::steady_clock::now() < begun + kHandshakeGrace) {
     run_commands();
     const bool moved = worker_->progress() > 0;
     reap();
@@ -235,8 +236,8 @@ void UcxNetwork::shut_down() {
     late.swap(commands_);
   }
   for (auto& command : late) command();  // sends among them end with unavailable: no link is left
-  // Last, and right before the worker goes: UCX 1.13 crashes on a peer's handshake that it accepted before its
-  // listener went and reads after. Until here such handshakes were read and rejected.
+  // Last, and right before the worker goes: UCX 1.13 crashes on a peer's handshake that it accepted before
+  // its listener went and reads after. Until here such handshakes were read and rejected.
   for (ucp_conn_request_h request : std::exchange(requests_, {})) ucp_listener_reject(listener_, request);
   ucp_listener_destroy(std::exchange(listener_, nullptr));
   clean_ = quiet();

@@ -15,9 +15,11 @@ using namespace std::chrono_literals;
 namespace {
 
 struct Fixture {
-  explicit Fixture(std::int32_t blocks, std::chrono::microseconds step_time = {}, std::int32_t batch_tokens = 64) {
+  explicit Fixture(std::int32_t blocks, std::chrono::microseconds step_time = {},
+                   std::int32_t batch_tokens = 64) {
     const KvSpec spec = fake_kv_spec(4);
-    kv.emplace(*KvMemory::allocate(spec, spec.layout.block_bytes() * static_cast<std::size_t>(blocks), 1, Device{}));
+    kv.emplace(
+        *KvMemory::allocate(spec, spec.layout.block_bytes() * static_cast<std::size_t>(blocks), 1, Device{}));
     EngineOptions options;
     options.limits = {16, batch_tokens, 64, 4096};
     options.vocab = kFakeVocab;
@@ -46,11 +48,13 @@ struct Fixture {
   std::unique_ptr<Engine> engine;
 };
 
-Request make_request(std::uint64_t id, std::size_t prompt_tokens, std::int32_t max_tokens, std::uint64_t text = 0) {
+Request make_request(std::uint64_t id, std::size_t prompt_tokens, std::int32_t max_tokens,
+                     std::uint64_t text = 0) {
   Request request;
   request.id = {1, id};
   std::mt19937_64 random(text == 0 ? id : text);
-  for (std::size_t i = 0; i < prompt_tokens; ++i) request.prompt.push_back(static_cast<TokenId>(random() % (kFakeVocab - 1)) + 1);
+  for (std::size_t i = 0; i < prompt_tokens; ++i)
+    request.prompt.push_back(static_cast<TokenId>(random() % (kFakeVocab - 1)) + 1);
   request.stop.max_tokens = max_tokens;
   request.sampling.seed = id;
   return request;
@@ -163,7 +167,10 @@ TEST_CASE("a continued request goes on where its output ended") {
   request.generation = 1;
   class Tail final : public TokenSink {
    public:
-    void on_token(const TokenEvent& event) override { tokens.push_back(event.token.token); first = std::min(first, event.index); }
+    void on_token(const TokenEvent& event) override {
+      tokens.push_back(event.token.token);
+      first = std::min(first, event.index);
+    }
     void on_finish(const FinishEvent&) override { end.request_stop(); }
     void on_error(const Error&) override { end.request_stop(); }
     std::vector<TokenId> tokens;

@@ -1,7 +1,8 @@
 // A model for tests whose every next token depends on every byte of KV cache it should depend on.
 //
-// The slot of position p holds c(p) = mix(c(p-1), token(p)), read back from the cache when the next row is computed; the next token is a fold over all slots. So a wrong
-// block, a missed write, memory reused too early or a damaged transfer shows in the output.
+// The slot of position p holds c(p) = mix(c(p-1), token(p)), read back from the cache when the next row is
+// computed; the next token is a fold over all slots. So a wrong block, a missed write, memory reused too
+// early or a damaged transfer shows in the output.
 #pragma once
 
 #include <chrono>
@@ -56,7 +57,8 @@ inline KvSpec fake_kv_spec(std::int32_t block_size) {
 
 class FakeExecutor final : public Executor {
  public:
-  explicit FakeExecutor(KvView kv, std::chrono::microseconds step_time = {}) : kv_(kv), step_time_(step_time) {}
+  explicit FakeExecutor(KvView kv, std::chrono::microseconds step_time = {})
+      : kv_(kv), step_time_(step_time) {}
 
   void submit(const StepPlan& plan) override { plan_ = &plan; }
   StepResult wait() override {
@@ -71,7 +73,8 @@ class FakeExecutor final : public Executor {
     const Sequence& sequence = *rows.sequence;
     for (std::int32_t p = rows.first_position; p < rows.first_position + rows.rows; ++p) {
       const std::uint64_t before = p == 0 ? 0 : load(sequence, p - 1);
-      store(sequence, p, mix(before, static_cast<std::uint64_t>(sequence.tokens[static_cast<std::size_t>(p)])));
+      store(sequence, p,
+            mix(before, static_cast<std::uint64_t>(sequence.tokens[static_cast<std::size_t>(p)])));
     }
     RowResult result;
     if (!rows.sample) return result;

@@ -1,8 +1,10 @@
-// Two engines that hand the KV cache of the real demo model to each other, over loopback: what moves, and that damage shows.
+// Two engines that hand the KV cache of the real demo model to each other, over loopback: what moves, and
+// that damage shows.
 //
-// With digests off, one damaged block, layer or head must change the answers (else the tests elsewhere could not notice a wrong transfer); with digests on, none.
-#include <cstring>
+// With digests off, one damaged block, layer or head must change the answers (else the tests elsewhere could
+// not notice a wrong transfer); with digests on, none.
 #include <atomic>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -49,7 +51,9 @@ struct Wire final : ControlPlane {
 };
 
 struct Node {
-  Node(std::string node_name, const TransportOptions& base, std::shared_ptr<LoopbackHub> hub, std::map<std::string, Engine*>& engines) : name(std::move(node_name)) {
+  Node(std::string node_name, const TransportOptions& base, std::shared_ptr<LoopbackHub> hub,
+       std::map<std::string, Engine*>& engines)
+      : name(std::move(node_name)) {
     ops = *make_ops(OpsOptions{Device{}, 1, "auto"});
     model = *load_model(source_dir() / "models/demo", *ops);
     const KvSpec spec = model->kv_spec(kBlockSize);
@@ -89,7 +93,10 @@ struct Node {
 
 class Pair {
  public:
-  explicit Pair(const TransportOptions& options = {}) : hub_(make_loopback_hub()), prefill_("prefill", options, hub_, engines_), decode_("decode", options, hub_, engines_) {
+  explicit Pair(const TransportOptions& options = {})
+      : hub_(make_loopback_hub()),
+        prefill_("prefill", options, hub_, engines_),
+        decode_("decode", options, hub_, engines_) {
     REQUIRE(prefill_.transport->connect("decode", decode_.transport->address()));
     REQUIRE(decode_.transport->connect("prefill", prefill_.transport->address()));
     prefill_.engine->start();
@@ -127,7 +134,8 @@ class Pair {
   }
 
   EngineStats at_rest(Node& node) const {
-    for (int i = 0; i < 2000 && !(node.engine->idle() && node.engine->stats().blocks_in_use == 0); ++i) std::this_thread::sleep_for(5ms);
+    for (int i = 0; i < 2000 && !(node.engine->idle() && node.engine->stats().blocks_in_use == 0); ++i)
+      std::this_thread::sleep_for(5ms);
     return node.engine->stats();
   }
   EngineStats prefill_stats() { return at_rest(prefill_); }
@@ -151,7 +159,8 @@ class Pair {
 
 using Damage = std::function<void(const OutgoingBlock&, std::span<std::byte>)>;
 
-std::size_t changed_answers(const std::vector<DemoCase>& cases, const Damage& damage, bool digests, EngineStats* sender = nullptr) {
+std::size_t changed_answers(const std::vector<DemoCase>& cases, const Damage& damage, bool digests,
+                            EngineStats* sender = nullptr) {
   TransportOptions options;
   options.digests = digests;
   options.corrupt_for_test = damage;
@@ -186,17 +195,27 @@ TEST_CASE("damage in transfer changes the answers where digests are off, and nev
   const auto cases = demo_cases();
   REQUIRE(cases.size() >= 60);
   const std::size_t layers = 4, heads = 4, least = cases.size() * 50 / 60;
-  // Each block that travels holds [layer][K,V][head][token][head_dim]. Block 1 is in every prompt of more than two blocks and is fresh for most: prefix hits keep it from travelling
-  // again, so the last block of each prompt is what surely moves.
+  // Each block that travels holds [layer][K,V][head][token][head_dim]. Block 1 is in every prompt of more
+  // than two blocks and is fresh for most: prefix hits keep it from travelling again, so the last block of
+  // each prompt is what surely moves.
   const auto last_of = [](const OutgoingBlock& block) { return block.index >= 1; };
   const std::vector<std::pair<std::string, Damage>> damages = {
-      {"blocks zeroed", [&](const OutgoingBlock& b, std::span<std::byte> bytes) { if (last_of(b)) zero(bytes); }},
-      {"one layer zeroed", [&](const OutgoingBlock&, std::span<std::byte> bytes) { zero(bytes.subspan(bytes.size() / layers, bytes.size() / layers)); }},
-      {"two layers swapped", [&](const OutgoingBlock&, std::span<std::byte> bytes) {
-         const std::size_t layer = bytes.size() / layers;
-         std::swap_ranges(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(layer), bytes.begin() + static_cast<std::ptrdiff_t>(layer));
+      {"blocks zeroed",
+       [&](const OutgoingBlock& b, std::span<std::byte> bytes) {
+         if (last_of(b)) zero(bytes);
        }},
-      {"one head zeroed", [&](const OutgoingBlock&, std::span<std::byte> bytes) {
+      {"one layer zeroed",
+       [&](const OutgoingBlock&, std::span<std::byte> bytes) {
+         zero(bytes.subspan(bytes.size() / layers, bytes.size() / layers));
+       }},
+      {"two layers swapped",
+       [&](const OutgoingBlock&, std::span<std::byte> bytes) {
+         const std::size_t layer = bytes.size() / layers;
+         std::swap_ranges(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(layer),
+                          bytes.begin() + static_cast<std::ptrdiff_t>(layer));
+       }},
+      {"one head zeroed",
+       [&](const OutgoingBlock&, std::span<std::byte> bytes) {
          const std::size_t piece = bytes.size() / layers / 2 / heads;
          for (std::size_t i = 0; i < layers * 2; ++i) zero(bytes.subspan((i * heads + 1) * piece, piece));
        }},
@@ -208,7 +227,9 @@ TEST_CASE("damage in transfer changes the answers where digests are off, and nev
   // Every other block arrives damaged the first time: it is sent again.
   std::atomic<int> sends{0};
   EngineStats sender;
-  const Damage often = [&](const OutgoingBlock&, std::span<std::byte> bytes) { if (sends++ % 2 == 0) zero(bytes.first(64)); };
+  const Damage often = [&](const OutgoingBlock&, std::span<std::byte> bytes) {
+    if (sends++ % 2 == 0) zero(bytes.first(64));
+  };
   CHECK(changed_answers(cases, often, true, &sender) == 0);
   CHECK(sender.blocks_resent > 0);
 }

@@ -1,4 +1,5 @@
-// Runs a fuzz target without libFuzzer: every file of its corpus, then some seconds of seeded mutations of them.
+// Runs a fuzz target without libFuzzer: every file of its corpus, then some seconds of seeded mutations of
+// them.
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -26,10 +27,18 @@ Bytes mutate(Bytes bytes, std::mt19937_64& random) {
     const std::size_t at = random() % bytes.size();
     const auto place = bytes.begin() + static_cast<std::ptrdiff_t>(at);
     switch (random() % 4) {
-      case 0: *place = static_cast<std::uint8_t>(random()); break;
-      case 1: bytes.resize(at); break;
-      case 2: bytes.erase(place); break;
-      default: bytes.insert(place, static_cast<std::uint8_t>(random())); break;
+      case 0:
+        *place = static_cast<std::uint8_t>(random());
+        break;
+      case 1:
+        bytes.resize(at);
+        break;
+      case 2:
+        bytes.erase(place);
+        break;
+      default:
+        bytes.insert(place, static_cast<std::uint8_t>(random()));
+        break;
     }
   }
   return bytes;
@@ -48,7 +57,8 @@ int main(int argc, char** argv) {
   for (const Bytes& bytes : corpus) LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
   std::mt19937_64 random(1);
   std::size_t runs = corpus.size();
-  for (const auto end = std::chrono::steady_clock::now() + kMutating; std::chrono::steady_clock::now() < end; ++runs) {
+  for (const auto end = std::chrono::steady_clock::now() + kMutating; std::chrono::steady_clock::now() < end;
+       ++runs) {
     const Bytes bytes = mutate(corpus[random() % corpus.size()], random);
     LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
   }

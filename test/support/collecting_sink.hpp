@@ -48,7 +48,8 @@ class CollectingSink final : public TokenSink {
   }
   bool wait_tokens(std::size_t n, std::chrono::milliseconds timeout = std::chrono::seconds(20)) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, timeout, [&] { return tokens_.size() >= n || ended_; }) && tokens_.size() >= n;
+    return changed_.wait_for(lock, timeout, [&] { return tokens_.size() >= n || ended_; }) &&
+           tokens_.size() >= n;
   }
 
   std::vector<TokenId> tokens() const {

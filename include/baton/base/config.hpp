@@ -1,7 +1,9 @@
-// Configuration rows: one row per setting gives its flag, its TOML key, its default, its constraint and its help text, once.
+// Configuration rows: one row per setting gives its flag, its TOML key, its default, its constraint and its
+// help text, once.
 //
-// A module's options are a plain struct; its rows point into one instance of it. The app feeds rows from a file and from the command line; a row that refuses a value says which
-// setting and why. Rows must not outlive the struct.
+// A module's options are a plain struct; its rows point into one instance of it. The app feeds rows from a
+// file and from the command line; a row that refuses a value says which setting and why. Rows must not
+// outlive the struct.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +18,14 @@
 namespace baton {
 
 struct ConfigRow {
-  std::string flag;        // "--port"
-  std::string key;         // "http.port"; empty: command line only
+  std::string flag;  // "--port"
+  std::string key;   // "http.port"; empty: command line only
   std::string help;
   std::string value_name;  // "HOST:PORT"; empty for a switch
   std::string shown_default;
   bool repeatable = false;
-  std::function<Result<void>(const std::string&)> set;   // once a value; a repeatable row appends
-  std::function<void()> clear;   // of a repeatable row: drops what a file gave before flags replace it
+  std::function<Result<void>(const std::string&)> set;  // once a value; a repeatable row appends
+  std::function<void()> clear;  // of a repeatable row: drops what a file gave before flags replace it
   bool is_switch() const { return value_name.empty(); }
 };
 
