@@ -51,17 +51,17 @@ function(baton_add_folder folder)
   endforeach()
 endfunction()
 
-# baton_add_test(<name> SOURCES a_test.cpp ... DEPENDS folder ... [LIBRARIES ...] [LABELS ...])
+# baton_add_test(<name> SOURCES a_test.cpp ... DEPENDS folder ... [LIBRARIES ...] [LABELS ...] [ARGUMENTS ...])
 # Declares one Catch2 test binary, <name>_test, run by ctest as <name>.
 function(baton_add_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;LIBRARIES;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;LIBRARIES;LABELS;ARGUMENTS" ${ARGN})
   add_executable(${name}_test ${ARG_SOURCES})
   target_link_libraries(${name}_test PRIVATE baton_test_main baton_options ${ARG_LIBRARIES})
   foreach(dependency IN LISTS ARG_DEPENDS)
     target_link_libraries(${name}_test PRIVATE baton_${dependency})
   endforeach()
   target_compile_options(${name}_test PRIVATE -O1)  # Catch2 expands to a lot of code; what is tested keeps its own options
-  add_test(NAME ${name} COMMAND ${name}_test)
+  add_test(NAME ${name} COMMAND ${name}_test ${ARG_ARGUMENTS})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
     ENVIRONMENT "BATON_SOURCE_DIR=${CMAKE_SOURCE_DIR};BATON_BINARY=$<TARGET_FILE_DIR:${name}_test>/../baton")
   if(ARG_LABELS)
