@@ -1,7 +1,6 @@
 // Operators, look-ups and iteration, as Python does them.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "text/jinja/callable.hpp"
 #include "text/jinja/strings.hpp"
@@ -213,85 +212,6 @@ Value get_item(Context& context, const Value& value, const Value& key) {
   }
   if (const std::string* name = key.as_string()) return get_attribute(value, *name);
   return make_undefined(std::string("'") + value.type_name() + " object' has no item " + repr(key));
-}
-
-Value format_percent(Context& context, std::string_view format, const Value& argument) {
-  const List* tuple =
-      argument.as_list() != nullptr && argument.as_list()->tuple ? argument.as_list() : nullptr;
-  std::size_t next = 0;
-  std::string out;
-  for (std::size_t i = 0; i < format.size(); ++i) {
-    if (format[i] != '%') {
-      out += format[i];
-      continue;
-    }
-    std::size_t end = i + 1;
-    Value value = argument;
-    const std::size_t close = format.find(')', end);
-    bool keyed = false;
-    if (end < format.size() && format[end] == '(' && close != std::string_view::npos) {
-      value = get_item(context, argument, Value(format.substr(end + 1, close - end - 1)));
-      end = close + 1;
-      keyed = true;
-    }
-    const std::size_t flags = end;
-    end = std::min(format.find_first_not_of("0123456789.+- #", end), format.size());
-    const std::string spec(format.substr(flags, end - flags));
-    if (end >= format.size() || spec.size() > 8) return context.fail("incomplete format");
-    const char kind = format[end];
-    i = end;
-    if (kind == '%') {
-      out += '%';
-      continue;
-    }
-    if (!keyed) {
-      if (tuple != nullptr ? next >= tuple->items.size() : next > 0)
-        return context.fail("not enough arguments for format string");
-      if (tuple != nullptr) value = tuple->items[next];
-      ++next;
-    }
-    const auto number = value.as_number();
-    std::string text;
-    if (kind == 's' || kind == 'r') {
-      text = kind == 's' ? to_text(value) : repr(value);
-      const std::size_t dot = spec.find('.');
-      const bool left = spec.starts_with('-');
-      const std::string width = spec.substr(left ? 1 : 0, dot - (left && dot != std::string::npos ? 1 : 0));
-      if (dot != std::string::npos) {
-        const auto limit = static_cast<std::size_t>(std::atoi(spec.c_str() + dot + 1));
-        const auto parts = characters(text);
-        std::string cut;
-        for (std::size_t k = 0; k < std::min(limit, parts.size()); ++k) cut += parts[k];
-        text = cut;
-      }
-      const std::int64_t columns = std::min<std::int64_t>(std::atoi(width.c_str()), 100'000);
-      if (!context.charge(static_cast<std::size_t>(columns))) return {};
-      text = pad(text, columns, " ", left ? Side::left : Side::right);
-    } else if (!number) {
-      return context.fail(std::string("%") + kind + " format: a real number is required, not " +
-                          value.type_name());
-    } else {
-      char buffer[512];
-      const bool integral = std::string_view("dixXo").find(kind) != std::string_view::npos;
-      if (!integral && std::string_view("fFeEgG").find(kind) == std::string_view::npos)
-        return context.fail("unsupported format character");
-      const int size =
-          integral
-              ? std::snprintf(
-                    buffer, sizeof buffer, ("%" + spec + "ll" + kind).c_str(),
-                    static_cast<long long>(value.as_integer()
-                                               ? *value.as_integer()
-                                               : static_cast<std::int64_t>(std::clamp(*number, -9e18, 9e18))))
-              : std::snprintf(buffer, sizeof buffer, ("%" + spec + kind).c_str(), *number);
-      if (size < 0 || static_cast<std::size_t>(size) >= sizeof buffer)
-        return context.fail("a formatted number too long");
-      text = buffer;
-    }
-    out += text;
-  }
-  if (tuple != nullptr && next < tuple->items.size())
-    return context.fail("not all arguments converted during string formatting");
-  return out;
 }
 
 }  // namespace baton::text::jinja
