@@ -8,7 +8,8 @@
 #include "kernels/cpu/pack.hpp"
 #include "kernels/cpu/tile.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline constexpr int kDirectTile = 6;  // rows; wider vectors take more columns instead
 inline constexpr int64_t kDirectRows = 3 * kDirectTile;
@@ -208,4 +209,5 @@ inline void gemm_blocked(const GemmArgs& args, int64_t group, RowRange range, co
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

@@ -7,7 +7,8 @@
 
 #include "kernels/cpu/vector.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline constexpr int64_t kPanel = 2 * kLanes;  // columns of a tile
 
@@ -91,4 +92,5 @@ struct TileRows {
   int64_t first(int64_t tile_index) const { return rows * tile_index / tiles; }
 };
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels
