@@ -3,7 +3,8 @@
 
 #include "kernels/cpu/vector.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline void add(float* x, const float* y, int64_t cols) {
   int64_t i = 0;
@@ -11,4 +12,5 @@ inline void add(float* x, const float* y, int64_t cols) {
   for (; i < cols; ++i) x[i] += y[i];
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

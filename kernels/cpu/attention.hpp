@@ -9,7 +9,8 @@
 
 #include "kernels/cpu/tile.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 static_assert(kAttentionSplit % kPanel == 0);
 
@@ -198,4 +199,5 @@ inline void attention_finish(const float* running, int64_t head_dim, float* out)
   for (int64_t d = 0; d < head_dim; ++d) out[d] = running[kPartialHead + d] * inverse;
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

@@ -3,7 +3,8 @@
 
 #include "kernels/cpu/pack.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline void embed(const EmbedArgs& args) {
   with_element(args.type, [&]<Element E>() {
@@ -14,4 +15,5 @@ inline void embed(const EmbedArgs& args) {
   });
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

@@ -8,9 +8,11 @@
 #include "kernels/cpu/pack.hpp"
 #include "kernels/cpu/tile.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
-inline constexpr int64_t kDirectRows = 18;
+inline constexpr int kDirectTile = 6;  // rows; wider vectors take more columns instead
+inline constexpr int64_t kDirectRows = 3 * kDirectTile;
 inline constexpr int64_t kBlockK = 256;     // of k: an unpacked panel of it fills half of L1
 inline constexpr int64_t kBlockRows = 144;  // rows whose block of x stays in L2 beside the unpacked group
 
@@ -106,7 +108,7 @@ inline void direct_columns(const GemmArgs& args, DirectArgs at) {
   for (at.c0 = 0; at.c0 < columns; at.c0 += kVectors * kLanes) direct_tile<E, R, kVectors>(args, at);
 }
 
-template <Element E, int R = kTileRows>
+template <Element E, int R = kDirectTile>
 inline void direct_columns(const GemmArgs& args, const DirectArgs& at, int64_t rows) {
   if constexpr (R > 1) {
     if (rows < R) return direct_columns<E, R - 1>(args, at, rows);
@@ -116,7 +118,7 @@ inline void direct_columns(const GemmArgs& args, const DirectArgs& at, int64_t r
 
 template <Element E>
 inline void direct(const GemmArgs& args, int64_t group) {
-  const TileRows tiles(args.rows);
+  const TileRows tiles(args.rows, kDirectTile);
   // Of k: a block of a group stays in L1 while several tiles read it. One row reads each weight once anyway;
   // two or three are bound by memory, and a short block keeps the prefetched one close; more are bound by
   // arithmetic.
@@ -207,4 +209,5 @@ inline void gemm_blocked(const GemmArgs& args, int64_t group, RowRange range, co
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

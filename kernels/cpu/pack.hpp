@@ -3,7 +3,8 @@
 
 #include "kernels/cpu/vector.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 // Eight vectors to a group: enough independent chains for one row to saturate both FMA units.
 inline constexpr int64_t kGroup = 8 * kLanes;
@@ -32,4 +33,5 @@ inline void pack(const PackArgs& args) {
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

@@ -3,7 +3,8 @@
 
 #include "kernels/cpu/vector.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline float sum_of_squares(const float* x, int64_t cols) {
   Vec part[4] = {Vec::zero(), Vec::zero(), Vec::zero(), Vec::zero()};
@@ -30,4 +31,5 @@ inline void rms_norm(const float* x, const float* weight, int64_t cols, float ep
   for (; i < cols; ++i) y[i] = x[i] * inverse * weight[i];
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

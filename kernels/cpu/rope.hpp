@@ -4,7 +4,8 @@
 
 #include "kernels/cpu/vector.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline void rope(const RopeArgs& args) {
   const int64_t half = args.head_dim / 2;
@@ -27,4 +28,5 @@ inline void rope(const RopeArgs& args) {
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

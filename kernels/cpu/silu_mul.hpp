@@ -3,7 +3,8 @@
 
 #include "kernels/cpu/vector.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline Vec silu_mul(Vec gate, Vec up) { return gate / (Vec::all(1.0F) + exp(Vec::zero() - gate)) * up; }
 
@@ -17,4 +18,5 @@ inline void silu_mul(const float* gate, const float* up, int64_t cols, float* y)
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

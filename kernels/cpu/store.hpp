@@ -3,7 +3,8 @@
 
 #include "kernels/cpu/vector.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline std::uint32_t bits_of(float value) {
   std::uint32_t bits;
@@ -44,4 +45,5 @@ inline void store(const float* x, int64_t count, Element type, void* out) {
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

@@ -11,7 +11,8 @@
 #include "kernels/cpu/silu_mul.hpp"
 #include "kernels/cpu/store.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 constexpr Kernels make_table(const char* name) {
   return {
@@ -39,4 +40,5 @@ constexpr Kernels make_table(const char* name) {
   };
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

@@ -7,7 +7,8 @@
 
 #include "kernels/cpu/vector.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline constexpr int64_t kPanel = 2 * kLanes;  // columns of a tile
 
@@ -87,8 +88,9 @@ inline void tile(const TileArgs& args, int64_t rows) {
 struct TileRows {
   int64_t rows;
   int64_t tiles;
-  explicit TileRows(int64_t n) : rows(n), tiles(ceil_div(n, kTileRows)) {}
+  explicit TileRows(int64_t n, int64_t height = kTileRows) : rows(n), tiles(ceil_div(n, height)) {}
   int64_t first(int64_t tile_index) const { return rows * tile_index / tiles; }
 };
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

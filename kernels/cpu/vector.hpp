@@ -9,7 +9,8 @@
 
 #include "kernels/cpu/kernels.hpp"
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 using std::int64_t;
 
@@ -90,4 +91,5 @@ inline float exp(float x) {
   return values[0];
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

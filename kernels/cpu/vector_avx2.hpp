@@ -7,7 +7,8 @@
 
 #define BATON_ISA avx2
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline constexpr int kLanes = 8;
 inline constexpr int kRegisters = 16;
@@ -81,4 +82,5 @@ inline void transpose(Vec (&rows)[kLanes]) {
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

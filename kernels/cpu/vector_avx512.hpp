@@ -7,7 +7,8 @@
 
 #define BATON_ISA avx512
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline constexpr int kLanes = 16;
 inline constexpr int kRegisters = 32;
@@ -90,4 +91,5 @@ inline void transpose(Vec (&rows)[kLanes]) {
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

@@ -6,7 +6,8 @@
 
 #define BATON_ISA portable
 
-namespace baton::kernels::inline BATON_ISA {
+namespace baton::kernels {
+inline namespace BATON_ISA {
 
 inline constexpr int kLanes = 4;
 inline constexpr int kRegisters = 16;
@@ -105,4 +106,5 @@ inline void transpose(Vec (&rows)[kLanes]) {
   }
 }
 
-}  // namespace baton::kernels::inline BATON_ISA
+}  // namespace BATON_ISA
+}  // namespace baton::kernels

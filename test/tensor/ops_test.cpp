@@ -273,6 +273,8 @@ TEST_CASE("results live until their scope ends, to_host until the next step") {
   CHECK(next.data == inside);  // the scope's memory is used again
   CHECK(same_bits(host.data(), b.values.data(), 150));
   CHECK(same_bits(download(*ops, outer).values.data(), a.values.data(), 150));
+  ops->begin_step(batch, {});
+  CHECK(upload(*ops, b).data == outer.data);  // no scope is open: the step's tensors are gone
 }
 
 TEST_CASE("make_ops names what it cannot do") {

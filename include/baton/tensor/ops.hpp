@@ -92,6 +92,7 @@ class Ops {
   };
 
   // Makes the batch known to the device; it and `kv` stay valid and unchanged until the next begin_step.
+  // Releases what to_host returned and, where no Scope is open, every tensor.
   virtual void begin_step(const Batch& batch, const KvView& kv) = 0;
 
   virtual Tensor embed(const Linear& table, std::span<const std::int32_t> tokens) = 0;  // [rows, hidden]
