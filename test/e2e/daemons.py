@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import unittest
 import urllib.error
 import urllib.request
 
@@ -79,6 +80,26 @@ class Daemon:
         self.process.wait()
         self.log.close()
         os.unlink(self.log.name)
+
+
+class DaemonTest(unittest.TestCase):
+    """A test that starts daemons; they end with it."""
+
+    def setUp(self):
+        self.daemons = []
+
+    def tearDown(self):
+        for daemon in self.daemons:
+            daemon.kill()
+
+    def start(self, *args, **kwargs) -> Daemon:
+        self.daemons.append(Daemon(*args, **kwargs))
+        return self.daemons[-1]
+
+    def start_pair(self, prefill_extra=(), decode_extra=()):
+        prefill = self.start("prefill", "prefill", extra=prefill_extra)
+        decode = self.start("decode", "decode", peers=[prefill], extra=decode_extra)
+        return prefill.wait_ready(), decode.wait_ready()
 
 
 def post(url: str, body: dict, timeout: float = 120):

@@ -3,7 +3,7 @@ import concurrent.futures
 import json
 import unittest
 
-from daemons import SHARED, Daemon, chat, content, demo_cases, post
+from daemons import SHARED, Daemon, DaemonTest, chat, content, demo_cases, post
 
 CASES = demo_cases()
 # A pool of 2 MiB holds 64 blocks of the demo model: too small for eight long conversations at once.
@@ -20,23 +20,7 @@ def sampled(daemon):
     return [content(a) for a in ask_all(daemon, cases, temperature=1.2, top_p=0.95, seed=1234, max_tokens=40)]
 
 
-class Answers(unittest.TestCase):
-    def setUp(self):
-        self.daemons = []
-
-    def tearDown(self):
-        for daemon in self.daemons:
-            daemon.kill()
-
-    def start(self, *args, **kwargs):
-        self.daemons.append(Daemon(*args, **kwargs))
-        return self.daemons[-1]
-
-    def start_pair(self, *extra):
-        prefill = self.start("prefill", "prefill", extra=extra)
-        decode = self.start("decode", "decode", peers=[prefill], extra=extra)
-        return prefill.wait_ready(), decode.wait_ready()
-
+class Answers(DaemonTest):
     def assert_word_for_word(self, answers, cases=CASES):
         for case, answer in zip(cases, answers):
             self.assertEqual(content(answer), case["answer"], case["id"])

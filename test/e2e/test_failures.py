@@ -9,29 +9,13 @@ import threading
 import time
 import unittest
 
-from daemons import BINARY, Daemon, chat, content, demo_cases, stream
+from daemons import BINARY, DaemonTest, chat, content, demo_cases, stream
 
 CASE = next(case for case in demo_cases() if case["id"] == "what-is-disaggregated-serving")
 SLOW_DECODE = ("--faults", "engine.decode=hold:60")
 
 
-class Failures(unittest.TestCase):
-    def setUp(self):
-        self.daemons = []
-
-    def tearDown(self):
-        for daemon in self.daemons:
-            daemon.kill()
-
-    def start(self, *args, **kwargs):
-        self.daemons.append(Daemon(*args, **kwargs))
-        return self.daemons[-1]
-
-    def start_pair(self, prefill_extra=(), decode_extra=()):
-        prefill = self.start("prefill", "prefill", extra=prefill_extra)
-        decode = self.start("decode", "decode", peers=[prefill], extra=decode_extra)
-        return prefill.wait_ready(), decode.wait_ready()
-
+class Failures(DaemonTest):
     def lose_prefill(self, number):
         prefill, decode = self.start_pair(prefill_extra=("--faults", "engine.prefill=hold:4000"))
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
