@@ -1,6 +1,7 @@
 #include "baton/engine/model_executor.hpp"
 
 #include <cmath>
+#include <new>
 
 #include "baton/model/sampler.hpp"
 #include "baton/schedule/stop_rules.hpp"
@@ -14,7 +15,22 @@ class ModelExecutor final : public Executor {
 
   void submit(const StepPlan& plan) override { plan_ = &plan; }
 
+  // Ops cannot report exhausted host memory but by throwing; here it becomes the error of this step's
+  // requests.
   StepResult wait() override {
+    try {
+      return run();
+    } catch (const std::bad_alloc&) {
+      RowResult failed;
+      failed.error = make_error(ErrorCode::out_of_memory, "the machine has no memory left for this step");
+      StepResult result;
+      result.rows.assign(plan_->rows.size(), failed);
+      return result;
+    }
+  }
+
+ private:
+  StepResult run() {
     build_batch(*plan_);
     const Tensor logits = model_.forward(batch_, kv_, ops_);
     const std::span<const float> values = ops_.to_host(logits);
@@ -29,7 +45,6 @@ class ModelExecutor final : public Executor {
     return result;
   }
 
- private:
   void build_batch(const StepPlan& plan) {
     batch_ = Batch{};
     for (const PlannedRows& planned : plan.rows) {
