@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "listener_drain.hpp"
 #include "ucx_link_name.hpp"
 
 namespace baton::transfer {
@@ -15,8 +16,8 @@ constexpr std::size_t kSendWindow = 16;      // blocks to one peer that are dige
 constexpr std::size_t kMaxEndpoints = 4096;  // incoming connections beyond it are rejected
 constexpr int kProgressCalls = 200;          // between two looks at the command queue
 constexpr int kSleepMilliseconds = 200;      // a safety net; events end the sleep
-constexpr auto kHandshakeGrace = std::chrono::milliseconds(20);  // for handshakes under way at shutdown
-constexpr std::chrono::seconds kShutDownLimit{5};                // for UCX to let go of cancelled operations
+constexpr std::chrono::milliseconds kHandshakeGrace{25};
+constexpr std::chrono::seconds kShutDownLimit{5};  // for UCX to let go of cancelled operations
 
 Error not_connected(const std::string& peer) {
   return make_error(ErrorCode::unavailable, "peer '" + peer + "' is not connected");
@@ -96,8 +97,9 @@ Result<std::uint16_t> UcxNetwork::start(const IpAddress& listen) {
   const std::uint16_t port = bound->sa_family == AF_INET
                                  ? reinterpret_cast<const sockaddr_in*>(bound)->sin_port
                                  : reinterpret_cast<const sockaddr_in6*>(bound)->sin6_port;
+  listener_port_ = ntohs(port);
   thread_ = std::thread([this] { run(); });
-  return ntohs(port);
+  return listener_port_;
 }
 
 bool UcxNetwork::stop() {
@@ -186,7 +188,7 @@ void UcxNetwork::reap() {
       --block->endpoint->operations;
       --sending_;
       if (!block->failure && !block->link->named && block->link->out == block->endpoint)
-        learn_link(*block->link);
+        learn_link(*block->link, block->endpoint->ep);
       finish_send(block->link, *block->outgoing,
                   block->failure ? Result<void>(*block->failure) : Result<void>());
     }
@@ -214,17 +216,25 @@ bool UcxNetwork::quiet() const {
 }
 
 void UcxNetwork::shut_down() {
+  // Handshakes under way may end first. Closed in their midst, UCX 1.13 may give an event that it had noted for
+  // the old socket to a new one with the same descriptor, and stop at an assertion.
+  while (std::chrono::steady_clock::now() < last_opened_ + kHandshakeGrace) {
+    run_commands();
+    if (worker_->progress() == 0) worker_->sleep(1, [this] { return has_commands(); });
+    reap();
+  }
   for (const auto& [peer, link] : links_) drop_link(*link);
   while (!endpoints_.empty()) close_endpoint(*endpoints_.begin()->second);
-  const auto begun = std::chrono::steady_clock::now();
-  const auto limit = begun + kShutDownLimit;
+  const ListenerDrain drain(listener_port_);
+  const auto limit = std::chrono::steady_clock::now() + kShutDownLimit;
   int idle = 0;  // closed connections are torn down by progress, some turns after their operations ended
-  while (!quiet() || has_commands() || idle < 10 ||
-         std::chrono::steady_clock::now() < begun + kHandshakeGrace) {
+  bool drained = false;
+  while (!quiet() || has_commands() || idle < 10 || !drained) {
     run_commands();
     const bool moved = worker_->progress() > 0;
     reap();
     idle = moved ? 0 : idle + 1;
+    drained = quiet() && requests_.empty() && drain.drained();
     if (!moved) worker_->sleep(1, [this] { return has_commands(); });
     // Digests end by themselves; only UCX can keep us waiting.
     if (digesting_ == 0 && std::chrono::steady_clock::now() > limit) break;
@@ -236,17 +246,15 @@ void UcxNetwork::shut_down() {
     late.swap(commands_);
   }
   for (auto& command : late) command();  // sends among them end with unavailable: no link is left
-  // Last, and right before the worker goes: UCX 1.13 crashes on a peer's handshake that it accepted before
-  // its listener went and reads after. Until here such handshakes were read and rejected.
-  for (ucp_conn_request_h request : std::exchange(requests_, {})) ucp_listener_reject(listener_, request);
-  ucp_listener_destroy(std::exchange(listener_, nullptr));
-  clean_ = quiet();
+  clean_ = quiet() && drained;
   if (!clean_) {
     parts_.logger.error("UCX did not complete cancelled operations; its worker is left behind",
-                        {{"sends", sending_}, {"receives", receiving_}});
+                        {{"sends", sending_}, {"receives", receiving_}, {"handshakes", !drained}});
     worker_->leak();
     parts_.context.leak();
+    listener_ = nullptr;  // left behind as well
   }
+  if (listener_ != nullptr) ucp_listener_destroy(std::exchange(listener_, nullptr));
 }
 
 // ---- connections ----
@@ -277,6 +285,7 @@ UcxNetwork::Endpoint* UcxNetwork::open_endpoint(ucp_ep_params_t& params) {
     parts_.logger.warn("UCX connection refused", {{"reason", ucs_status_string(status)}});
     return nullptr;
   }
+  last_opened_ = std::chrono::steady_clock::now();
   Endpoint* opened = endpoint.get();
   endpoints_[opened->ep] = std::move(endpoint);
   return opened;
@@ -440,10 +449,10 @@ void UcxNetwork::finish_send(const std::shared_ptr<Link>& link, Outgoing& outgoi
   if (link->out != nullptr) pump(link);
 }
 
-// Which transport UCX chose, for people. Known once something was sent.
-void UcxNetwork::learn_link(Link& link) {
+// Which transport UCX chose, for people. Known once something went either way.
+void UcxNetwork::learn_link(Link& link, ucp_ep_h ep) {
   link.named = true;
-  std::string text = ucx_link_name(link.out->ep);
+  std::string text = ucx_link_name(ep);
   if (text.empty()) return;
   std::lock_guard lock(mutex_);
   link_texts_[link.peer] = std::move(text);
@@ -462,7 +471,11 @@ UcxNetwork::Endpoint* UcxNetwork::known_sender(ucp_ep_h ep, Hash128 sender) {
   const auto found = endpoints_.find(ep);
   if (found == endpoints_.end() || !found->second->incoming) return nullptr;
   Endpoint& endpoint = *found->second;
-  if (endpoint.sender == Hash128{}) endpoint.sender = sender;
+  if (endpoint.sender == Hash128{}) {
+    endpoint.sender = sender;
+    for (const auto& [peer, link] : links_)
+      if (link->sender == sender && !link->named) learn_link(*link, ep);
+  }
   if (endpoint.sender != sender) return nullptr;
   if (!refused_.contains(sender)) return &endpoint;
   failed_.push_back(&endpoint);

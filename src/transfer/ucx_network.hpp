@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <map>
@@ -81,7 +82,7 @@ class UcxNetwork {
   void start_send(const std::shared_ptr<Link>& link, std::shared_ptr<Outgoing> outgoing,
                   Outgoing::Verdict verdict);
   void finish_send(const std::shared_ptr<Link>& link, Outgoing& outgoing, Result<void> outcome);
-  void learn_link(Link& link);
+  void learn_link(Link& link, ucp_ep_h ep);
 
   ucs_status_t on_message(std::span<const std::byte> header, void* data, std::size_t bytes,
                           const ucp_am_recv_param_t& param);
@@ -96,6 +97,7 @@ class UcxNetwork {
   const Parts parts_;
   std::unique_ptr<UcxWorker> worker_;
   ucp_listener_h listener_ = nullptr;
+  std::uint16_t listener_port_ = 0;
   std::thread thread_;
 
   mutable std::mutex mutex_;  // commands_, stopped_, link_texts_
@@ -114,6 +116,7 @@ class UcxNetwork {
   std::vector<std::unique_ptr<BlockSend>> sent_;
   std::size_t digesting_ = 0, sending_ = 0, receiving_ = 0;
   SourceId last_source_ = 0;
+  std::chrono::steady_clock::time_point last_opened_{};
   bool clean_ = true;
 };
 

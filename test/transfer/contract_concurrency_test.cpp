@@ -188,8 +188,7 @@ TEST_CASE("close waits for a verification under way") {
   CHECK(sink->late() == 0);
 }
 
-TEST_CASE("destruction with things in flight ends every send and closes every transfer",
-          "[teardown]") {
+TEST_CASE("destruction with things in flight ends every send and closes every transfer") {
   const bool receiver_first = GENERATE(true, false);
   for (int round = 0; round < 6; ++round) {
     Blocks from(16, 300000, 47), to(16, 300000, 48);
