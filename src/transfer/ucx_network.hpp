@@ -116,7 +116,7 @@ class UcxNetwork {
   std::vector<std::unique_ptr<BlockSend>> sent_;
   std::size_t digesting_ = 0, sending_ = 0, receiving_ = 0;
   SourceId last_source_ = 0;
-  std::chrono::steady_clock::time_point last_opened_{};
+  std::chrono::steady_clock::time_point last_opened_{}, last_moved_{};
   bool clean_ = true;
 };
 

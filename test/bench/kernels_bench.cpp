@@ -8,133 +8,28 @@
 // threads, for ceilings and kernels alike. Each figure is the best and the median of several rounds; weights
 // are rotated through more memory than the last level cache holds, so that products with few rows read DRAM
 // as a real step does.
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <ctime>
-#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "baton/tensor/ops.hpp"
-#include "tensor/thread_pool.hpp"
-#if BATON_X86
-#include <immintrin.h>
-#endif
+#include "bench/ceilings.hpp"
 
 namespace {
 
 using baton::DType;
-
-bool use_cpu_clock = false;
-double cpu_threads = 1;
-
-double seconds() {
-  timespec now{};
-  clock_gettime(use_cpu_clock ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &now);
-  const double value = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-  return use_cpu_clock ? value / cpu_threads : value;
-}
+using baton::bench::Figure;
+using baton::bench::measure;
 
 struct Arguments {
   int threads = 0;
   std::string isa = "auto";
   std::int64_t n = 5632;
   std::int64_t k = 2048;
+  bool cpu_clock = false;
 };
-
-struct Figure {
-  double best = 0;
-  double median = 0;
-};
-
-// Work per second over `rounds` calls, the first one not counted.
-Figure measure(int rounds, double work, const std::function<void()>& call) {
-  call();
-  std::vector<double> rates;
-  for (int i = 0; i < rounds; ++i) {
-    const double start = seconds();
-    call();
-    rates.push_back(work / (seconds() - start));
-  }
-  std::sort(rates.begin(), rates.end());
-  return {rates.back(), rates[rates.size() / 2]};
-}
-
-#if BATON_X86
-__attribute__((target("avx2"))) std::uint64_t read_all(const std::byte* data, std::size_t bytes) {
-  __m256i sum[4] = {};
-  for (std::size_t i = 0; i + 128 <= bytes; i += 128) {
-    for (int j = 0; j < 4; ++j) {
-      sum[j] = _mm256_xor_si256(sum[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(data + i) + j));
-    }
-  }
-  const __m256i all = _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
-  return static_cast<std::uint64_t>(_mm256_extract_epi64(all, 0));
-}
-
-// Twelve chains that start apart, or the compiler would compute one, and from a value it cannot know, or it
-// would compute them once for all calls.
-volatile float seed = 1;
-
-__attribute__((target("avx2,fma"))) float spin_avx2(std::int64_t rounds) {
-  const __m256 a = _mm256_set1_ps(0.5F);
-  __m256 sum[12];
-  for (int j = 0; j < 12; ++j) sum[j] = _mm256_set1_ps(seed);
-  for (std::int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 12
-    for (int j = 0; j < 12; ++j) sum[j] = _mm256_fmadd_ps(sum[j], a, a);
-  }
-  for (int j = 1; j < 12; ++j) sum[0] = _mm256_add_ps(sum[0], sum[j]);
-  return _mm256_cvtss_f32(sum[0]);
-}
-
-__attribute__((target("avx512f"))) float spin_avx512(std::int64_t rounds) {
-  const __m512 a = _mm512_set1_ps(0.5F);
-  __m512 sum[12];
-  for (int j = 0; j < 12; ++j) sum[j] = _mm512_set1_ps(seed);
-  for (std::int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 12
-    for (int j = 0; j < 12; ++j) sum[j] = _mm512_fmadd_ps(sum[j], a, a);
-  }
-  for (int j = 1; j < 12; ++j) sum[0] = _mm512_add_ps(sum[0], sum[j]);
-  return _mm512_cvtss_f32(sum[0]);
-}
-#endif
-
-volatile std::uint64_t keep_integer;
-volatile float keep_float;
-
-Figure read_bandwidth(baton::ThreadPool& pool, const baton::Buffer& memory) {
-  Figure figure{};
-#if BATON_X86
-  const std::size_t part = memory.size() / 64;
-  figure = measure(7, static_cast<double>(memory.size()), [&] {
-    pool.run(64, [&](std::int64_t task, int) {
-      keep_integer = read_all(memory.data() + static_cast<std::size_t>(task) * part, part);
-    });
-  });
-#else
-  (void)pool, (void)memory;
-#endif
-  return figure;
-}
-
-Figure fma_rate(baton::ThreadPool& pool, bool wide) {
-  Figure figure{};
-#if BATON_X86
-  constexpr std::int64_t kRounds = 50'000;
-  const double flops = 2.0 * 12 * (wide ? 16 : 8) * kRounds * 16;
-  figure = measure(7, flops, [&] {
-    pool.run(16, [&](std::int64_t, int) { keep_float = wide ? spin_avx512(kRounds) : spin_avx2(kRounds); });
-  });
-#else
-  (void)pool, (void)wide;
-#endif
-  return figure;
-}
 
 void print(const std::string& what, Figure figure, double unit, const char* name, Figure ceiling) {
   std::printf("%-34s %9.1f best %9.1f median %s", what.c_str(), figure.best / unit, figure.median / unit,
@@ -226,12 +121,12 @@ Arguments parse(int argc, char** argv) {
     const std::string name = argv[i];
     if (name == "--threads") arguments.threads = std::atoi(argv[i + 1]);
     if (name == "--isa") arguments.isa = argv[i + 1];
-    if (name == "--clock") use_cpu_clock = std::string(argv[i + 1]) == "cpu";
+    if (name == "--clock") arguments.cpu_clock = std::string(argv[i + 1]) == "cpu";
     if (name == "--n") arguments.n = std::atoll(argv[i + 1]);
     if (name == "--k") arguments.k = std::atoll(argv[i + 1]);
   }
   if (arguments.threads == 0) arguments.threads = static_cast<int>(std::thread::hardware_concurrency());
-  cpu_threads = arguments.threads;
+  if (arguments.cpu_clock) baton::bench::use_cpu_clock(arguments.threads);
   return arguments;
 }
 
@@ -250,11 +145,8 @@ int main(int argc, char** argv) {
   Figure bandwidth{}, flops{};
   {
     baton::ThreadPool pool(arguments.threads);
-    auto memory = baton::Buffer::allocate({}, std::size_t{512} << 20, {.huge_pages = true});
-    if (!memory) return 1;
-    std::memset(memory->data(), 1, memory->size());
-    bandwidth = read_bandwidth(pool, *memory);
-    flops = fma_rate(pool, cpu.numerics_id().find("avx512") != std::string::npos);
+    bandwidth = baton::bench::read_bandwidth(pool);
+    flops = baton::bench::fma_rate(pool, cpu.numerics_id().find("avx512") != std::string::npos);
   }
   print("DRAM read", bandwidth, 1e9, "GB/s   ", {});
   print("fp32 FMA", flops, 1e9, "GFLOP/s", {});

@@ -4,6 +4,8 @@
 // The parent receives and measures; it starts itself again as the sender. Transfers of 32 blocks, a few of
 // them expected ahead, blocks scattered over a pool twice as large as they are. Prints one number: MiB/s, as
 // ucx_perftest does. UCX_TLS and the other UCX_* variables apply to both.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -48,17 +50,24 @@ Settings parse(int argc, char** argv) {
   return settings;
 }
 
-// kAhead transfers' worth of blocks at shuffled places, every second place left empty.
+// kAhead transfers' worth of blocks at shuffled places, every second place left empty. In huge pages where the
+// kernel has them, as the engine's KV pool is.
 struct Pool {
-  explicit Pool(std::size_t block_bytes) : bytes(2 * kAhead * kTransferBlocks * block_bytes, std::byte{1}) {
+  explicit Pool(std::size_t block_bytes) {
+    const std::size_t size = 2 * kAhead * kTransferBlocks * block_bytes;
+    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) std::exit(1);
+    (void)madvise(memory, size, MADV_HUGEPAGE);
+    std::memset(memory, 1, size);
+    bytes = {static_cast<std::byte*>(memory), size};
     for (std::size_t i = 0; i < kAhead * kTransferBlocks; ++i)
-      places.push_back(std::span(bytes).subspan(2 * i * block_bytes, block_bytes));
+      places.push_back(bytes.subspan(2 * i * block_bytes, block_bytes));
     std::ranges::shuffle(places, std::mt19937(1));
   }
   std::span<std::byte> block(std::size_t transfer, std::size_t i) {
     return places[(transfer % kAhead) * kTransferBlocks + i];
   }
-  std::vector<std::byte> bytes;
+  std::span<std::byte> bytes;  // lives as long as the process
   std::vector<std::span<std::byte>> places;
 };
 

@@ -1,0 +1,158 @@
+// Tokens per second of a model's forward pass, prefill and decode, beside what this machine could do at most: a
+// decode step must read every weight once and its sequences' KV, a prefill must do its multiplications. Not a
+// test: nothing here passes or fails.
+//
+//   model_bench DIRECTORY [--threads n] [--prompt 2048] [--chunk 512] [--context 512] [--rounds 5]
+//
+// Prefill: one prompt in chunks. Decode: one token for each of 1, 4, 8 and 32 sequences that hold `context`
+// tokens. Ceilings come from bench/ceilings.hpp in the same run. Sampling and scheduling are not in it.
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "baton/model/model.hpp"
+#include "baton/tensor/buffer.hpp"
+#include "baton/tensor/ops.hpp"
+#include "bench/ceilings.hpp"
+
+using namespace baton;
+using bench::Figure;
+
+namespace {
+
+struct Arguments {
+  std::string directory;
+  int threads = static_cast<int>(std::thread::hardware_concurrency());
+  std::int32_t prompt = 2048, chunk = 512, context = 512;
+  int rounds = 5;
+};
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  if (argc > 1) arguments.directory = argv[1];
+  for (int i = 2; i + 1 < argc; i += 2) {
+    const std::string name = argv[i];
+    const int value = std::atoi(argv[i + 1]);
+    if (name == "--threads") arguments.threads = value;
+    if (name == "--prompt") arguments.prompt = value;
+    if (name == "--chunk") arguments.chunk = value;
+    if (name == "--context") arguments.context = value;
+    if (name == "--rounds") arguments.rounds = value;
+  }
+  return arguments;
+}
+
+template <class T>
+T take(Result<T> result) {
+  if (result) return *std::move(result);
+  std::fprintf(stderr, "%s\n", result.error().message.c_str());
+  std::exit(1);
+}
+
+constexpr std::int32_t kBlock = 16;
+
+// Rows [first, first + rows) of each of `sequences` sequences; every sequence has `room` tokens of its own.
+Batch make_batch(std::int32_t sequences, std::int32_t first, std::int32_t rows, std::int32_t room,
+                 std::int32_t vocab) {
+  Batch batch;
+  const std::int32_t blocks = (room + kBlock - 1) / kBlock;
+  for (std::int32_t s = 0; s < sequences; ++s) {
+    batch.sequences.push_back({static_cast<std::int32_t>(batch.tokens.size()), rows, first,
+                               static_cast<std::int32_t>(batch.block_table.size())});
+    for (std::int32_t b = 0; b < blocks; ++b) batch.block_table.push_back(s * blocks + b);
+    for (std::int32_t p = first; p < first + rows; ++p) {
+      batch.tokens.push_back((s * 7919 + p * 104729) % vocab);
+      batch.positions.push_back(p);
+    }
+    batch.logit_rows.push_back(static_cast<std::int32_t>(batch.tokens.size()) - 1);
+  }
+  return batch;
+}
+
+// What the arithmetic asks for, by the model's shape.
+struct Work {
+  double weights = 0;           // parameters that a step multiplies with, output included
+  double block_weights = 0;     // without the output: it is computed for the last row of a prompt only
+  double attention_flops = 0;   // of one row, for each position it looks at
+};
+
+Work work_of(const ModelConfig& c) {
+  const double attention = 1.0 * c.hidden * c.head_dim * (2.0 * c.query_heads + 2.0 * c.kv_heads);
+  Work work;
+  work.block_weights = c.layers * (attention + 3.0 * c.hidden * c.ffn);
+  work.weights = work.block_weights + 1.0 * c.hidden * c.vocab;
+  work.attention_flops = 4.0 * c.layers * c.query_heads * c.head_dim;
+  return work;
+}
+
+void print(const std::string& what, Figure rate, Figure ceiling, const char* bound) {
+  std::printf("| %s | %.1f | %.1f | %.1f (%s) | %.0f %% |\n", what.c_str(), rate.best, rate.median, ceiling.median,
+              bound, 100 * rate.median / ceiling.median);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Arguments arguments = parse(argc, argv);
+  if (arguments.directory.empty()) {
+    std::fprintf(stderr, "usage: model_bench DIRECTORY [--threads n] [--prompt n] [--chunk n] [--context n]\n");
+    return 1;
+  }
+  auto ops = take(make_ops({.threads = arguments.threads}));
+  auto model = take(load_model(arguments.directory, *ops));
+  const ModelConfig& config = model->config();
+  const KvLayout layout = model->kv_spec(kBlock).layout;
+
+  Figure bandwidth{}, flops{};
+  {
+    ThreadPool pool(arguments.threads);
+    bandwidth = bench::read_bandwidth(pool);
+    flops = bench::fma_rate(pool, ops->numerics_id().find("avx512") != std::string::npos);
+  }
+  std::printf("%s, %s, %d threads; DRAM read %.1f GB/s, fp32 FMA %.1f GFLOP/s (medians)\n\n",
+              arguments.directory.c_str(), ops->numerics_id().c_str(), arguments.threads, bandwidth.median / 1e9,
+              flops.median / 1e9);
+  std::printf("| tokens/s | best | median | ceiling | reached |\n|---|---|---|---|---|\n");
+
+  const std::int32_t most = 32;
+  const std::int32_t room = std::max(arguments.prompt, arguments.context + 1);
+  const std::int32_t blocks = std::max((room + kBlock - 1) / kBlock, most * (arguments.context / kBlock + 1));
+  const Buffer memory =
+      take(Buffer::allocate({}, layout.block_bytes() * static_cast<std::size_t>(blocks), {.huge_pages = true}));
+  const KvView kv{memory.data(), layout, blocks};
+  const Work work = work_of(config);
+
+  const auto prefill = [&](std::int32_t sequences, std::int32_t tokens, std::int32_t sequence_room) {
+    for (std::int32_t at = 0; at < tokens; at += arguments.chunk)
+      (void)model->forward(
+          make_batch(sequences, at, std::min(arguments.chunk, tokens - at), sequence_room, config.vocab), kv, *ops);
+  };
+  const Figure prefilled = bench::measure(arguments.rounds, arguments.prompt,
+                                          [&] { prefill(1, arguments.prompt, room); });
+  const double flops_per_token = 2 * work.block_weights + work.attention_flops * (arguments.prompt + 1) / 2 +
+                                 2.0 * config.hidden * config.vocab * (arguments.prompt / arguments.chunk) /
+                                     arguments.prompt;
+  print("prefill " + std::to_string(arguments.prompt) + " in chunks of " + std::to_string(arguments.chunk), prefilled,
+        {flops.best / flops_per_token, flops.median / flops_per_token}, "FLOPs");
+
+  const double weight_bytes = work.weights * static_cast<double>(size_of(config.weights));
+  for (const std::int32_t sequences : {1, 4, 8, most}) {
+    const std::int32_t own = arguments.context + 1;
+    for (std::int32_t at = 0; at < arguments.context; at += 16)  // fills the cache; not measured
+      (void)model->forward(make_batch(sequences, at, 16, own, config.vocab), kv, *ops);
+    const Batch step = make_batch(sequences, arguments.context, 1, own, config.vocab);
+    const Figure decoded =
+        bench::measure(4 * arguments.rounds, sequences, [&] { (void)model->forward(step, kv, *ops); });
+    const double kv_bytes = 1.0 * sequences * arguments.context * static_cast<double>(layout.bytes_per_token());
+    const double step_flops = sequences * (2 * work.weights + work.attention_flops * arguments.context);
+    const double by_bytes = bandwidth.median / (weight_bytes + kv_bytes), by_flops = flops.median / step_flops;
+    const double steps = std::min(by_bytes, by_flops);
+    print("decode, batch " + std::to_string(sequences) + " at context " + std::to_string(arguments.context), decoded,
+          {sequences * steps, sequences * steps}, by_bytes < by_flops ? "bandwidth" : "FLOPs");
+  }
+  return 0;
+}
