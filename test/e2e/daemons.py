@@ -26,10 +26,10 @@ def free_port() -> int:
 class Daemon:
     """One `baton serve` process."""
 
-    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M"):
+    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1):
         self.name, self.port, self.peer_port = name, free_port(), free_port()
         self.log = tempfile.NamedTemporaryFile(prefix=f"baton-{name}-", suffix=".log", delete=False)
-        command = [BINARY, "serve", "--role", role, "--node-name", name, "--port", str(self.port), "--kv-memory", kv_memory, "--threads", "1"]
+        command = [BINARY, "serve", "--role", role, "--node-name", name, "--port", str(self.port), "--kv-memory", kv_memory, "--threads", str(threads)]
         if cluster:
             command += ["--peer-listen", f"127.0.0.1:{self.peer_port}"]
         for peer in peers:
