@@ -1,8 +1,8 @@
 // Takes a TCP listener of this process out of service without holding its descriptor.
 //
 // UCX 1.13 reads a peer's handshake on a thread of its own and then follows a pointer to the listener it came
-// in on: one that is read after ucp_listener_destroy crashes the process. UCX offers no way to stop accepting,
-// so this finds the sockets by their port. Linux only.
+// in on: one that is read after ucp_listener_destroy crashes the process. UCX offers no way to stop
+// accepting, so this finds the sockets by their port. Linux only.
 #pragma once
 
 #include <cstdint>

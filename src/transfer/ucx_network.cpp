@@ -12,11 +12,11 @@ namespace baton::transfer {
 namespace {
 
 constexpr unsigned kMessageId = 7;
-constexpr std::size_t kSendWindow = 8;  // blocks to one peer that are digested or on the wire: few enough that
-                                        // what was digested is still in the cache when it is sent
-constexpr std::size_t kMaxEndpoints = 4096;  // incoming connections beyond it are rejected
-constexpr int kProgressCalls = 200;          // between two looks at the command queue
-constexpr int kSleepMilliseconds = 200;      // a safety net; events end the sleep
+constexpr std::size_t kSendWindow = 8;  // blocks to one peer that are digested or on the wire: few enough
+                                        // that what was digested is still in the cache when it is sent
+constexpr std::size_t kMaxEndpoints = 4096;      // incoming connections beyond it are rejected
+constexpr int kProgressCalls = 200;              // between two looks at the command queue
+constexpr int kSleepMilliseconds = 200;          // a safety net; events end the sleep
 constexpr std::chrono::microseconds kSpin{100};  // after traffic: sleeping and waking cost 40 % of the rate
 constexpr std::chrono::milliseconds kHandshakeGrace{25};
 constexpr std::chrono::seconds kShutDownLimit{5};  // for UCX to let go of cancelled operations
@@ -220,8 +220,8 @@ bool UcxNetwork::quiet() const {
 }
 
 void UcxNetwork::shut_down() {
-  // Handshakes under way may end first. Closed in their midst, UCX 1.13 may give an event that it had noted for
-  // the old socket to a new one with the same descriptor, and stop at an assertion.
+  // Handshakes under way may end first. Closed in their midst, UCX 1.13 may give an event that it had noted
+  // for the old socket to a new one with the same descriptor, and stop at an assertion.
   while (std::chrono::steady_clock::now() < last_opened_ + kHandshakeGrace) {
     run_commands();
     if (worker_->progress() == 0) worker_->sleep(1, [this] { return has_commands(); });

@@ -1,5 +1,5 @@
-// This machine's ceilings, measured beside what is compared with them: how fast all threads together read DRAM,
-// and their fp32 FMA rate. Figures are the best and the median of several rounds.
+// This machine's ceilings, measured beside what is compared with them: how fast all threads together read
+// DRAM, and their fp32 FMA rate. Figures are the best and the median of several rounds.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,7 @@ double seconds();
 // Work per second over `rounds` calls; one call before them is not counted.
 Figure measure(int rounds, double work, const std::function<void()>& call);
 
-Figure read_bandwidth(ThreadPool& pool);        // bytes/s out of 512 MiB; zero where there is no code for this CPU
+Figure read_bandwidth(ThreadPool& pool);  // bytes/s out of 512 MiB; zero where there is no code for this CPU
 Figure fma_rate(ThreadPool& pool, bool avx512);  // FLOP/s, an FMA counts as two; likewise
 
 }  // namespace baton::bench

@@ -1,6 +1,6 @@
-// Tokens per second of a model's forward pass, prefill and decode, beside what this machine could do at most: a
-// decode step must read every weight once and its sequences' KV, a prefill must do its multiplications. Not a
-// test: nothing here passes or fails.
+// Tokens per second of a model's forward pass, prefill and decode, beside what this machine could do at most:
+// a decode step must read every weight once and its sequences' KV, a prefill must do its multiplications. Not
+// a test: nothing here passes or fails.
 //
 //   model_bench DIRECTORY [--threads n] [--prompt 2048] [--chunk 512] [--context 512] [--rounds 5]
 //
@@ -74,9 +74,9 @@ Batch make_batch(std::int32_t sequences, std::int32_t first, std::int32_t rows, 
 
 // What the arithmetic asks for, by the model's shape.
 struct Work {
-  double weights = 0;           // parameters that a step multiplies with, output included
-  double block_weights = 0;     // without the output: it is computed for the last row of a prompt only
-  double attention_flops = 0;   // of one row, for each position it looks at
+  double weights = 0;          // parameters that a step multiplies with, output included
+  double block_weights = 0;    // without the output: it is computed for the last row of a prompt only
+  double attention_flops = 0;  // of one row, for each position it looks at
 };
 
 Work work_of(const ModelConfig& c) {
@@ -89,8 +89,8 @@ Work work_of(const ModelConfig& c) {
 }
 
 void print(const std::string& what, Figure rate, Figure ceiling, const char* bound) {
-  std::printf("| %s | %.1f | %.1f | %.1f (%s) | %.0f %% |\n", what.c_str(), rate.best, rate.median, ceiling.median,
-              bound, 100 * rate.median / ceiling.median);
+  std::printf("| %s | %.1f | %.1f | %.1f (%s) | %.0f %% |\n", what.c_str(), rate.best, rate.median,
+              ceiling.median, bound, 100 * rate.median / ceiling.median);
   std::fflush(stdout);
 }
 
@@ -99,7 +99,8 @@ void print(const std::string& what, Figure rate, Figure ceiling, const char* bou
 int main(int argc, char** argv) {
   const Arguments arguments = parse(argc, argv);
   if (arguments.directory.empty()) {
-    std::fprintf(stderr, "usage: model_bench DIRECTORY [--threads n] [--prompt n] [--chunk n] [--context n]\n");
+    std::fprintf(stderr,
+                 "usage: model_bench DIRECTORY [--threads n] [--prompt n] [--chunk n] [--context n]\n");
     return 1;
   }
   auto ops = take(make_ops({.threads = arguments.threads}));
@@ -114,30 +115,31 @@ int main(int argc, char** argv) {
     flops = bench::fma_rate(pool, ops->numerics_id().find("avx512") != std::string::npos);
   }
   std::printf("%s, %s, %d threads; DRAM read %.1f GB/s, fp32 FMA %.1f GFLOP/s (medians)\n\n",
-              arguments.directory.c_str(), ops->numerics_id().c_str(), arguments.threads, bandwidth.median / 1e9,
-              flops.median / 1e9);
+              arguments.directory.c_str(), ops->numerics_id().c_str(), arguments.threads,
+              bandwidth.median / 1e9, flops.median / 1e9);
   std::printf("| tokens/s | best | median | ceiling | reached |\n|---|---|---|---|---|\n");
 
   const std::int32_t most = 32;
   const std::int32_t room = std::max(arguments.prompt, arguments.context + 1);
   const std::int32_t blocks = std::max((room + kBlock - 1) / kBlock, most * (arguments.context / kBlock + 1));
-  const Buffer memory =
-      take(Buffer::allocate({}, layout.block_bytes() * static_cast<std::size_t>(blocks), {.huge_pages = true}));
+  const Buffer memory = take(
+      Buffer::allocate({}, layout.block_bytes() * static_cast<std::size_t>(blocks), {.huge_pages = true}));
   const KvView kv{memory.data(), layout, blocks};
   const Work work = work_of(config);
 
   const auto prefill = [&](std::int32_t sequences, std::int32_t tokens, std::int32_t sequence_room) {
     for (std::int32_t at = 0; at < tokens; at += arguments.chunk)
       (void)model->forward(
-          make_batch(sequences, at, std::min(arguments.chunk, tokens - at), sequence_room, config.vocab), kv, *ops);
+          make_batch(sequences, at, std::min(arguments.chunk, tokens - at), sequence_room, config.vocab), kv,
+          *ops);
   };
-  const Figure prefilled = bench::measure(arguments.rounds, arguments.prompt,
-                                          [&] { prefill(1, arguments.prompt, room); });
-  const double flops_per_token = 2 * work.block_weights + work.attention_flops * (arguments.prompt + 1) / 2 +
-                                 2.0 * config.hidden * config.vocab * (arguments.prompt / arguments.chunk) /
-                                     arguments.prompt;
-  print("prefill " + std::to_string(arguments.prompt) + " in chunks of " + std::to_string(arguments.chunk), prefilled,
-        {flops.best / flops_per_token, flops.median / flops_per_token}, "FLOPs");
+  const Figure prefilled =
+      bench::measure(arguments.rounds, arguments.prompt, [&] { prefill(1, arguments.prompt, room); });
+  const double flops_per_token =
+      2 * work.block_weights + work.attention_flops * (arguments.prompt + 1) / 2 +
+      2.0 * config.hidden * config.vocab * (arguments.prompt / arguments.chunk) / arguments.prompt;
+  print("prefill " + std::to_string(arguments.prompt) + " in chunks of " + std::to_string(arguments.chunk),
+        prefilled, {flops.best / flops_per_token, flops.median / flops_per_token}, "FLOPs");
 
   const double weight_bytes = work.weights * static_cast<double>(size_of(config.weights));
   for (const std::int32_t sequences : {1, 4, 8, most}) {
@@ -147,12 +149,14 @@ int main(int argc, char** argv) {
     const Batch step = make_batch(sequences, arguments.context, 1, own, config.vocab);
     const Figure decoded =
         bench::measure(4 * arguments.rounds, sequences, [&] { (void)model->forward(step, kv, *ops); });
-    const double kv_bytes = 1.0 * sequences * arguments.context * static_cast<double>(layout.bytes_per_token());
+    const double kv_bytes =
+        1.0 * sequences * arguments.context * static_cast<double>(layout.bytes_per_token());
     const double step_flops = sequences * (2 * work.weights + work.attention_flops * arguments.context);
-    const double by_bytes = bandwidth.median / (weight_bytes + kv_bytes), by_flops = flops.median / step_flops;
+    const double by_bytes = bandwidth.median / (weight_bytes + kv_bytes),
+                 by_flops = flops.median / step_flops;
     const double steps = std::min(by_bytes, by_flops);
-    print("decode, batch " + std::to_string(sequences) + " at context " + std::to_string(arguments.context), decoded,
-          {sequences * steps, sequences * steps}, by_bytes < by_flops ? "bandwidth" : "FLOPs");
+    print("decode, batch " + std::to_string(sequences) + " at context " + std::to_string(arguments.context),
+          decoded, {sequences * steps, sequences * steps}, by_bytes < by_flops ? "bandwidth" : "FLOPs");
   }
   return 0;
 }

@@ -50,8 +50,8 @@ Settings parse(int argc, char** argv) {
   return settings;
 }
 
-// kAhead transfers' worth of blocks at shuffled places, every second place left empty. In huge pages where the
-// kernel has them, as the engine's KV pool is.
+// kAhead transfers' worth of blocks at shuffled places, every second place left empty. In huge pages where
+// the kernel has them, as the engine's KV pool is.
 struct Pool {
   explicit Pool(std::size_t block_bytes) {
     const std::size_t size = 2 * kAhead * kTransferBlocks * block_bytes;
