@@ -51,6 +51,22 @@ bool has_cluster(const ServeOptions& options) {
   return !options.peers.empty() || !options.peer_listen.empty();
 }
 
+// Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
+// size.
+Result<void> weights_fit(const std::filesystem::path& directory) {
+  std::uint64_t bytes = 0;
+  std::error_code ignored;  // what cannot be read is load_model's to explain
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored))
+    if (const auto size = entry.file_size(ignored); entry.path().extension() == ".safetensors" && !ignored)
+      bytes += size;
+  const MemoryInfo memory = memory_info();
+  if (bytes <= memory.available) return {};
+  return make_error(ErrorCode::out_of_memory,
+                    "the weights in " + directory.string() + " take " + format_size(bytes) + ", but only " +
+                        format_size(memory.available) + " of memory are available",
+                    "--model");
+}
+
 }  // namespace
 
 struct Daemon::Parts {
@@ -94,6 +110,7 @@ Result<void> Daemon::Parts::load_model() {
   auto made = make_ops({Device{}, options.threads, options.isa});
   if (!made) return std::move(made).error();
   ops = std::move(*made);
+  if (auto fits = weights_fit(directory); !fits) return fits;
   const TimePoint begun = clock.now();
   auto loaded = baton::load_model(directory, *ops, terminal_progress("loading " + directory.string()));
   if (!loaded) return std::move(loaded).error();

@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from daemons import BINARY, DaemonTest, chat, content, demo_cases, stream
+from daemons import BINARY, SOURCE, DaemonTest, chat, content, demo_cases, stream
 
 CASE = next(case for case in demo_cases() if case["id"] == "what-is-disaggregated-serving")
 SLOW_DECODE = ("--faults", "engine.decode=hold:60")
@@ -153,6 +153,16 @@ class Failures(DaemonTest):
                                            capture_output=True, text=True, timeout=30)
                     self.assertIn(ended.returncode, (1, 2))
                     self.assertIn(said, ended.stderr)
+
+    def test_weights_beyond_the_memory(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+                pathlib.Path(folder, name).write_bytes((SOURCE / "models/demo" / name).read_bytes())
+            with open(pathlib.Path(folder, "model.safetensors"), "wb") as file:
+                file.truncate(1 << 43)  # sparse
+            ended = subprocess.run([BINARY, "serve", "--model", folder], capture_output=True, text=True, timeout=60)
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertRegex(ended.stderr + ended.stdout, "take 8 TiB, but only .* of memory are available")
 
     def test_a_configuration_file_is_checked(self):
         for text, said in (("[http]\nprot = 1\n", "http.prot"), ("[http]\nport = 99999\n", "65535"), ("x = 1\n", "[table]"), ("[http\n", ":1:")):
