@@ -40,6 +40,12 @@ if(BATON_FUZZ)
   target_link_options(baton_options INTERFACE -fsanitize=address,undefined)
 endif()
 
+# Seconds a test may take before it counts as hung. Sanitizers slow everything down many times.
+set(BATON_TEST_TIMEOUT 300)
+if(BATON_SANITIZE)
+  set(BATON_TEST_TIMEOUT 1500)
+endif()
+
 # baton_add_folder(<folder> SOURCES a.cpp ... [DEPENDS base ...] [LIBRARIES pkg::target ...])
 # Declares the library baton_<folder> of one folder of src/. DEPENDS names other folders, LIBRARIES names packages.
 function(baton_add_folder folder)
@@ -62,7 +68,7 @@ function(baton_add_test name)
   endforeach()
   target_compile_options(${name}_test PRIVATE -O1)  # Catch2 expands to a lot of code; what is tested keeps its own options
   add_test(NAME ${name} COMMAND ${name}_test ${ARG_ARGUMENTS})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${BATON_TEST_TIMEOUT} SKIP_RETURN_CODE 77
     ENVIRONMENT "BATON_SOURCE_DIR=${CMAKE_SOURCE_DIR};BATON_BINARY=$<TARGET_FILE_DIR:${name}_test>/../baton")
   if(ARG_LABELS)
     set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
