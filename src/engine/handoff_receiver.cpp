@@ -76,7 +76,7 @@ void HandoffReceiver::on_reserve(const std::string& from, const ReserveMessage& 
   }
   if (const auto found = reservations_.find(message.key); found != reservations_.end()) {
     if (found->second->generation >= message.generation) return;  // repeated or stale
-    fail(message.key, "superseded by a newer attempt", false);
+    release(message.key, "superseded by a newer attempt", false);
   }
   auto made = reserve(from, message, hash_key);
   if (!made) {
@@ -141,7 +141,7 @@ Result<std::unique_ptr<HandoffReceiver::Reservation>> HandoffReceiver::reserve(c
 void HandoffReceiver::on_abort(const AbortMessage& message) {
   const auto found = reservations_.find(message.key);
   if (found == reservations_.end() || found->second->generation != message.generation) return;
-  if (found->second->missing > 0) fail(message.key, "the prefill node gave up", false);
+  release(message.key, "the other side gave up", false);  // complete ones too: no decode request will come
 }
 
 std::optional<HandoffReceiver::Delivery> HandoffReceiver::claim(const Request& request, TimePoint now) {
@@ -170,7 +170,7 @@ std::optional<HandoffReceiver::Delivery> HandoffReceiver::claim(const Request& r
 void HandoffReceiver::cancel(const RequestKey& key, std::uint32_t generation) {
   if (reservations_.contains(key)) {
     reservations_.at(key)->parked = false;
-    fail(key, "cancelled", true);
+    release(key, "cancelled", true);
     return;
   }
   tombstones_.emplace_back(key, generation);
@@ -192,7 +192,7 @@ void HandoffReceiver::expire(TimePoint now) {
 }
 
 void HandoffReceiver::abandon_all() {
-  while (!reservations_.empty()) fail(reservations_.begin()->first, "the engine stops", true);
+  while (!reservations_.empty()) release(reservations_.begin()->first, "the engine stops", true);
 }
 
 void HandoffReceiver::landed(TransferId transfer, std::uint32_t index, const Result<void>& outcome) {
@@ -252,11 +252,16 @@ HandoffReceiver::Delivery HandoffReceiver::take(Reservation& reservation) {
 }
 
 void HandoffReceiver::fail(const RequestKey& key, const std::string& why, bool tell_peer) {
+  if (!reservations_.contains(key)) return;
+  ++failed_;
+  release(key, why, tell_peer);
+}
+
+void HandoffReceiver::release(const RequestKey& key, const std::string& why, bool tell_peer) {
   const auto found = reservations_.find(key);
   if (found == reservations_.end()) return;
   std::unique_ptr<Reservation> reservation = std::move(found->second);
   reservations_.erase(found);
-  ++failed_;
   logger_.debug("KV cache on its way given up",
                 {{"request", to_hex(key.id)}, {"from", reservation->from}, {"why", why}});
   if (tell_peer) control_.send(reservation->from, AbortMessage{key, reservation->generation});

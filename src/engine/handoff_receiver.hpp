@@ -65,7 +65,10 @@ class HandoffReceiver {
   void closed(TransferId transfer);
   void publish(const Reservation& reservation, std::size_t index);
   void complete(const RequestKey& key, Reservation& reservation);
+  // Gives a reservation up: because something went wrong (fail, counted), or because nobody wants it any
+  // more.
   void fail(const RequestKey& key, const std::string& why, bool tell_peer);
+  void release(const RequestKey& key, const std::string& why, bool tell_peer);
   Delivery take(Reservation& reservation);
   bool is_dead(const RequestKey& key, std::uint32_t generation) const;
 

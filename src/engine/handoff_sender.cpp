@@ -84,8 +84,12 @@ void HandoffSender::ended(const Sequence& sequence, TimePoint now) {
 void HandoffSender::dropped(const RequestKey& key, std::string why) {
   const auto found = handoffs_.find(key);
   if (found == handoffs_.end()) return;
-  found->second.ended = true;
-  if (found->second.stage != Stage::received) give_up(key, found->second, why, true);
+  Handoff& handoff = found->second;
+  handoff.ended = true;
+  if (handoff.stage == Stage::received)
+    control_.send(handoff.node, AbortMessage{key, handoff.generation});  // no decode request will claim it
+  else
+    release(key, handoff, why, true);
   erase_if_done(key);
 }
 
@@ -130,7 +134,7 @@ void HandoffSender::on_received(const ReceivedMessage& message) {
 
 void HandoffSender::on_abort(const AbortMessage& message) {
   if (Handoff* handoff = find(message.key, message.generation)) {
-    give_up(message.key, *handoff, "the decode node gave up", false);
+    release(message.key, *handoff, "the decode node gave up", false);
     erase_if_done(message.key);
   }
 }
@@ -223,10 +227,15 @@ void HandoffSender::sent(const RequestKey& key, std::uint32_t generation, Result
 
 void HandoffSender::give_up(const RequestKey& key, Handoff& handoff, const std::string& why, bool tell_peer) {
   if (handoff.stage == Stage::given_up || handoff.stage == Stage::received) return;
+  ++failed_;
+  release(key, handoff, why, tell_peer);
+}
+
+void HandoffSender::release(const RequestKey& key, Handoff& handoff, const std::string& why, bool tell_peer) {
+  if (handoff.stage == Stage::given_up || handoff.stage == Stage::received) return;
   const bool was_asked = handoff.stage == Stage::asked;
   handoff.stage = Stage::given_up;
   handoff.known.clear();
-  ++failed_;
   if (tell_peer) control_.send(handoff.node, AbortMessage{key, handoff.generation});
   logger_.debug("handoff given up", {{"request", to_hex(key.id)}, {"node", handoff.node}, {"why", why}});
   if (handoff.ended && was_asked) settled_(key, false);

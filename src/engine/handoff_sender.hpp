@@ -69,7 +69,9 @@ class HandoffSender {
   void send_ready(const RequestKey& key, Handoff& handoff);
   void send_block(const RequestKey& key, Handoff& handoff, std::size_t index);
   void sent(const RequestKey& key, std::uint32_t generation, Result<void> outcome);
+  // Something went wrong (give_up, counted), or nobody wants it any more (release).
   void give_up(const RequestKey& key, Handoff& handoff, const std::string& why, bool tell_peer);
+  void release(const RequestKey& key, Handoff& handoff, const std::string& why, bool tell_peer);
   void erase_if_done(const RequestKey& key);
 
   const EngineOptions options_;

@@ -58,6 +58,7 @@ struct Router::State {
   void cancelled(const RequestKey& key);
   void stop_stage(Flight& flight);
   void land(const RequestKey& key);
+  void give_back(const Flight& flight);
   void deliver(Flight& flight, FinishEvent event);
   std::shared_ptr<Flight> find(const RequestKey& key) const;
 
@@ -160,6 +161,7 @@ void Router::State::stage_finished(const FinishEvent& event) {
     start_decode(flight, event);
     return;
   }
+  give_back(*flight);
   deliver(*flight, event);
   land(event.key);
 }
@@ -203,6 +205,7 @@ void Router::State::start_decode(const std::shared_ptr<Flight>& flight, const Fi
 void Router::State::attempt_failed(const RequestKey& key, std::uint32_t generation, const Error& error) {
   const std::shared_ptr<Flight> flight = find(key);
   if (flight == nullptr || flight->generation() != generation) return;
+  give_back(*flight);
   const bool elsewhere = error.code == ErrorCode::unavailable && flight->attempts < options.max_attempts;
   if (elsewhere) {
     parts.logger->warn("starting over elsewhere",
@@ -219,6 +222,7 @@ void Router::State::cancelled(const RequestKey& key) {
   const std::shared_ptr<Flight> flight = find(key);
   if (flight == nullptr) return;
   stop_stage(*flight);
+  give_back(*flight);
   flight->deliver_error(make_error(ErrorCode::cancelled, "the request was cancelled"));
   land(key);
 }
@@ -228,6 +232,19 @@ void Router::State::stop_stage(Flight& flight) {
     flight.stop.request_stop();
   else
     send(flight.node, CancelMessage{flight.key(), flight.generation()});
+}
+
+// The KV cache that the prefill stage sends ahead, where no decode stage has begun that would claim it:
+// neither the sender nor the receiver is to keep its blocks until the transfer's deadline.
+void Router::State::give_back(const Flight& flight) {
+  if (flight.planned_decode.empty() || flight.planned_decode == flight.node) return;
+  const AbortMessage abort{flight.key(), flight.generation()};
+  for (const std::string& node : {flight.node, flight.planned_decode}) {
+    if (node == options.node_name)
+      parts.engine->handle(node, abort);
+    else
+      send(node, abort);
+  }
 }
 
 void Router::State::land(const RequestKey& key) {

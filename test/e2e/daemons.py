@@ -67,7 +67,8 @@ class Daemon:
             if metrics['baton_kv_blocks{state="in_use"}'] == 0 and metrics["baton_transfer_in_flight"] == 0:
                 return metrics
             if time.monotonic() > deadline:
-                raise AssertionError(f"{self.name}: blocks still in use: {metrics}")
+                own = {name: value for name, value in metrics.items() if name.startswith("baton_")}
+                raise AssertionError(f"{self.name}: blocks still in use: {own}")
             time.sleep(0.1)
 
     def signal(self, number: int) -> None:

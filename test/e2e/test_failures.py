@@ -67,6 +67,18 @@ class Failures(DaemonTest):
         decode.wait_at_rest()
         prefill.wait_at_rest()
 
+    def test_what_ends_with_its_first_token_leaves_nothing_reserved(self):
+        """A stop string in the first token: the cache has moved ahead, and no decode request will claim it."""
+        prefill, decode = self.start_pair()
+        first = CASE["answer"][0]
+        for daemon in (prefill, decode):
+            for i in range(8):
+                answer = chat(daemon, CASE["messages"], stop=first, cache_salt=f"{daemon.name} {i}")
+                self.assertEqual(content(answer), "")
+        for daemon in (prefill, decode):
+            metrics = daemon.wait_at_rest(seconds=3)  # far below the transfer timeout
+            self.assertEqual(metrics["baton_transfer_failures_total"], 0)
+
     def test_a_corrupt_block_is_sent_again(self):
         prefill, decode = self.start_pair(prefill_extra=("--faults", "transfer.send=corrupt@2"))
         answer = chat(prefill, CASE["messages"])
