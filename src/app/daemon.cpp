@@ -243,7 +243,7 @@ Result<void> Daemon::Parts::start_mesh() {
     self.numerics = ops->numerics_id();
     self.version = version_text();
     self.transport_address = transport->address();
-    self.transport = transport->name();
+    self.transport = transport->name() + (options.kv_digests == "on" ? "" : " without digests");
     mesh = std::make_unique<PeerMesh>(std::move(m), std::move(self), *router, logger, metrics);
     parts.mesh = mesh.get();
   }

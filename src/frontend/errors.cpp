@@ -5,8 +5,20 @@
 namespace baton::frontend {
 namespace {
 
+constexpr std::size_t kLongestText =
+    1000;  // bytes; messages quote what the client sent, which may be megabytes
+
+// What fits, ending between two UTF-8 characters.
+std::string shortened(std::string text) {
+  if (text.size() <= kLongestText) return text;
+  std::size_t end = kLongestText;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text + "...";
+}
+
 std::string or_default(const std::string& text, const char* fallback) {
-  return text.empty() ? fallback : text;
+  return text.empty() ? fallback : shortened(text);
 }
 
 std::string_view code_name(const Error& error) {
@@ -58,7 +70,7 @@ ApiError api_error(const Error& error) {
   ApiError out;
   out.status = http_status(error.code);
   out.message = or_default(error.message, "The server could not answer this request.");
-  out.param = error.field;
+  out.param = shortened(error.field);
   out.code = code_name(error);
   if (out.status == 429) {
     out.type = "rate_limit_error";

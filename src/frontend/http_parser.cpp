@@ -5,6 +5,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/rfc7230.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <iterator>
 
 namespace baton::frontend {
 namespace {
@@ -21,6 +22,16 @@ ApiError parse_failure(const boost::system::error_code& error, const HttpLimits&
                       "The request's body is larger than " + std::to_string(limits.body_bytes) + " bytes.");
   }
   return http_error(400, "This is not a valid HTTP/1.1 request: " + error.message() + ".");
+}
+
+// Where a message ends must be beyond doubt, or a proxy in front and we could see different requests (RFC
+// 9112, 6.1 and 6.3). Beast reads an unknown coding as no body.
+bool has_clear_length(const http::fields& fields, unsigned version) {
+  const auto encodings = fields.equal_range(http::field::transfer_encoding);
+  if (encodings.first == encodings.second) return true;
+  return version >= 11 && std::next(encodings.first) == encodings.second &&
+         boost::beast::iequals(encodings.first->value(), "chunked") &&
+         fields.find(http::field::content_length) == fields.end();
 }
 
 }  // namespace
@@ -59,6 +70,11 @@ HttpRequestParser::Progress HttpRequestParser::feed(std::string& buffer) {
   buffer.erase(0, used);
   if (error) {
     state_->error = parse_failure(error, state_->limits);
+    return Progress::failed;
+  }
+  if (parser.is_header_done() && !has_clear_length(parser.get(), parser.get().version())) {
+    state_->error =
+        http_error(400, "The only transfer encoding understood here is 'chunked', without a Content-Length.");
     return Progress::failed;
   }
   if (parser.is_done()) return Progress::complete;

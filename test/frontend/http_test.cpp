@@ -64,6 +64,15 @@ TEST_CASE("limits and garbage are answered with the right status") {
   CHECK(status("POST / HTTP/1.1\r\nContent-Length: 11\r\n\r\n") == 413);
   CHECK(status("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n0123456789") == 0);
   CHECK(status("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n") == 413);
+  // Whose end is in doubt: a proxy in front might see another request.
+  const char* body = "\r\n5\r\nhello\r\n0\r\n\r\n";
+  for (const char* fields :
+       {"Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding: identity\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"})
+    CHECK(status(std::string("POST / HTTP/1.1\r\n") + fields + body) == 400);
+  CHECK(status(std::string("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n") + body) == 400);
   CHECK(status("GET / HTTP/1.1\r\nX: " + std::string(2000, 'x')) == 431);
   CHECK(status("\x16\x03\x01\x02\x03 hello \r\n\r\n") == 400);
   CHECK(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") == 400);
