@@ -5,45 +5,12 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <system_error>
-#include <vector>
+#include "own_sockets.hpp"
 
 namespace baton::transfer {
-namespace {
-
-// Host byte order; 0 where it is not an IP socket.
-std::uint16_t local_port(int fd) {
-  sockaddr_storage address{};
-  socklen_t bytes = sizeof address;
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) return 0;
-  if (address.ss_family == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
-  if (address.ss_family == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
-  return 0;
-}
-
-std::vector<int> sockets_on(std::uint16_t port) {
-  std::vector<int> found;
-  std::error_code gone;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", gone)) {
-    const int fd = std::atoi(entry.path().filename().c_str());
-    if (fd > 0 && local_port(fd) == port) found.push_back(fd);
-  }
-  return found;
-}
-
-bool listens(int fd) {
-  int value = 0;
-  socklen_t bytes = sizeof value;
-  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &bytes) == 0 && value != 0;
-}
-
-}  // namespace
-
 ListenerDrain::ListenerDrain(std::uint16_t port) : port_(port) {
-  for (const int fd : sockets_on(port))
-    if (listens(fd)) listener_ = fd;
+  for (const int fd : own_sockets())
+    if (local_port(fd) == port && listens(fd)) listener_ = fd;
   sock_filter drop_all[] = {{BPF_RET | BPF_K, 0, 0, 0}};
   const sock_fprog program{1, drop_all};
   if (listener_ >= 0) (void)setsockopt(listener_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
@@ -51,8 +18,8 @@ ListenerDrain::ListenerDrain(std::uint16_t port) : port_(port) {
 
 bool ListenerDrain::drained() const {
   bool empty = true;
-  for (const int fd : sockets_on(port_)) {
-    if (fd == listener_) continue;
+  for (const int fd : own_sockets()) {
+    if (fd == listener_ || local_port(fd) != port_) continue;
     empty = false;
     (void)shutdown(fd, SHUT_RD);
   }

@@ -12,8 +12,8 @@
 namespace baton::transfer {
 namespace {
 
-constexpr std::byte kVersion{1};
-constexpr std::size_t kMaxCandidates = 32;
+constexpr std::byte kVersion{2};
+constexpr std::size_t kMaxAddresses = 32;  // of each list
 
 std::size_t size_of(std::uint8_t family) { return family == 4 ? 4 : 16; }
 
@@ -54,14 +54,14 @@ bool same_subnet(const Interface& ours, const IpAddress& other) {
   return true;
 }
 
-bool is_loopback(const IpAddress& ip) {
-  if (ip.family == 4) return ip.bytes[0] == std::byte{127};
+}  // namespace
+
+bool IpAddress::loopback() const {
+  if (family == 4) return bytes[0] == std::byte{127};
   IpAddress one{.family = 6, .bytes = {}};
   one.bytes[15] = std::byte{1};
-  return ip == one;
+  return *this == one;
 }
-
-}  // namespace
 
 std::vector<std::byte> encode_ucx_address(const UcxAddress& address) {
   std::vector<std::byte> out{kVersion};
@@ -70,11 +70,13 @@ std::vector<std::byte> encode_ucx_address(const UcxAddress& address) {
     put(out, hash.low, 8);
   }
   put(out, address.port, 2);
-  const std::size_t count = std::min(address.candidates.size(), kMaxCandidates);
-  put(out, count, 1);
-  for (const IpAddress& ip : std::span(address.candidates).first(count)) {
-    put(out, ip.family, 1);
-    out.insert(out.end(), ip.bytes.begin(), ip.bytes.begin() + static_cast<long>(size_of(ip.family)));
+  for (const auto* list : {&address.candidates, &address.sources}) {
+    const std::size_t count = std::min(list->size(), kMaxAddresses);
+    put(out, count, 1);
+    for (const IpAddress& ip : std::span(*list).first(count)) {
+      put(out, ip.family, 1);
+      out.insert(out.end(), ip.bytes.begin(), ip.bytes.begin() + static_cast<long>(size_of(ip.family)));
+    }
   }
   return out;
 }
@@ -94,17 +96,20 @@ Result<UcxAddress> parse_ucx_address(std::span<const std::byte> bytes) {
   address.machine.high = get(8);
   address.machine.low = get(8);
   address.port = static_cast<std::uint16_t>(get(2));
-  const std::size_t count = get(1);
-  if (address.port == 0 || count == 0 || count > kMaxCandidates) return bad();
-  for (std::size_t i = 0; i < count; ++i) {
+  for (auto* list : {&address.candidates, &address.sources}) {
     if (at >= bytes.size()) return bad();
-    IpAddress ip;
-    ip.family = static_cast<std::uint8_t>(get(1));
-    if ((ip.family != 4 && ip.family != 6) || bytes.size() - at < size_of(ip.family)) return bad();
-    for (std::size_t b = 0; b < size_of(ip.family); ++b) ip.bytes[b] = bytes[at++];
-    address.candidates.push_back(ip);
+    const std::size_t count = get(1);
+    if (count > kMaxAddresses) return bad();
+    for (std::size_t i = 0; i < count; ++i) {
+      if (at >= bytes.size()) return bad();
+      IpAddress ip;
+      ip.family = static_cast<std::uint8_t>(get(1));
+      if ((ip.family != 4 && ip.family != 6) || bytes.size() - at < size_of(ip.family)) return bad();
+      for (std::size_t b = 0; b < size_of(ip.family); ++b) ip.bytes[b] = bytes[at++];
+      list->push_back(ip);
+    }
   }
-  if (at != bytes.size()) return bad();
+  if (at != bytes.size() || address.port == 0 || address.candidates.empty()) return bad();
   return address;
 }
 
@@ -161,14 +166,14 @@ std::optional<IpAddress> choose_candidate(const UcxAddress& peer, Hash128 machin
   const bool same_machine = peer.machine == machine;
   std::optional<IpAddress> first;
   for (const IpAddress& ip : peer.candidates) {
-    if (is_loopback(ip)) {
+    if (ip.loopback()) {
       if (same_machine) return ip;
       continue;  // their loopback, not ours
     }
     if (!first) first = ip;
   }
   for (const IpAddress& ip : peer.candidates) {
-    if (is_loopback(ip)) continue;
+    if (ip.loopback()) continue;
     if (std::ranges::any_of(ours, [&](const Interface& i) { return !i.loopback && same_subnet(i, ip); }))
       return ip;
   }

@@ -1,5 +1,5 @@
 // What address() says of a UCX transport: who it is, which machine it runs on, and where its listener can be
-// reached. Comes from a peer, so parsing checks everything.
+// reached and will come from. Comes from a peer, so parsing checks everything.
 #pragma once
 
 #include <netinet/in.h>
@@ -22,13 +22,15 @@ struct IpAddress {
   std::uint8_t family = 4;  // 4 or 6
   std::array<std::byte, 16> bytes{};
   bool operator==(const IpAddress&) const = default;
+  bool loopback() const;
 };
 
 struct UcxAddress {
   Hash128 sender;   // drawn at start: how its parts and connections are told from others'
   Hash128 machine;  // equal on one machine: there, loopback will do
   std::uint16_t port = 0;
-  std::vector<IpAddress> candidates;
+  std::vector<IpAddress> candidates;  // where it listens
+  std::vector<IpAddress> sources;     // where its connections may come from: all its addresses
 };
 
 // An interface of this machine that is up.

@@ -69,6 +69,7 @@ UcxNetwork::UcxNetwork(const Parts& parts) : parts_(parts) {}
 UcxNetwork::~UcxNetwork() { stop(); }
 
 Result<std::uint16_t> UcxNetwork::start(const IpAddress& listen) {
+  const std::set<int> others = SourceFilter::listening_sockets();
   auto worker = UcxWorker::make(parts_.context);
   if (!worker) return worker.error();
   worker_ = std::move(*worker);
@@ -100,6 +101,12 @@ Result<std::uint16_t> UcxNetwork::start(const IpAddress& listen) {
                                  ? reinterpret_cast<const sockaddr_in*>(bound)->sin_port
                                  : reinterpret_cast<const sockaddr_in6*>(bound)->sin6_port;
   listener_port_ = ntohs(port);
+  // Bound to loopback, nobody but this machine's processes can come anyway.
+  if (!listen.loopback()) {
+    std::set<int> opened = SourceFilter::listening_sockets();
+    std::erase_if(opened, [&](int fd) { return others.contains(fd); });
+    filter_.guard(std::move(opened));
+  }
   thread_ = std::thread([this] { run(); });
   return listener_port_;
 }
@@ -328,6 +335,9 @@ void UcxNetwork::open_link(const std::string& peer, const UcxAddress& address) {
   links_[peer] = link;
   refused_.erase(address.sender);
   const auto candidate = choose_candidate(address, machine_id(), local_interfaces());
+  std::vector<IpAddress> sources = address.sources;
+  sources.insert(sources.end(), address.candidates.begin(), address.candidates.end());
+  filter_.allow(peer, std::move(sources));
   if (!candidate || stopping_) {
     parts_.logger.warn("no address of this peer can be reached", {{"peer", peer}});
     return;
@@ -353,6 +363,7 @@ void UcxNetwork::cut(const std::string& peer) {
     if (endpoint->incoming && endpoint->sender == link->sender) incoming.push_back(endpoint.get());
   for (Endpoint* endpoint : incoming) close_endpoint(*endpoint);
   links_.erase(peer);
+  filter_.forget(peer);
 }
 
 void UcxNetwork::drop_link(Link& link) {

@@ -23,6 +23,7 @@
 
 #include "outgoing.hpp"
 #include "receive_table.hpp"
+#include "source_filter.hpp"
 #include "ucx_address.hpp"
 #include "ucx_context.hpp"
 #include "ucx_worker.hpp"
@@ -98,6 +99,7 @@ class UcxNetwork {
   std::unique_ptr<UcxWorker> worker_;
   ucp_listener_h listener_ = nullptr;
   std::uint16_t listener_port_ = 0;
+  SourceFilter filter_;
   std::thread thread_;
 
   mutable std::mutex mutex_;  // commands_, stopped_, link_texts_

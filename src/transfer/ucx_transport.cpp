@@ -57,6 +57,7 @@ class UcxTransport final : public KvTransport {
     address_.sender = self_;
     address_.machine = machine_id();
     address_.port = *port;
+    for (const Interface& interface : local_interfaces()) address_.sources.push_back(interface.address);
     if (listen != IpAddress{} && listen != IpAddress{.family = 6, .bytes = {}}) {
       address_.candidates = {listen};
     } else {

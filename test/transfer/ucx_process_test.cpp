@@ -1,7 +1,11 @@
 // Real UCX between two processes, one of which is killed, stopped, or hostile.
+#include <arpa/inet.h>
+#include <poll.h>
 #include <ucp/api/ucp.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <random>
@@ -11,7 +15,9 @@
 #include "child.hpp"
 #include "contract.hpp"
 #include "support/catch.hpp"
+#include "transfer/own_sockets.hpp"
 #include "transfer/part_header.hpp"
+#include "transfer/source_filter.hpp"
 #include "transfer/ucx_address.hpp"
 #include "transfer/ucx_link_name.hpp"
 
@@ -354,12 +360,14 @@ TEST_CASE("addresses: parsing refuses, choosing prefers") {
   const IpAddress loopback = *parse_ip("127.0.0.1"), near = *parse_ip("10.1.2.3"),
                   far = *parse_ip("192.0.2.7");
   address.candidates = {loopback, far, near, *parse_ip("2001:db8::1")};
+  address.sources = {near, *parse_ip("2001:db8::2")};
   auto bytes = encode_ucx_address(address);
   const auto parsed = parse_ucx_address(bytes);
   REQUIRE(parsed);
   CHECK(parsed->sender == address.sender);
   CHECK(parsed->port == 5);
   CHECK(parsed->candidates == address.candidates);
+  CHECK(parsed->sources == address.sources);
   for (std::size_t length = 0; length < bytes.size(); ++length)
     CHECK_FALSE(parse_ucx_address(std::span(bytes).first(length)));
   std::mt19937 random(9);
@@ -374,6 +382,68 @@ TEST_CASE("addresses: parsing refuses, choosing prefers") {
   CHECK(choose_candidate(address, {3, 5}, {}) == far);
   address.candidates = {loopback};
   CHECK_FALSE(choose_candidate(address, {3, 5}, ours));
+}
+
+namespace {
+
+// Whether a plain TCP connection to this address comes about within half a second.
+bool connects(const transfer::IpAddress& address, std::uint16_t port) {
+  const sockaddr_storage to = transfer::to_sockaddr(address, port);
+  const int fd = ::socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  (void)::connect(fd, reinterpret_cast<const sockaddr*>(&to),
+                  to.ss_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+  pollfd poll{fd, POLLOUT, 0};
+  const bool ready = ::poll(&poll, 1, 500) == 1;
+  int error = 0;
+  socklen_t bytes = sizeof error;
+  (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes);
+  ::close(fd);
+  return ready && error == 0;
+}
+
+}  // namespace
+
+TEST_CASE("strangers on the network do not reach UCX's ports") {
+  using namespace transfer;
+  const auto interfaces = local_interfaces();
+  const auto outside = std::ranges::find_if(
+      interfaces, [](const Interface& i) { return !i.loopback && i.address.family == 4; });
+  if (outside == interfaces.end()) {
+    WARN("this machine has no interface but loopback");
+    return;
+  }
+  std::array<char, INET_ADDRSTRLEN> text{};
+  inet_ntop(AF_INET, outside->address.bytes.data(), text.data(), text.size());
+  const auto make = [&] {
+    UcxOptions options;
+    options.transport.interface_address = text.data();
+    auto made = make_ucx_transport(options, null_logger());
+    if (!made) FAIL(made.error().message);
+    return std::move(*made);
+  };
+  const auto before = SourceFilter::listening_sockets();
+  auto ours = make();
+  std::vector<std::uint16_t> ports;
+  for (const int fd : SourceFilter::listening_sockets())
+    if (!before.contains(fd)) ports.push_back(local_port(fd));
+  REQUIRE(ports.size() >= 2);  // the connection manager's and the interface's
+  for (const std::uint16_t port : ports) CHECK_FALSE(connects(outside->address, port));
+  // A peer that proved itself: what it sends arrives, although its first attempt may have come too early.
+  auto peer = make();
+  REQUIRE(ours->connect("peer", peer->address()));
+  REQUIRE(peer->connect("ours", ours->address()));
+  Blocks from(3, kBytes, 1), to(3, kBytes, 2);
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(ours->expect(id, to.expected(from), sink));
+  Dones dones;
+  for (std::size_t i = 0; i < from.size(); ++i) peer->send("ours", from.outgoing(id, i), dones.next());
+  REQUIRE(sink->wait_landed(3));
+  CHECK(to.equals(from));
+  for (const std::uint16_t port : ports) CHECK(connects(outside->address, port));
+  ours->disconnect("peer");
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  for (const std::uint16_t port : ports) CHECK_FALSE(connects(outside->address, port));
 }
 
 TEST_CASE("what UCX says about itself") {
