@@ -118,6 +118,9 @@ Result<void> Daemon::Parts::load_model() {
   auto text = load_tokenizer(directory);
   if (!text) return std::move(text).error();
   tokenizer = std::move(*text);
+  if (tokenizer->vocab_size() > static_cast<std::size_t>(model->config().vocab))
+    logger.warn("the tokenizer has ids beyond the model's vocabulary: text that needs them is refused",
+                {{"tokenizer", tokenizer->vocab_size()}, {"model", model->config().vocab}});
   if (auto chat = load_chat_template(directory))
     chat_template = std::move(*chat);
   else if (chat.error().code == ErrorCode::not_found)
@@ -200,8 +203,10 @@ EngineOptions Daemon::Parts::engine_options() const {
 }
 
 Result<void> Daemon::Parts::start_engine() {
-  node_name =
-      options.node_name.empty() ? host_name() + ":" + std::to_string(options.port) : options.node_name;
+  node_name = options.node_name;
+  if (node_name.empty())  // with a port that is not known yet, the process tells nodes of one host apart
+    node_name = host_name() + ":" +
+                (options.port != 0 ? std::to_string(options.port) : "process-" + std::to_string(::getpid()));
   const EngineOptions e = engine_options();
   RouterOptions r;
   r.node_name = node_name;

@@ -67,6 +67,7 @@ void LlamaModel::read_weights(WeightSource& source) {
     w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias});
     layers_.push_back(std::move(w));
   }
+  source.absent("model.layers." + std::to_string(c.layers) + ".input_layernorm.weight", "num_hidden_layers");
   norm_ = source.vector("model.norm.weight", c.hidden);
   lm_head_ = c.tied_embeddings ? embed_ : source.linear(c.hidden, {"lm_head", c.vocab, false});
 }

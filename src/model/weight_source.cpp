@@ -49,8 +49,10 @@ void WeightSource::take(const std::string& name) {
 
 std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted) {
   auto view = keep_error(checkpoint_.matrix(wanted.name + ".weight", wanted.out, in));
-  if (!view || !wanted.bias) return view;
   const std::string bias_name = wanted.name + ".bias";
+  if (view && !wanted.bias) absent(bias_name, "attention_bias or mlp_bias");
+  if (error_) return std::nullopt;
+  if (!wanted.bias) return view;
   const auto bias = keep_error(checkpoint_.vector(bias_name, wanted.out));
   if (!bias) return std::nullopt;
   if (bias->dtype != view->dtype)
@@ -82,6 +84,14 @@ Linear WeightSource::linear(std::int64_t in, std::span<const Projection> project
     if (wanted.bias) take(wanted.name + ".bias");
   }
   return packed;
+}
+
+void WeightSource::absent(const std::string& name, const std::string& field) {
+  if (error_ || checkpoint_.find(name) == nullptr) return;
+  error_ = make_error(
+      ErrorCode::invalid_argument,
+      "the checkpoint has the tensor '" + name + "', which config.json does not ask for: check " + field,
+      field);
 }
 
 Linear WeightSource::vector(const std::string& name, std::int64_t size) {

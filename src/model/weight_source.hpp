@@ -39,6 +39,8 @@ class WeightSource {
   Linear linear(std::int64_t in, std::span<const Projection> projections);  // outputs side by side
   Linear linear(std::int64_t in, Projection projection) { return linear(in, std::span(&projection, 1)); }
   Linear vector(const std::string& name, std::int64_t size);
+  // A tensor that would be there only if config.json were wrong about `field`: it is not silently left out.
+  void absent(const std::string& name, const std::string& field);
 
   const std::optional<Error>& error() const { return error_; }
   Hash128 fingerprint() const { return fingerprint_; }

@@ -400,6 +400,17 @@ TEST_CASE("a checkpoint that does not fit its config is refused before anything 
     tiny.config["num_hidden_layers"] = 4;
     CHECK(error().field == "model.layers.3.input_layernorm.weight");
   }
+  SECTION("fewer layers than there are") {
+    tiny.config["num_hidden_layers"] = 2;
+    CHECK(error().field == "num_hidden_layers");
+  }
+  SECTION("biases that the config knows nothing of") {
+    tiny.config["attention_bias"] = false;
+    CHECK(error().message ==
+          "the checkpoint has the tensor 'model.layers.0.self_attn.q_proj.bias', which config.json does not "
+          "ask "
+          "for: check attention_bias or mlp_bias");
+  }
   SECTION("an integer weight") {
     TestTensor& norm = tiny.tensor("model.norm.weight");
     norm.dtype = "I32";
