@@ -211,6 +211,7 @@ Result<void> Daemon::Parts::start_engine() {
   RouterOptions r;
   r.node_name = node_name;
   r.block_size = options.block_size;
+  r.max_context = e.limits.max_context;
   r.hash_key = [secret = secret, fingerprint = e.model_fingerprint,
                 layout = kv->view().layout.id()](const std::string& salt) {
     return make_block_hash_key(secret, fingerprint, layout, salt);
@@ -248,6 +249,7 @@ Result<void> Daemon::Parts::start_mesh() {
     self.numerics = ops->numerics_id();
     self.version = version_text();
     self.transport_address = transport->address();
+    self.max_context = engine_options().limits.max_context;
     self.transport = transport->name() + (options.kv_digests == "on" ? "" : " without digests");
     mesh = std::make_unique<PeerMesh>(std::move(m), std::move(self), *router, logger, metrics);
     parts.mesh = mesh.get();

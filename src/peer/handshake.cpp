@@ -15,7 +15,7 @@ void describe(auto& c, peer::Like<NodeInfo> auto& v) {
            field("model_fingerprint", v.model_fingerprint), field("kv_layout", v.kv_layout),
            field("numerics", v.numerics), field("version", v.version),
            Limited{"transport_address", v.transport_address, kMaxIntroductionBytes},
-           field("transport", v.transport));
+           field("transport", v.transport), field("max_context", v.max_context));
 }
 
 }  // namespace baton

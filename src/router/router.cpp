@@ -274,7 +274,10 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
                      status.waiting,
                      hit == held.end() ? 0 : hit->second};
   };
-  std::vector<Candidate> all;
+  // Engines that would have to cut the answer are left out, unless there is nobody else to generate it.
+  const std::size_t tokens = request.prompt.size() + static_cast<std::size_t>(request.stop.max_tokens);
+  const auto holds = [&](std::int32_t context) { return tokens <= static_cast<std::size_t>(context); };
+  std::vector<Candidate> all, roomy;
   const EngineStats here = parts.engine->stats();
   StatusMessage local;
   local.role = parse_role(here.role).value_or(Role::mixed);
@@ -282,9 +285,15 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
   local.waiting = static_cast<std::uint32_t>(here.waiting);
   local.waiting_prefill_tokens = here.waiting_prefill_tokens;
   all.push_back(candidate(options.node_name, local));
-  for (const auto& [name, peer] : peers)
-    if (!peer.status.draining) all.push_back(candidate(name, peer.status));
-  return all;
+  if (holds(options.max_context)) roomy.push_back(all.back());
+  for (const auto& [name, peer] : peers) {
+    if (peer.status.draining) continue;
+    all.push_back(candidate(name, peer.status));
+    if (holds(peer.info.max_context)) roomy.push_back(all.back());
+  }
+  const bool generates =
+      std::ranges::any_of(roomy, [](const Candidate& c) { return c.role != Role::prefill; });
+  return generates ? roomy : all;
 }
 
 void Router::State::peer_message(const std::string& from, Message& message) {

@@ -79,6 +79,14 @@ class Failures(DaemonTest):
             metrics = daemon.wait_at_rest(seconds=3)  # far below the transfer timeout
             self.assertEqual(metrics["baton_transfer_failures_total"], 0)
 
+    def test_a_smaller_node_does_not_cut_what_another_can_hold(self):
+        large = self.start("large", extra=["--max-context", "600"]).wait_ready()
+        small = self.start("small", "prefill", peers=[large], extra=["--max-context", "100"]).wait_ready()
+        self.start("tiny", "decode", peers=[large, small], extra=["--max-context", "80"]).wait_ready()
+        for _ in range(8):
+            answer = chat(large, CASE["messages"], max_tokens=300, ignore_eos=True)
+            self.assertEqual(answer["usage"]["completion_tokens"], 300)
+
     def test_a_corrupt_block_is_sent_again(self):
         prefill, decode = self.start_pair(prefill_extra=("--faults", "transfer.send=corrupt@2"))
         answer = chat(prefill, CASE["messages"])

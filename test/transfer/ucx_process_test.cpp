@@ -439,6 +439,7 @@ TEST_CASE("strangers on the network do not reach UCX's ports") {
   Dones dones;
   for (std::size_t i = 0; i < from.size(); ++i) peer->send("ours", from.outgoing(id, i), dones.next());
   REQUIRE(sink->wait_landed(3));
+  REQUIRE(dones.wait_all());
   CHECK(to.equals(from));
   for (const std::uint16_t port : ports) CHECK(connects(outside->address, port));
   ours->disconnect("peer");

@@ -36,7 +36,8 @@ struct NodeInfo {
   std::string numerics;       // unequal ids are allowed, with a warning
   std::string version;        // of the daemon, for people
   std::vector<std::byte> transport_address;
-  std::string transport;  // (=) "ucx"
+  std::string transport;         // (=) "ucx"
+  std::int32_t max_context = 0;  // tokens of one sequence, prompt and answer
 };
 
 struct MeshOptions {
