@@ -71,7 +71,7 @@ struct Engine::State {
   }
 
   // ---- the loop
-  void run();
+  void run(const std::stop_token& stop);
   void execute(Command command);
   bool step();
   void emit(const StepPlan& plan, const StepResult& result);
@@ -118,7 +118,7 @@ struct Engine::State {
 // ----------------------------------------------------------------------------------------------------------------
 // the loop
 
-void Engine::State::run() {
+void Engine::State::run(const std::stop_token& stop) {
   bool busy = false;
   for (;;) {
     const bool waits = scheduler.waiting() > 0 || (sender && !(sender->idle() && receiver->idle()));
@@ -126,7 +126,7 @@ void Engine::State::run() {
     std::vector<Command> batch = commands.pop_all(timeout);
     if (batch.empty() && commands.closed()) break;
     for (Command& command : batch) execute(std::move(command));
-    if (thread.get_stop_token().stop_requested()) break;
+    if (stop.stop_requested()) break;
     if (sender) {
       sender->expire(now());
       receiver->expire(now());
@@ -431,7 +431,7 @@ Engine::Engine(EngineOptions options, Parts parts)
 Engine::~Engine() { stop(); }
 
 void Engine::start() {
-  state_->thread = std::jthread([state = state_.get()] { state->run(); });
+  state_->thread = std::jthread([state = state_.get()](const std::stop_token& stop) { state->run(stop); });
 }
 
 void Engine::stop() {

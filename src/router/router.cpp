@@ -42,7 +42,7 @@ struct Router::State {
         served([this](const std::string& node, const Message& m) { return send(node, m); },
                [this](Task task) { post(std::move(task)); }) {}
 
-  void run();
+  void run(const std::stop_token& stop);
   void post(Task task) { tasks.push_always(std::move(task)); }
   bool send(const std::string& node, const Message& message) {
     return parts.mesh != nullptr && parts.mesh->send(node, message);
@@ -86,11 +86,11 @@ struct Router::State {
   std::map<std::string, Peer> view;
 };
 
-void Router::State::run() {
+void Router::State::run(const std::stop_token& stop) {
   for (;;) {
     std::vector<Task> batch = tasks.pop_all(kIdleWait);
     for (Task& task : batch) task();
-    if (thread.get_stop_token().stop_requested() || (batch.empty() && tasks.closed())) break;
+    if (stop.stop_requested() || (batch.empty() && tasks.closed())) break;
   }
   for (auto& [key, flight] : flights) {
     stop_stage(*flight);
@@ -359,7 +359,7 @@ Router::~Router() { stop(); }
 void Router::start(const Parts& parts) {
   state_->parts = parts;
   state_->started = true;
-  state_->thread = std::jthread([state = state_.get()] { state->run(); });
+  state_->thread = std::jthread([state = state_.get()](const std::stop_token& stop) { state->run(stop); });
 }
 
 void Router::stop() {
