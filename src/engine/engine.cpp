@@ -312,12 +312,14 @@ std::optional<Error> Engine::State::refuse(const SubmitCommand& command) const {
 }
 
 void Engine::State::accept(SubmitCommand command) {
+  const RequestKey key = key_of(command.request);
+  const std::uint32_t generation = command.request.generation;
   if (auto error = refuse(command)) {
+    if (receiver && command.request.phase == Phase::decode)
+      receiver->cancel(key, generation);  // the cache that was sent ahead for it
     command.sink->on_error(*error);
     return;
   }
-  const RequestKey key = key_of(command.request);
-  const std::uint32_t generation = command.request.generation;
   if (const auto* older = active.find(key)) {
     if (older->generation >= generation) {
       command.sink->on_error(make_error(ErrorCode::invalid_argument, "this request is already here", "id"));
@@ -443,7 +445,11 @@ void Engine::stop() {
 
 Result<void> Engine::submit(Request request, std::stop_token stop, std::shared_ptr<TokenSink> sink) {
   if (state_->commands.closed()) return make_error(ErrorCode::unavailable, "the engine is shutting down");
-  if (!state_->commands.try_push(SubmitCommand{std::move(request), std::move(stop), std::move(sink)})) {
+  const bool admitted = request.phase == Phase::decode;  // elsewhere: its cache is here already
+  SubmitCommand command{std::move(request), std::move(stop), std::move(sink)};
+  if (admitted) {
+    state_->commands.push_always(std::move(command));
+  } else if (!state_->commands.try_push(std::move(command))) {
     return make_error(ErrorCode::overloaded, "the engine's queue is full");
   }
   return {};
