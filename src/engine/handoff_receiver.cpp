@@ -28,7 +28,7 @@ struct HandoffReceiver::Reservation {
   std::size_t held = 0;
   std::vector<bool> verified;
   std::size_t missing = 0;
-  TimePoint first_landed{}, last_landed{};
+  TimePoint reserved{}, last_landed{};
   TimePoint deadline{};
   bool parked = false;  // its decode request waits for it
 };
@@ -84,6 +84,7 @@ void HandoffReceiver::on_reserve(const std::string& from, const ReserveMessage& 
     return;
   }
   Reservation& reservation = **made;
+  reservation.reserved = reservation.last_landed = now;
   reservation.deadline = now + std::chrono::milliseconds(message.ttl_ms) + options_.reserve_timeout;
   blocks_reserved_ += reservation.missing;
   by_transfer_.emplace(reservation.transfer, message.key);
@@ -210,9 +211,7 @@ void HandoffReceiver::landed(TransferId transfer, std::uint32_t index, const Res
   }
   if (index < reservation.held || index >= reservation.verified.size() || reservation.verified[index]) return;
   reservation.verified[index] = true;
-  const TimePoint now = clock_.now();
-  if (reservation.first_landed == TimePoint{}) reservation.first_landed = now;
-  reservation.last_landed = now;
+  reservation.last_landed = clock_.now();
   publish(reservation, index);
   if (--reservation.missing == 0) complete(key, reservation);
 }
@@ -247,7 +246,7 @@ HandoffReceiver::Delivery HandoffReceiver::take(Reservation& reservation) {
   delivery.info.blocks_moved = static_cast<std::uint32_t>(reservation.verified.size() - reservation.held);
   delivery.info.bytes = delivery.info.blocks_moved * kv_.layout.block_bytes();
   delivery.info.transport = transport_.link(reservation.from);
-  delivery.info.milliseconds = to_milliseconds(reservation.last_landed - reservation.first_landed);
+  delivery.info.milliseconds = to_milliseconds(reservation.last_landed - reservation.reserved);
   return delivery;
 }
 

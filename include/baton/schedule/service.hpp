@@ -28,7 +28,7 @@ struct HandoffInfo {
   std::uint32_t blocks_held = 0;  // already at the decode engine
   std::uint64_t bytes = 0;
   std::string transport;    // "ucx/tcp", "loopback", ...
-  double milliseconds = 0;  // from the first block verified to the last one, at the decode engine
+  double milliseconds = 0;  // from the reservation to the last block verified; overlaps the prefill
   bool recomputed = false;  // the cache did not arrive; prefill was repeated
 };
 
