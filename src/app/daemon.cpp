@@ -56,9 +56,11 @@ bool has_cluster(const ServeOptions& options) {
 Result<void> weights_fit(const std::filesystem::path& directory) {
   std::uint64_t bytes = 0;
   std::error_code ignored;  // what cannot be read is load_model's to explain
-  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored))
-    if (const auto size = entry.file_size(ignored); entry.path().extension() == ".safetensors" && !ignored)
-      bytes += size;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
+    const std::string name = entry.path().filename();  // other names hold copies of the same weights
+    if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
+    if (const auto size = entry.file_size(ignored); !ignored) bytes += size;
+  }
   const MemoryInfo memory = memory_info();
   if (bytes <= memory.available) return {};
   return make_error(ErrorCode::out_of_memory,

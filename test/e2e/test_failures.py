@@ -69,14 +69,15 @@ class Failures(DaemonTest):
 
     def test_what_ends_with_its_first_token_leaves_nothing_reserved(self):
         """A stop string in the first token: the cache has moved ahead, and no decode request will claim it."""
-        prefill, decode = self.start_pair()
+        longer_than_the_test = ("--transfer-timeout", "5m")
+        prefill, decode = self.start_pair(longer_than_the_test, longer_than_the_test)
         first = CASE["answer"][0]
         for daemon in (prefill, decode):
             for i in range(8):
                 answer = chat(daemon, CASE["messages"], stop=first, cache_salt=f"{daemon.name} {i}")
                 self.assertEqual(content(answer), "")
         for daemon in (prefill, decode):
-            metrics = daemon.wait_at_rest(seconds=3)  # far below the transfer timeout
+            metrics = daemon.wait_at_rest(60)
             self.assertEqual(metrics["baton_transfer_failures_total"], 0)
 
     def test_a_smaller_node_does_not_cut_what_another_can_hold(self):
