@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -102,6 +103,7 @@ struct Daemon::Parts {
   std::unique_ptr<PeerMesh> mesh;
   std::unique_ptr<HttpServer> http;
   std::uint16_t http_port = 0;
+  std::atomic<bool> started = false;  // clients and peers can reach us
 };
 
 Result<void> Daemon::Parts::load_model() {
@@ -285,7 +287,8 @@ Result<void> Daemon::Parts::start_http() {
   http = std::make_unique<HttpServer>(
       f, FrontendServices{*router, *tokenizer, chat_template.get(), served, metrics,
                           [this] { return metrics.text(); }, [this] { return engine->stats(); },
-                          [this] { return router->ready(); }, [this] { return router->cluster(); }, logger});
+                          [this] { return started && router->ready(); }, [this] { return router->cluster(); },
+                          logger});
   auto port = http->start();
   if (!port) return std::move(port).error();
   http_port = *port;
@@ -308,11 +311,12 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const ServeOptions& options, Logg
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(parts)));
   Parts& p = *daemon->parts_;
   // HTTP before the mesh: the port it got is part of what peers are told. It answers 503 on /health/ready
-  // until the router runs.
+  // until peers can reach this node, too.
   for (auto step : {&Parts::load_model, &Parts::allocate_cache, &Parts::start_cluster_transport,
                     &Parts::start_engine, &Parts::start_http, &Parts::start_mesh}) {
     if (auto done = (p.*step)(); !done) return std::move(done).error();
   }
+  p.started = true;
   logger.info("serving", {{"url", "http://" + options.host + ":" + std::to_string(p.http_port)},
                           {"model", p.model_name},
                           {"role", options.role},
