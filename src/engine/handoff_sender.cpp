@@ -34,6 +34,7 @@ void HandoffSender::scheduled(const Sequence& sequence, TimePoint now) {
   handoff.tokens = sequence.tokens;
   handoff.hashes = travel_hashes(handoff.tokens, sequence.hashes, kv_.layout.block_size);
   handoff.known.resize(handoff.hashes.size());
+  handoff.contents.resize(handoff.hashes.size());
   handoff.attempts.resize(handoff.hashes.size());
   handoff.deadline = now + options_.reserve_timeout;
 
@@ -181,8 +182,18 @@ void HandoffSender::pin_finished(Handoff& handoff, const Sequence& sequence) {
   const auto computed = static_cast<std::size_t>(std::max(sequence.computed, 0));
   const bool all = computed >= handoff.tokens.size();
   const std::size_t finished = all ? handoff.hashes.size() : computed / size;
-  for (std::size_t i = 0; i < finished; ++i)
-    if (!handoff.known[i]) handoff.known[i] = sequence.blocks[i].share();
+  const auto cached = static_cast<std::size_t>(sequence.cached_tokens) / size;
+  for (std::size_t i = 0; i < finished; ++i) {
+    if (handoff.known[i]) continue;
+    handoff.known[i] = sequence.blocks[i].share();
+    // A chunk's worth, just written. What the prefix cache found may be thousands of blocks at once: those
+    // are left to the transport's digest thread.
+    if (i >= cached) handoff.contents[i] = transport_.content_digest(bytes_of(handoff.known[i]));
+  }
+}
+
+std::span<const std::byte> HandoffSender::bytes_of(const BlockRef& block) const {
+  return {kv_.block(block.id()), kv_.layout.block_bytes()};
 }
 
 void HandoffSender::send_ready(const RequestKey& key, Handoff& handoff) {
@@ -198,11 +209,8 @@ void HandoffSender::send_block(const RequestKey& key, Handoff& handoff, std::siz
     give_up(key, handoff, "block " + std::to_string(index) + " arrived corrupt too often", true);
     return;
   }
-  const BlockId block = handoff.known[index].id();
-  OutgoingBlock out{handoff.transfer,
-                    static_cast<std::uint32_t>(index),
-                    handoff.hashes[index],
-                    {kv_.block(block), kv_.layout.block_bytes()}};
+  const OutgoingBlock out{handoff.transfer, static_cast<std::uint32_t>(index), handoff.hashes[index],
+                          bytes_of(handoff.known[index]), handoff.contents[index]};
   ++handoff.in_flight;
   ++sends_in_flight_;
   // The pin travels with the send, so the bytes stay as they are until the transport is done with them,

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -58,6 +60,8 @@ class HandoffSender {
     std::vector<BlockHash> hashes;  // of its blocks
     std::size_t next = 0;           // first block not sent yet
     std::vector<BlockRef> known;    // by index, pinned as soon as finished
+    std::vector<std::optional<Hash128>>
+        contents;  // likewise: digests of those that were computed for this one
     std::vector<std::uint8_t> attempts;
     std::size_t in_flight = 0;
     TimePoint deadline{};
@@ -66,6 +70,7 @@ class HandoffSender {
 
   Handoff* find(const RequestKey& key, std::uint32_t generation);
   void pin_finished(Handoff& handoff, const Sequence& sequence);
+  std::span<const std::byte> bytes_of(const BlockRef& block) const;
   void send_ready(const RequestKey& key, Handoff& handoff);
   void send_block(const RequestKey& key, Handoff& handoff, std::size_t index);
   void sent(const RequestKey& key, std::uint32_t generation, Result<void> outcome);

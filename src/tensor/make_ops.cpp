@@ -1,4 +1,8 @@
 // make_ops: chooses the backend and, on the host, the instruction set.
+#if BATON_X86
+#include <cpuid.h>
+#endif
+
 #include <string>
 #include <thread>
 
@@ -11,9 +15,12 @@ namespace {
 constexpr int kMaxThreads = 1024;
 
 #if BATON_X86
-bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+// By CPUID: clang 14's __builtin_cpu_supports does not know it.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");

@@ -1,6 +1,7 @@
 #include "digest.hpp"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "xxh3_wide.hpp"
@@ -22,17 +23,22 @@ Hash128 hash_piece(std::span<const std::byte> piece) {
 
 }  // namespace
 
-Hash128 block_digest(const BlockIdentity& identity, std::span<const std::byte> bytes,
-                     std::size_t piece_bytes) {
+Hash128 content_digest(std::span<const std::byte> bytes, std::size_t piece_bytes) {
   if (piece_bytes == 0) piece_bytes = std::max<std::size_t>(bytes.size(), 1);
-  std::vector<std::uint64_t> words{identity.transfer.high, identity.transfer.low, identity.index,
-                                   identity.hash.high,     identity.hash.low,     bytes.size()};
-  words.reserve(words.size() + 2 * (bytes.size() / piece_bytes + 1));
+  std::vector<std::uint64_t> words{bytes.size()};
+  words.reserve(1 + 2 * (bytes.size() / piece_bytes + 1));
   for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
     const Hash128 piece = hash_piece(bytes.subspan(at, std::min(piece_bytes, bytes.size() - at)));
     words.push_back(piece.high);
     words.push_back(piece.low);
   }
+  return hash_bytes(std::as_bytes(std::span(words)));
+}
+
+Hash128 block_digest(const BlockIdentity& identity, Hash128 content) {
+  const std::array<std::uint64_t, 7> words{
+      identity.transfer.high, identity.transfer.low, identity.index, identity.hash.high,
+      identity.hash.low,      content.high,          content.low};
   return hash_bytes(std::as_bytes(std::span(words)));
 }
 

@@ -1,5 +1,7 @@
-// The digest of a block in flight: XXH3-128 of each (layer, K/V, head) piece, combined in order with what the
-// block is (transfer, index, hash), so that right bytes in the wrong place do not verify either.
+// The digest of a block in flight: of its content (XXH3-128 of each (layer, K/V, head) piece, combined in
+// order) and of what the block is (transfer, index, hash), so that right bytes in the wrong place do not
+// verify either. The content's part does not change while the block does not: it can be computed once, ahead
+// of time.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +19,7 @@ struct BlockIdentity {
 };
 
 // piece_bytes 0: the block is one piece. A last piece may be shorter.
-Hash128 block_digest(const BlockIdentity& identity, std::span<const std::byte> bytes,
-                     std::size_t piece_bytes);
+Hash128 content_digest(std::span<const std::byte> bytes, std::size_t piece_bytes);
+Hash128 block_digest(const BlockIdentity& identity, Hash128 content);
 
 }  // namespace baton::transfer

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "baton/transfer/kv_transport.hpp"
+#include "digest.hpp"
 #include "outgoing.hpp"
 #include "receive_table.hpp"
 #include "task_thread.hpp"
@@ -174,6 +175,11 @@ class LoopbackTransport final : public KvTransport {
     // Shared because std::function must be copyable.
     auto outgoing = std::make_shared<Outgoing>(peer, block, std::move(done), sends_);
     self_->tasks.post([this, link, outgoing] { outgoing->finish(deliver(link, *outgoing)); });
+  }
+
+  std::optional<Hash128> content_digest(std::span<const std::byte> bytes) const override {
+    if (!options_.digests) return std::nullopt;
+    return transfer::content_digest(bytes, options_.piece_bytes);
   }
 
   TransportCounters counters() const override {

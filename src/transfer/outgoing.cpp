@@ -20,6 +20,10 @@ Result<void> Outgoing::check(const TransportOptions& options) const {
   return {};
 }
 
+bool Outgoing::quick(const TransportOptions& options) const {
+  return (block_.content || !options.digests) && options.faults == nullptr && !options.corrupt_for_test;
+}
+
 Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sender) {
   header_.transfer = block_.transfer;
   header_.hash = block_.hash;
@@ -34,8 +38,9 @@ Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sen
   if (fault == FaultAction::drop) return Verdict::lost;
   if (options.digests) {
     header_.has_digest = true;
-    header_.digest =
-        block_digest({block_.transfer, block_.index, block_.hash}, block_.bytes, options.piece_bytes);
+    const Hash128 content =
+        block_.content ? *block_.content : content_digest(block_.bytes, options.piece_bytes);
+    header_.digest = block_digest({block_.transfer, block_.index, block_.hash}, content);
   }
   if (fault == FaultAction::corrupt || options.corrupt_for_test)
     copy_.assign(block_.bytes.begin(), block_.bytes.end());

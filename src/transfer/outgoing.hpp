@@ -23,8 +23,10 @@ class Outgoing {
   Outgoing(std::string peer, OutgoingBlock block, SendDone done, SendCounters& counters);
 
   enum class Verdict { send, lost, refused };
-  // On the digest thread: fault points, the digest, test mutations. `lost` counts as sent.
+  // Fault points, the digest, test mutations; `lost` counts as sent. On the digest thread unless quick().
   Verdict prepare(const TransportOptions& options, Hash128 sender);
+
+  bool quick(const TransportOptions& options) const;  // prepare() need not read the block, nor wait
 
   void finish(Result<void> outcome);
 

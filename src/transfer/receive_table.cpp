@@ -197,7 +197,8 @@ void ReceiveTable::verify(const std::shared_ptr<Transfer>& transfer, std::uint32
   }
   if (options_.digests) {
     const BlockIdentity identity{header.transfer, header.index, header.hash};
-    if (!header.has_digest || block_digest(identity, bytes, options_.piece_bytes) != header.digest)
+    if (!header.has_digest ||
+        block_digest(identity, content_digest(bytes, options_.piece_bytes)) != header.digest)
       return finish(transfer, index,
                     make_error(ErrorCode::corrupt, "block " + std::to_string(index) +
                                                        (header.has_digest ? " does not match its digest"

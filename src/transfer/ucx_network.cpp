@@ -384,13 +384,12 @@ void UcxNetwork::enqueue(std::shared_ptr<Outgoing> outgoing) {
 
 void UcxNetwork::pump(const std::shared_ptr<Link>& link) {
   const TransportOptions& options = parts_.options;
-  const bool plain = !options.digests && options.faults == nullptr && !options.corrupt_for_test;
   while (link->window < kSendWindow && !link->waiting.empty()) {
     std::shared_ptr<Outgoing> outgoing = std::move(link->waiting.front());
     link->waiting.pop_front();
     ++link->window;
     ++digesting_;
-    if (plain) {
+    if (outgoing->quick(options)) {
       start_send(link, outgoing, outgoing->prepare(options, parts_.self));
       continue;
     }

@@ -4,6 +4,7 @@
 #include <random>
 #include <utility>
 
+#include "digest.hpp"
 #include "outgoing.hpp"
 #include "receive_table.hpp"
 #include "task_thread.hpp"
@@ -88,6 +89,11 @@ class UcxTransport final : public KvTransport {
   void close(TransferId transfer) override { table_.close(transfer); }
   void send(const std::string& peer, OutgoingBlock block, SendDone done) override {
     network_.send(std::make_shared<Outgoing>(peer, block, std::move(done), sends_));
+  }
+
+  std::optional<Hash128> content_digest(std::span<const std::byte> bytes) const override {
+    if (!options_.digests) return std::nullopt;
+    return transfer::content_digest(bytes, options_.piece_bytes);
   }
 
   TransportCounters counters() const override {

@@ -1,6 +1,11 @@
 // Blocks per second from one process to another over UCX: scattered blocks, as the engine sends them.
 //
-//   transfer_bench [--bytes N] [--count N] [--digests on|off] [--piece-bytes N] [--rendezvous on|off]
+//   transfer_bench [--bytes N] [--count N] [--digests on|ahead|off] [--source scattered|one]
+//                  [--piece-bytes N] [--rendezvous on|off]
+//
+// --digests ahead: the sender's half was computed when the block was finished, before the clock ran, as a
+// prefill engine does; on: it is computed when the block is sent, as for blocks of the prefix cache.
+// --source one: one block is sent again and again, as ucx_perftest does, and stays in the processor's cache.
 // The parent receives and measures; it starts itself again as the sender. Transfers of 32 blocks, a few of
 // them expected ahead, blocks scattered over a pool twice as large as they are. Prints one number: MiB/s, as
 // ucx_perftest does. UCX_TLS and the other UCX_* variables apply to both.
@@ -14,6 +19,7 @@
 #include <cstring>
 #include <iostream>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -30,7 +36,7 @@ constexpr std::size_t kTransferBlocks = 32, kAhead = 4, kWarmUp = 8;  // transfe
 
 struct Settings {
   std::size_t bytes = 512 << 10, count = 4096, piece_bytes = 2048;
-  bool digests = true, rendezvous = false, sender = false;
+  bool digests = true, ahead = false, one_source = false, rendezvous = false, sender = false;
   std::size_t transfers() const { return count / kTransferBlocks + kWarmUp; }
 };
 
@@ -45,7 +51,8 @@ Settings parse(int argc, char** argv) {
     if (flag == "--count") settings.count = std::stoul(value);
     if (flag == "--piece-bytes") settings.piece_bytes = std::stoul(value);
     if (flag == "--rendezvous") settings.rendezvous = value == "on";
-    if (flag == "--digests") settings.digests = value == "on";
+    if (flag == "--digests") settings.digests = value != "off", settings.ahead = value == "ahead";
+    if (flag == "--source") settings.one_source = value == "one";
   }
   return settings;
 }
@@ -96,9 +103,15 @@ int run_sender(const Settings& settings) {
   std::string line;
   std::getline(std::cin, line);
   if (!transport->connect("receiver", bytes_of(line))) return 1;
+  std::vector<std::optional<Hash128>> contents(kAhead * kTransferBlocks);
+  for (std::size_t i = 0; settings.ahead && i < contents.size(); ++i)
+    contents[i] = transport->content_digest(pool.block(i / kTransferBlocks, i % kTransferBlocks));
   for (std::size_t transfer = 0; std::getline(std::cin, line) && line == "go"; ++transfer)
-    for (std::uint32_t i = 0; i < kTransferBlocks; ++i)
-      transport->send("receiver", {id_of(transfer), i, {1, i}, pool.block(transfer, i)}, nullptr);
+    for (std::uint32_t i = 0; i < kTransferBlocks; ++i) {
+      const std::size_t source = settings.one_source ? 0 : (transfer % kAhead) * kTransferBlocks + i;
+      transport->send("receiver", {id_of(transfer), i, {1, i}, pool.block(0, source), contents[source]},
+                      nullptr);
+    }
   return 0;
 }
 

@@ -243,6 +243,26 @@ TEST_CASE("a mutation after the digest is caught with digests, and goes through 
   CHECK(std::ranges::equal(to.bytes(0), from.bytes(0)));
 }
 
+TEST_CASE("a digest computed when the block was finished counts, so that what changed since is caught") {
+  Pair pair(with(4 << 20), with(4 << 20));
+  Blocks from(2, 30000, 21), to(2, 30000, 22);
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(pair.b->expect(id, to.expected(from), sink));
+  Dones dones;
+  OutgoingBlock sound = from.outgoing(id, 0), stale = from.outgoing(id, 1);
+  sound.content = pair.a->content_digest(sound.bytes);
+  stale.content = sound.content;
+  REQUIRE(sound.content);
+  pair.a->send("b", sound, dones.next());
+  pair.a->send("b", stale, dones.next());
+  REQUIRE(dones.wait_all());
+  REQUIRE(sink->wait_landed(1));
+  REQUIRE(sink->wait_failed(1));
+  CHECK(sink->last_error() == ErrorCode::corrupt);
+  CHECK_FALSE(Pair(with(4 << 20, false)).a->content_digest(sound.bytes));
+}
+
 TEST_CASE("digests bind transfer, index and hash: right bytes in the wrong place do not verify") {
   // With digests off at the receiver only hash and index would be looked at; here the sender lies about both
   // sides of the binding by swapping two blocks' bytes under their own headers.

@@ -3,16 +3,17 @@
 //
 // The receiver decides where bytes land: a block without a live, unguessable transfer id, an expected index
 // and the expected hash is dropped before it touches memory. Each block carries a digest of its (layer, K/V,
-// head) pieces, checked before on_block says ok; digests are computed on the transport's own digest thread,
-// never on the thread that drives the network. Every implementation passes test/transfer's contract suite.
-// All methods may be called from any thread and return at once. Callbacks come from the transport's threads
-// and must not block.
+// head) pieces, checked before on_block says ok; digests are computed by whoever finishes the block, or on
+// the transport's own digest thread, never on the thread that drives the network. Every implementation passes
+// test/transfer's contract suite. All methods may be called from any thread and return at once. Callbacks
+// come from the transport's threads and must not block.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,6 +37,7 @@ struct OutgoingBlock {
   std::uint32_t index = 0;
   Hash128 hash;
   std::span<const std::byte> bytes;  // stays valid and unchanged until `done`
+  std::optional<Hash128> content{};  // KvTransport::content_digest(bytes), if known; else computed when sent
 };
 
 class ReceiveSink {
@@ -77,6 +79,8 @@ class KvTransport {
                               std::shared_ptr<ReceiveSink> sink) = 0;
   virtual void close(TransferId transfer) = 0;
   virtual void send(const std::string& peer, OutgoingBlock block, SendDone done) = 0;
+  // For OutgoingBlock::content; nothing where this transport is set to do without digests.
+  virtual std::optional<Hash128> content_digest(std::span<const std::byte> bytes) const = 0;
 
   virtual TransportCounters counters() const = 0;
 };
