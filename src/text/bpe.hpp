@@ -77,7 +77,6 @@ class Bpe {
   Vocabulary spellings_;            // the file's spelling; only where byte_level
   std::vector<std::string> names_;  // id to spelling; empty where there is none
   std::vector<Slot> merges_;
-  std::size_t merge_count_ = 0;
   std::array<TokenId, 256> symbols_{};      // byte_level: every byte; else ASCII characters
   std::array<TokenId, 256> byte_tokens_{};  // <0x00> .. <0xFF>
   TokenId unknown_ = kNoToken;
