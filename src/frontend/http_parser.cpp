@@ -12,11 +12,15 @@ namespace {
 
 namespace http = boost::beast::http;
 
+constexpr std::size_t kHeaderMargin = 1024;
+
+ApiError header_failure(const HttpLimits& limits) {
+  return http_error(
+      431, "The request's headers are larger than " + std::to_string(limits.header_bytes) + " bytes.");
+}
+
 ApiError parse_failure(const boost::system::error_code& error, const HttpLimits& limits) {
-  if (error == http::error::header_limit) {
-    return http_error(
-        431, "The request's headers are larger than " + std::to_string(limits.header_bytes) + " bytes.");
-  }
+  if (error == http::error::header_limit) return header_failure(limits);
   if (error == http::error::body_limit) {
     return http_error(413,
                       "The request's body is larger than " + std::to_string(limits.body_bytes) + " bytes.");
@@ -39,15 +43,16 @@ bool has_clear_length(const http::fields& fields, unsigned version) {
 struct HttpRequestParser::State {
   HttpLimits limits;
   http::request_parser<http::string_body> parser;
+  std::size_t header_bytes = 0;  // taken so far, the request line included
   bool header_reported = false;
   ApiError error;
 };
 
 HttpRequestParser::HttpRequestParser(const HttpLimits& limits) : state_(std::make_unique<State>()) {
   state_->limits = limits;
-  state_->parser.header_limit(static_cast<std::uint32_t>(limits.header_bytes));
+  // Beast counts the request line or not, depending on the pieces it comes in: we count ourselves.
+  state_->parser.header_limit(static_cast<std::uint32_t>(2 * limits.header_bytes + kHeaderMargin));
   state_->parser.body_limit(limits.body_bytes);
-  state_->parser.eager(true);
 }
 
 HttpRequestParser::~HttpRequestParser() = default;
@@ -58,8 +63,11 @@ HttpRequestParser::Progress HttpRequestParser::feed(std::string& buffer) {
   boost::system::error_code error;
   while (used < buffer.size() && !parser.is_done()) {
     error.clear();
+    const bool in_header = !parser.is_header_done();
+    parser.eager(!in_header);  // so that the header's end is seen
     const std::size_t n = parser.put(boost::asio::buffer(buffer.data() + used, buffer.size() - used), error);
     used += n;
+    if (in_header) state_->header_bytes += n;
     if (error == http::error::need_more) {
       error.clear();
       break;
@@ -68,6 +76,11 @@ HttpRequestParser::Progress HttpRequestParser::feed(std::string& buffer) {
     if (n == 0 && !parser.is_done()) break;
   }
   buffer.erase(0, used);
+  const std::size_t header = state_->header_bytes + (parser.is_header_done() ? 0 : buffer.size());
+  if (header > state_->limits.header_bytes) {
+    state_->error = header_failure(state_->limits);
+    return Progress::failed;
+  }
   if (error) {
     state_->error = parse_failure(error, state_->limits);
     return Progress::failed;

@@ -32,12 +32,10 @@ void ServerState::add(const std::shared_ptr<Session>& session) {
 }
 
 void ServerState::remove(Session* session) {
-  {
-    std::lock_guard lock(mutex_);
-    sessions_.erase(session);
-    connections_gauge_.set(static_cast<double>(sessions_.size()));
-  }
-  changed_.notify_all();
+  std::lock_guard lock(mutex_);
+  sessions_.erase(session);
+  connections_gauge_.set(static_cast<double>(sessions_.size()));
+  changed_.notify_all();  // under the mutex: who waits for it may destroy us
 }
 
 std::size_t ServerState::connections() const {
@@ -67,10 +65,8 @@ void ServerState::begin_request() {
 }
 
 void ServerState::end_request() {
-  {
-    std::lock_guard lock(mutex_);
-    --requests_;
-  }
+  std::lock_guard lock(mutex_);
+  --requests_;
   changed_.notify_all();
 }
 

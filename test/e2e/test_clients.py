@@ -143,7 +143,7 @@ class Strangers(DaemonTest):
 
     def tearDown(self):
         self.assertEqual(content(chat(self.daemon, CASE["messages"])), CASE["answer"])
-        self.daemon.wait_at_rest(60)
+        self.daemon.wait_at_rest(240)
         super().tearDown()
 
     def connect(self, port=None):

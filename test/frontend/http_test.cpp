@@ -80,6 +80,28 @@ TEST_CASE("limits and garbage are answered with the right status") {
   CHECK(status("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na") == 400);
 }
 
+TEST_CASE("the limit on headers counts the request line and not the body, in whatever pieces they come") {
+  const std::size_t limit = 300, piece = GENERATE(1, 7, 40, 5000);
+  CAPTURE(piece);
+  const auto outcome = [&](std::size_t header_bytes) {
+    std::string bytes = "POST / HTTP/1.1\r\nContent-Length: 20\r\nX: ";
+    bytes += std::string(header_bytes - bytes.size() - 4, 'x') + "\r\n\r\n" + std::string(20, 'b');
+    HttpRequestParser parser({.header_bytes = limit, .body_bytes = 100});
+    std::string buffer;
+    Progress progress = Progress::need_more;
+    for (std::size_t at = 0;
+         at < bytes.size() && progress != Progress::complete && progress != Progress::failed; at += piece) {
+      buffer += bytes.substr(at, piece);
+      progress = parser.feed(buffer);
+    }
+    return progress == Progress::failed ? parser.error().status : progress == Progress::complete ? 200 : 0;
+  };
+  CHECK(outcome(limit - 1) == 200);
+  CHECK(outcome(limit) == 200);
+  CHECK(outcome(limit + 1) == 431);
+  CHECK(outcome(3 * limit) == 431);
+}
+
 TEST_CASE("routes know their methods, HEAD and model ids with slashes") {
   CHECK(find_route("POST", "/v1/chat/completions").endpoint == Endpoint::chat_completions);
   CHECK(find_route("GET", "/v1/models/org/demo").argument == "org/demo");

@@ -2,7 +2,8 @@
 //
 // try_push never blocks: a full or closed channel says so and the caller decides (HTTP: 429). pop waits with
 // a deadline. Invariant: what was pushed before close() is still delivered; after that pop returns nothing at
-// once.
+// once. Wakes under the mutex: whoever popped the last item may destroy the channel, and a push must be done
+// with it by then.
 #pragma once
 
 #include <condition_variable>
@@ -24,11 +25,9 @@ class Channel {
 
   // False when full or closed; `item` is left untouched then.
   bool try_push(T&& item) {
-    {
-      std::lock_guard lock(mutex_);
-      if (closed_ || items_.size() >= capacity_) return false;
-      items_.push_back(std::move(item));
-    }
+    std::lock_guard lock(mutex_);
+    if (closed_ || items_.size() >= capacity_) return false;
+    items_.push_back(std::move(item));
     ready_.notify_one();
     return true;
   }
@@ -36,11 +35,9 @@ class Channel {
   // For messages that release resources (cancel, completion): accepted over capacity, refused only when
   // closed.
   bool push_always(T&& item) {
-    {
-      std::lock_guard lock(mutex_);
-      if (closed_) return false;
-      items_.push_back(std::move(item));
-    }
+    std::lock_guard lock(mutex_);
+    if (closed_) return false;
+    items_.push_back(std::move(item));
     ready_.notify_one();
     return true;
   }
@@ -58,10 +55,8 @@ class Channel {
   }
 
   void close() {
-    {
-      std::lock_guard lock(mutex_);
-      closed_ = true;
-    }
+    std::lock_guard lock(mutex_);
+    closed_ = true;
     ready_.notify_all();
   }
 
