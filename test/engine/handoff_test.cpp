@@ -200,6 +200,13 @@ TEST_CASE("damage in transfer changes the answers where digests are off, and nev
   // A block holds [layer][K,V][head][token][head_dim]. Every request has a cache of its own here
   // (changed_answers): all its blocks travel, and damage done to one request cannot reach another through the
   // prefix cache.
+  // Two whole blocks swapped would change nothing, whatever the model: docs/demo-model.md.
+  const auto swap_heads = [&](std::span<std::byte> bytes) {
+    const std::size_t piece = bytes.size() / layers / 2 / heads;
+    for (std::size_t i = 0; i < layers * 2; ++i)
+      std::ranges::swap_ranges(bytes.subspan(i * heads * piece, piece),
+                               bytes.subspan((i * heads + 1) * piece, piece));
+  };
   const std::vector<std::pair<std::string, Damage>> damages = {
       {"one block zeroed",
        [&](const OutgoingBlock& b, std::span<std::byte> bytes) {
@@ -219,6 +226,12 @@ TEST_CASE("damage in transfer changes the answers where digests are off, and nev
        [&](const OutgoingBlock&, std::span<std::byte> bytes) {
          const std::size_t piece = bytes.size() / layers / 2 / heads;
          for (std::size_t i = 0; i < layers * 2; ++i) zero(bytes.subspan((i * heads + 1) * piece, piece));
+       }},
+      {"two heads of all layers swapped",
+       [&](const OutgoingBlock&, std::span<std::byte> bytes) { swap_heads(bytes); }},
+      {"two heads of one block swapped",
+       [&](const OutgoingBlock& b, std::span<std::byte> bytes) {
+         if (b.index == 1) swap_heads(bytes);
        }},
   };
   for (const auto& [name, damage] : damages) {
