@@ -35,6 +35,7 @@ struct Chosen {
 };
 void add_serve(CLI::App& app, Chosen& chosen);
 void add_doctor(CLI::App& app, Chosen& chosen);
+void add_simulate(CLI::App& app, Chosen& chosen);
 void add_synth(CLI::App& app, Chosen& chosen);
 void add_version(CLI::App& app, Chosen& chosen);
 void add_completion(CLI::App& app, Chosen& chosen);

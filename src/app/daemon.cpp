@@ -88,7 +88,7 @@ struct Daemon::Parts {
   SteadyClock clock;
   FaultPoints faults;
   PrometheusMetrics metrics;
-  AffinityPolicy policy;
+  std::unique_ptr<RoutingPolicy> policy = make_policy("kv");
   std::string secret;
   std::string node_name;
   std::string model_name;
@@ -234,7 +234,7 @@ Result<void> Daemon::Parts::start_engine() {
 }
 
 Result<void> Daemon::Parts::start_mesh() {
-  Router::Parts parts{engine.get(), nullptr, transport.get(), &policy, &clock, &logger};
+  Router::Parts parts{engine.get(), nullptr, transport.get(), policy.get(), &clock, &logger};
   if (transport) {
     MeshOptions m;
     const auto listen = parse_host_port(options.peer_listen);

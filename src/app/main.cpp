@@ -17,6 +17,7 @@ int run(int argc, char** argv) {
   baton::Chosen chosen;
   baton::add_serve(app, chosen);
   baton::add_doctor(app, chosen);
+  baton::add_simulate(app, chosen);
   baton::add_synth(app, chosen);
   baton::add_version(app, chosen);
   baton::add_completion(app, chosen);

@@ -22,6 +22,33 @@ std::uint64_t read_number(const char* file, std::uint64_t otherwise) {
   return in >> number ? number : otherwise;
 }
 
+// `folder`, known by what it holds: beside the build folder, or under a package's share.
+std::filesystem::path find_data(const std::filesystem::path& folder, const char* holds) {
+  std::error_code error;
+  const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path beside = binary.parent_path().parent_path();
+  for (const std::filesystem::path& place :
+       {beside, beside / "share/baton", std::filesystem::path("/usr/share/baton")})
+    if (std::filesystem::exists(place / folder / holds, error)) return place / folder;
+  return {};
+}
+
+// A bar that `amount` puts the total's text behind; redrawn at each new percent.
+std::function<void(std::uint64_t, std::uint64_t)> progress_bar(std::string what,
+                                                               std::string (*amount)(std::uint64_t)) {
+  if (::isatty(STDERR_FILENO) == 0) return {};
+  auto shown = std::make_shared<int>(-1);  // shared: std::function must be copyable
+  return [what = std::move(what), amount, shown](std::uint64_t done, std::uint64_t total) {
+    constexpr int kWidth = 30;
+    const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
+    if (percent == *shown) return;
+    *shown = percent;
+    const std::string bar(static_cast<std::size_t>(percent * kWidth / 100), '#');
+    std::fprintf(stderr, "\r%s [%-*s] %3d %% of %s%s", what.c_str(), kWidth, bar.c_str(), percent,
+                 amount(total).c_str(), percent == 100 ? "\n" : "");
+  };
+}
+
 }  // namespace
 
 MemoryInfo memory_info() {
@@ -43,16 +70,8 @@ MemoryInfo memory_info() {
   return info;
 }
 
-std::filesystem::path find_demo_model() {
-  std::error_code error;
-  const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::filesystem::path beside = binary.parent_path().parent_path();
-  for (const std::filesystem::path& candidate : {beside / "models/demo", beside / "share/baton/models/demo",
-                                                 std::filesystem::path("/usr/share/baton/models/demo")}) {
-    if (std::filesystem::exists(candidate / "config.json", error)) return candidate;
-  }
-  return {};
-}
+std::filesystem::path find_demo_model() { return find_data("models/demo", "config.json"); }
+std::filesystem::path find_configs() { return find_data("configs", "systems"); }
 
 Result<void> port_is_free(std::uint16_t port) {
   const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -70,18 +89,9 @@ Result<void> port_is_free(std::uint16_t port) {
   return {};
 }
 
-LoadProgress terminal_progress(std::string what) {
-  if (::isatty(STDERR_FILENO) == 0) return {};
-  auto shown = std::make_shared<int>(-1);  // shared: std::function must be copyable
-  return [what = std::move(what), shown](std::uint64_t done, std::uint64_t total) {
-    constexpr int kWidth = 30;
-    const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
-    if (percent == *shown) return;
-    *shown = percent;
-    const std::string bar(static_cast<std::size_t>(percent * kWidth / 100), '#');
-    std::fprintf(stderr, "\r%s [%-*s] %3d %% of %s%s", what.c_str(), kWidth, bar.c_str(), percent,
-                 format_size(total).c_str(), percent == 100 ? "\n" : "");
-  };
+LoadProgress terminal_progress(std::string what) { return progress_bar(std::move(what), format_size); }
+std::function<void(std::size_t, std::size_t)> count_progress(std::string what) {
+  return progress_bar(std::move(what), [](std::uint64_t count) { return std::to_string(count); });
 }
 
 }  // namespace baton

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "baton/base/result.hpp"
@@ -19,10 +20,14 @@ MemoryInfo memory_info();  // a container's limit counts where it is lower
 // models/demo beside the binary's build folder, or where a package puts it; empty where there is none.
 std::filesystem::path find_demo_model();
 
+// configs beside the binary's build folder, or where a package puts it; empty where there is none.
+std::filesystem::path find_configs();
+
 // io with the system's reason where 127.0.0.1:port cannot be bound.
 Result<void> port_is_free(std::uint16_t port);
 
 // A progress bar on stderr where that is a terminal; otherwise nothing.
 LoadProgress terminal_progress(std::string what);
+std::function<void(std::size_t, std::size_t)> count_progress(std::string what);  // of things instead of bytes
 
 }  // namespace baton

@@ -1,48 +1,229 @@
 #include "baton/router/policy.hpp"
 
 #include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <random>
 #include <tuple>
 
 namespace baton {
 namespace {
 
-// Smaller is better. The name breaks ties, so that all daemons agree.
-auto prefill_order(const Candidate& c) {
-  return std::tuple(-static_cast<std::int64_t>(c.held_blocks), c.waiting_prefill_tokens, c.running, c.node);
-}
-auto decode_order(const Candidate& c) {
-  return std::tuple(-static_cast<std::int64_t>(c.held_blocks), c.running + c.waiting, c.node);
+constexpr std::array<std::string_view, 4> kNames{"kv", "round_robin", "least_loaded", "random"};
+constexpr std::size_t kShortlist = 8;  // of each phase, before pairs are looked at
+
+using Candidates = std::span<const Candidate>;
+using Choices = std::vector<const Candidate*>;
+
+Choices prefillers(Candidates candidates) {
+  Choices found;
+  for (const Candidate& c : candidates)
+    if (c.role != Role::decode) found.push_back(&c);
+  for (const Candidate& c : candidates)
+    if (found.empty() || found.front()->role == Role::decode) found.push_back(&c);
+  return found;
 }
 
-template <class Fits, class Order>
-const Candidate* best(std::span<const Candidate> candidates, const Fits& fits, const Order& order) {
-  const Candidate* chosen = nullptr;
-  for (const Candidate& candidate : candidates)
-    if (fits(candidate) && (chosen == nullptr || order(candidate) < order(*chosen))) chosen = &candidate;
-  return chosen;
+Choices decoders(Candidates candidates, const std::string* avoid = nullptr) {
+  Choices found;
+  for (const Candidate& c : candidates)
+    if (c.role != Role::prefill && (avoid == nullptr || c.node != *avoid)) found.push_back(&c);
+  return found;
 }
+
+Error nobody(const char* phase) {
+  return make_error(ErrorCode::unavailable, std::string("no ") + phase + "engine is reachable");
+}
+
+// What of the prompt must be computed; its last token always is.
+double uncached_tokens(const RouteQuery& query, const Candidate& c) {
+  const double held = static_cast<double>(c.held_blocks) * query.block_size;
+  const double prompt = static_cast<double>(query.prompt_tokens);
+  return prompt - std::min(held, std::max(prompt - 1, 0.0));
+}
+
+double expected_output(const RouteQuery& query) {
+  return std::clamp(query.expected_tokens, 1.0, std::max<double>(query.max_tokens, 1));
+}
+
+// Prefill on an engine that decodes, too: each of its steps carries their rows as well.
+double prefill_time(const Candidate& c, double tokens, double cached) {
+  const double steps = std::max(1.0, tokens / std::max<double>(c.chunk, 1));
+  return c.profile.prefill_seconds(tokens, cached, c.chunk) +
+         steps * c.profile.kv_token * static_cast<double>(c.kv_tokens);
+}
+
+void add_prefill(RouteCost& cost, const RouteQuery& query, const Candidate& c) {
+  const double tokens = uncached_tokens(query, c), cached = static_cast<double>(query.prompt_tokens) - tokens;
+  const auto waiting = static_cast<double>(c.waiting_prefill_tokens);
+  if (waiting > 0) cost.queue += prefill_time(c, waiting, 0);
+  const double own = prefill_time(c, tokens, cached);
+  cost.prefill += own;
+  if (c.role != Role::prefill) cost.slowdown += own * c.running;  // they get a row in each of its long steps
+}
+
+void add_decode(RouteCost& cost, const RouteQuery& query, const Candidate& c) {
+  const double running = c.running, context = static_cast<double>(c.kv_tokens),
+               prompt = static_cast<double>(query.prompt_tokens);
+  const double output = expected_output(query);
+  const double before = running > 0 ? c.profile.decode_seconds(running, context) : 0;
+  const double after = c.profile.decode_seconds(running + 1, context + prompt + output / 2);
+  cost.decode += output * after;
+  // The others have half of their output before them, on average.
+  cost.slowdown += running * std::max(0.0, after - before) * output / 2;
+  // Room comes as requests end: one of `running` in each output / running steps, with its context.
+  const double missing = prompt - static_cast<double>(c.free_tokens);
+  double leaving = c.waiting;
+  if (missing > 0 && running > 0) leaving += std::max(1.0, missing / std::max(1.0, context / running));
+  if (running > 0) cost.wait += leaving * output * after / running;
+}
+
+// Its first steps there carry chunks of the prompts that wait there.
+void add_stall(RouteCost& cost, const RouteQuery& query, const Candidate& c) {
+  const auto waiting = static_cast<double>(c.waiting_prefill_tokens);
+  if (waiting <= 0) return;
+  const double steps = waiting / std::max<double>(c.chunk, 1);
+  cost.wait += prefill_time(c, waiting, 0) * std::min(1.0, expected_output(query) / steps);
+}
+
+void add_transfer(RouteCost& cost, const RouteQuery& query, const Candidate& prefill,
+                  const Candidate& decode) {
+  const auto held = static_cast<double>(decode.held_blocks) * query.block_size;
+  const double moved = std::max(0.0, static_cast<double>(query.prompt_tokens) - held);
+  const double last = std::min<double>(moved, prefill.chunk);  // leaves when its chunk is done
+  const double before = prefill.profile.link_token * (moved - last);
+  cost.transfer += std::max(0.0, before - cost.prefill) + prefill.profile.transfer_seconds(last);
+}
+
+class KvPolicy final : public RoutingPolicy {
+ public:
+  Result<Route> choose(const RouteQuery& query, Candidates candidates) override {
+    Choices first = prefillers(candidates);
+    if (first.empty()) return nobody("");
+    const bool one_engine = query.max_tokens <= 1;
+    Choices second = one_engine ? Choices{} : decoders(candidates);
+    if (second.empty() && !one_engine) return nobody("decode ");
+    shorten(first, query, add_prefill);
+    shorten(second, query, [](RouteCost& cost, const RouteQuery& q, const Candidate& c) {
+      add_decode(cost, q, c);
+      add_stall(cost, q, c);
+    });
+    std::optional<Route> best;
+    const auto consider = [&](const Candidate& prefill, const Candidate& decode) {
+      const RouteCost cost = predict(query, prefill, decode);
+      if (!best || std::tuple(cost.total(), prefill.node, decode.node) <
+                       std::tuple(best->cost.total(), best->prefill_node, best->decode_node))
+        best = Route{prefill.node, decode.node, cost};
+    };
+    for (const Candidate* prefill : first) {
+      if (prefill->role != Role::prefill || one_engine) consider(*prefill, *prefill);
+      for (const Candidate* decode : second)
+        if (decode != prefill && prefill->role != Role::decode) consider(*prefill, *decode);
+    }
+    return *best;
+  }
+
+  Result<std::string> choose_decode(const RouteQuery& query, Candidates candidates,
+                                    const std::string& avoid) override {
+    Choices able = decoders(candidates, &avoid);
+    if (able.empty()) return nobody("decode ");
+    // It computes again what it does not hold, so both phases count.
+    shorten(able, query, [](RouteCost& cost, const RouteQuery& q, const Candidate& c) {
+      add_prefill(cost, q, c);
+      add_decode(cost, q, c);
+    });
+    return able.front()->node;
+  }
+
+ private:
+  // The cheapest few by one part of the cost, in order. The name breaks ties, so that all daemons agree.
+  template <class Part>
+  static void shorten(Choices& choices, const RouteQuery& query, const Part& part) {
+    std::vector<std::tuple<double, std::string_view, const Candidate*>> ranked;
+    ranked.reserve(choices.size());
+    for (const Candidate* c : choices) {
+      RouteCost cost;
+      part(cost, query, *c);
+      ranked.emplace_back(cost.total(), c->node, c);
+    }
+    const std::size_t keep = std::min(kShortlist, ranked.size());
+    std::ranges::partial_sort(ranked, ranked.begin() + static_cast<std::ptrdiff_t>(keep));
+    choices.clear();
+    for (std::size_t i = 0; i < keep; ++i) choices.push_back(std::get<2>(ranked[i]));
+  }
+};
+
+// The policies for comparison differ in how they pick one of several engines for a phase.
+class SimplePolicy : public RoutingPolicy {
+ public:
+  Result<Route> choose(const RouteQuery& query, Candidates candidates) final {
+    const Choices first = prefillers(candidates);
+    if (first.empty()) return nobody("");
+    const Candidate& prefill = pick(first, 0);
+    if (prefill.role != Role::prefill || query.max_tokens <= 1) return Route{prefill.node, prefill.node, {}};
+    auto decode = choose_decode(query, candidates, prefill.node);
+    if (!decode) return decode.error();
+    return Route{prefill.node, *decode, {}};
+  }
+
+  Result<std::string> choose_decode(const RouteQuery&, Candidates candidates,
+                                    const std::string& avoid) final {
+    const Choices able = decoders(candidates, &avoid);
+    if (able.empty()) return nobody("decode ");
+    return pick(able, 1).node;
+  }
+
+ private:
+  virtual const Candidate& pick(const Choices& choices, std::size_t phase) = 0;
+};
+
+class RoundRobin final : public SimplePolicy {
+  const Candidate& pick(const Choices& choices, std::size_t phase) override {
+    return *choices[turn_[phase]++ % choices.size()];
+  }
+  std::array<std::size_t, 2> turn_{};
+};
+
+class Random final : public SimplePolicy {
+ public:
+  explicit Random(std::uint64_t seed) : dice_(seed) {}
+
+ private:
+  const Candidate& pick(const Choices& choices, std::size_t) override {
+    return *choices[std::uniform_int_distribution<std::size_t>(0, choices.size() - 1)(dice_)];
+  }
+  std::mt19937_64 dice_;
+};
+
+class LeastLoaded final : public SimplePolicy {
+  const Candidate& pick(const Choices& choices, std::size_t) override {
+    return **std::ranges::min_element(
+        choices, {}, [](const Candidate* c) { return std::tuple(c->running + c->waiting, c->node); });
+  }
+};
 
 }  // namespace
 
-Result<Route> AffinityPolicy::choose(const RouteQuery& query, std::span<const Candidate> candidates) const {
-  const Candidate* prefill = best(
-      candidates, [](const Candidate& c) { return c.role != Role::decode; }, prefill_order);
-  if (prefill == nullptr)
-    prefill = best(
-        candidates, [](const Candidate&) { return true; }, prefill_order);
-  if (prefill == nullptr) return make_error(ErrorCode::unavailable, "no engine is reachable");
-  if (prefill->role != Role::prefill || query.max_tokens <= 1) return Route{prefill->node, prefill->node};
-  auto decode = choose_decode(candidates, prefill->node);
-  if (!decode) return decode.error();
-  return Route{prefill->node, *decode};
+RouteCost predict(const RouteQuery& query, const Candidate& prefill, const Candidate& decode) {
+  RouteCost cost;
+  add_prefill(cost, query, prefill);
+  if (&prefill != &decode) {
+    add_transfer(cost, query, prefill, decode);
+    add_stall(cost, query, decode);
+  }
+  if (query.max_tokens > 1) add_decode(cost, query, decode);
+  return cost;
 }
 
-Result<std::string> AffinityPolicy::choose_decode(std::span<const Candidate> candidates,
-                                                  const std::string& avoid) const {
-  const auto fits = [&](const Candidate& c) { return c.role != Role::prefill && c.node != avoid; };
-  const Candidate* decode = best(candidates, fits, decode_order);
-  if (decode == nullptr) return make_error(ErrorCode::unavailable, "no decode engine is reachable");
-  return decode->node;
+std::span<const std::string_view> policy_names() { return kNames; }
+
+std::unique_ptr<RoutingPolicy> make_policy(std::string_view name, std::uint64_t seed) {
+  if (name == "kv") return std::make_unique<KvPolicy>();
+  if (name == "round_robin") return std::make_unique<RoundRobin>();
+  if (name == "least_loaded") return std::make_unique<LeastLoaded>();
+  if (name == "random") return std::make_unique<Random>(seed);
+  return nullptr;
 }
 
 }  // namespace baton

@@ -63,6 +63,7 @@ struct Router::State {
   std::shared_ptr<Flight> find(const RequestKey& key) const;
 
   // ---- peers
+  RouteQuery query(const Request& request) const;
   std::vector<Candidate> candidates(const Request& request) const;
   void peer_message(const std::string& from, Message& message);
   void apply_events(const std::string& node, const BlockEventsMessage& events);
@@ -123,9 +124,7 @@ void Router::State::take_off(std::shared_ptr<Flight> flight, std::stop_token sto
 
 void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attempt) {
   const Request request = flight->request();
-  const RouteQuery query{request.prompt.size() + request.output.size(),
-                         request.stop.max_tokens - static_cast<std::int32_t>(request.output.size())};
-  auto chosen = parts.policy->choose(query, candidates(request));
+  auto chosen = parts.policy->choose(query(request), candidates(request));
   if (!chosen) {
     flight->deliver_error(chosen.error());
     land(flight->key());
@@ -191,7 +190,8 @@ void Router::State::start_decode(const std::shared_ptr<Flight>& flight, const Fi
   std::string target = prefill.handoff.decode_node;
   const bool has_cache = !target.empty() && (target == options.node_name || peers.contains(target));
   if (!has_cache) {
-    auto other = parts.policy->choose_decode(candidates(flight->request()), computed_at);
+    const Request request = flight->request();
+    auto other = parts.policy->choose_decode(query(request), candidates(request), computed_at);
     if (!other) {
       flight->deliver_error(other.error());
       land(flight->key());
@@ -258,6 +258,12 @@ void Router::State::land(const RequestKey& key) {
 // ----------------------------------------------------------------------------------------------------------------
 // peers
 
+RouteQuery Router::State::query(const Request& request) const {
+  return {.prompt_tokens = request.prompt.size() + request.output.size(),
+          .max_tokens = request.stop.max_tokens - static_cast<std::int32_t>(request.output.size()),
+          .block_size = options.block_size};
+}
+
 std::vector<Candidate> Router::State::candidates(const Request& request) const {
   const std::vector<BlockHash> hashes =
       block_hashes(request.prompt, options.block_size, options.hash_key(request.cache_salt));
@@ -267,12 +273,14 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
   const auto candidate = [&](const std::string& name, const StatusMessage& status) {
     const auto hit = held.find(name);
     const auto mine = own.find(name);
-    return Candidate{name,
-                     status.role,
-                     status.waiting_prefill_tokens,
-                     std::max(status.running, mine == own.end() ? 0 : mine->second),
-                     status.waiting,
-                     hit == held.end() ? 0 : hit->second};
+    Candidate c;
+    c.node = name;
+    c.role = status.role;
+    c.waiting_prefill_tokens = status.waiting_prefill_tokens;
+    c.running = std::max(status.running, mine == own.end() ? 0 : mine->second);
+    c.waiting = status.waiting;
+    c.held_blocks = hit == held.end() ? 0 : hit->second;
+    return c;
   };
   // Engines that would have to cut the answer are left out, unless there is nobody else to generate it.
   const std::size_t tokens = request.prompt.size() + static_cast<std::size_t>(request.stop.max_tokens);

@@ -19,6 +19,10 @@ Result<void> Scheduler::admit(std::unique_ptr<Sequence> sequence) {
   State::Entry entry{.sequence = std::move(sequence), .serial = state.next_serial++};
   extend_hashes(*entry.sequence, state.block_size);
   state.adopt_received_cache(entry);
+  if (!entry.has_blocks())
+    entry.cached_at_entry =
+        static_cast<std::int32_t>(state.pool.match_length(entry.sequence->hashes, entry.sequence->tokens)) *
+        state.block_size;
   state.enqueue(std::move(entry));
   return {};
 }
@@ -78,12 +82,33 @@ void Scheduler::State::enqueue(Entry entry) {
   waiting.insert(position, std::move(entry));
 }
 
-void Scheduler::State::admit_waiting(TimePoint now, StepPlan& plan) {
-  // What the running ones still need for the text they have, and a block each to grow into: starting one
-  // more must not mean preempting it again at once.
+// What the running ones still need for the text they have, and a block each to grow into: starting one more
+// must not mean preempting it again at once.
+std::size_t Scheduler::State::reserved_blocks() const {
   std::size_t reserved = 0;
   for (const Entry& entry : running) reserved += missing_blocks(entry, entry.sequence->size()) + 1;
+  return reserved;
+}
 
+// Decodes that come with their KV cache: a client waits for their next token, and a row each is all they take.
+// They must not wait for a prefill that fills every step.
+void Scheduler::State::start_received(TimePoint now, StepPlan& plan) {
+  for (std::size_t turn = 0; turn < waiting.size() && budget > 0 &&
+                             running.size() < static_cast<std::size_t>(limits.max_sequences);) {
+    Entry& candidate = waiting[turn];
+    if (!candidate.has_blocks() || candidate.sequence->in_prefill()) {
+      ++turn;
+      continue;
+    }
+    if (!take_blocks(candidate, reserved_blocks())) break;
+    Entry starting = std::move(candidate);
+    waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(turn));
+    start(std::move(starting), now, plan);
+  }
+}
+
+void Scheduler::State::admit_waiting(TimePoint now, StepPlan& plan) {
+  std::size_t reserved = reserved_blocks();
   for (std::size_t turn = 0; turn < waiting.size() && budget > 0 &&
                              running.size() < static_cast<std::size_t>(limits.max_sequences);) {
     Entry& candidate = waiting[turn];

@@ -1,6 +1,7 @@
 // Scheduler: how a plan is made. The policy in words:
 //
-// Whoever is past its deadline leaves. Every running decode gets one row; then the running prefills continue,
+// Whoever is past its deadline leaves. Every running decode gets one row, those included that just came with
+// their KV cache from another engine; then the running prefills continue,
 // in order of rank (priority, then age), as far as the budget of rows goes. A sequence takes the blocks for
 // its rows when they are planned. When the pool has none left, the lowest in rank of all that hold blocks
 // gives its own back and will be recomputed; the oldest running sequence never does, so that somebody always
@@ -56,6 +57,7 @@ StepPlan Scheduler::State::plan(TimePoint now) {
   for (Entry& entry : running) {
     if (!entry.sequence->in_prefill()) give_rows(entry, 1);
   }
+  start_received(now, plan);
   for (Entry& entry : running) {
     if (entry.sequence->in_prefill()) give_rows(entry, entry.sequence->size() - entry.sequence->computed);
   }
@@ -205,9 +207,18 @@ std::size_t Scheduler::running() const { return state_->running.size(); }
 
 std::int64_t Scheduler::waiting_prefill_tokens() const {
   std::int64_t tokens = 0;
-  for (const State::Entry& entry : state_->waiting) {
-    tokens += entry.sequence->size() - 1 - entry.sequence->computed;  // all but the newest token's own row
-  }
+  // All but the newest token's own row.
+  for (const State::Entry& entry : state_->waiting)
+    tokens +=
+        std::max(entry.sequence->size() - 1 - std::max(entry.sequence->computed, entry.cached_at_entry), 0);
+  for (const State::Entry& entry : state_->running)
+    tokens += std::max(entry.sequence->size() - 1 - entry.sequence->computed, 0);
+  return tokens;
+}
+
+std::int64_t Scheduler::kv_tokens() const {
+  std::int64_t tokens = 0;
+  for (const State::Entry& entry : state_->running) tokens += entry.sequence->computed;
   return tokens;
 }
 

@@ -19,6 +19,7 @@ struct ScheduledSequence {
   std::unique_ptr<Sequence> sequence;
   std::uint64_t serial = 0;                     // order of admit(); breaks ties of arrival
   std::size_t published = 0;                    // leading blocks that the pool knows by hash
+  std::int32_t cached_at_entry = 0;             // tokens that the prefix cache held then; a hint for routing
   std::int32_t computed_before_preemption = 0;  // rows below this position are computed a second time
   std::int32_t rows = 0;                        // of the plan being made or executed
   std::size_t row_index = 0;                    // into StepPlan::rows, where rows > 0
@@ -38,8 +39,10 @@ struct Scheduler::State {
   Result<void> check_admissible(const Sequence& sequence) const;
   void adopt_received_cache(Entry& entry);
   void enqueue(Entry entry);
+  void start_received(TimePoint now, StepPlan& plan);
   void admit_waiting(TimePoint now, StepPlan& plan);
   bool waits_for_running_prefill(const Entry& candidate) const;
+  std::size_t reserved_blocks() const;
   bool take_blocks(Entry& candidate, std::size_t reserved);
   void start(Entry entry, TimePoint now, StepPlan& plan);
 

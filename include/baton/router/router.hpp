@@ -41,7 +41,7 @@ class Router final : public InferenceService, public ControlPlane, public PeerEv
     Engine* engine = nullptr;
     PeerMesh* mesh = nullptr;          // null: no peers
     KvTransport* transport = nullptr;  // null: no peers
-    const RoutingPolicy* policy = nullptr;
+    RoutingPolicy* policy = nullptr;
     const Clock* clock = nullptr;
     Logger* logger = nullptr;
   };

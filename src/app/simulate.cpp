@@ -1,0 +1,237 @@
+// baton simulate: a cluster in virtual time, against a trace.
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "app/command.hpp"
+#include "app/system.hpp"
+#include "baton/model/config.hpp"
+#include "baton/router/policy.hpp"
+#include "baton/schedule/perf_model.hpp"
+#include "baton/sim/report.hpp"
+#include "baton/sim/simulation.hpp"
+#include "baton/sim/trace.hpp"
+
+namespace baton {
+namespace {
+
+struct Simulate {
+  std::string trace, model, system = "h200_sxm", policy = "kv", loads = "1", slo, json, csv, svg;
+  std::int32_t prefill = 0, decode = 0, mixed = 0, block_size = 16, max_sequences = 256,
+               max_batch_tokens = 512, requests = 0;
+  double memory = 0.9;
+  bool compare = false, engines = false;
+  Flags flags{rows()};
+
+  std::vector<ConfigRow> rows() {
+    return {
+        string_row({"--trace", "", "FILE", "Mooncake JSONL or Azure CSV"}, trace),
+        string_row({"--model", "", "NAME", "a directory, a config.json, or a name in configs/models"}, model),
+        string_row({"--system", "", "NAME", "a name in configs/systems, or a file like those"}, system),
+        int_row({"--prefill", "", "N", "prefill engines"}, 0, 100000, prefill),
+        int_row({"--decode", "", "N", "decode engines"}, 0, 100000, decode),
+        int_row({"--mixed", "", "N", "mixed engines"}, 0, 100000, mixed),
+        string_row({"--policy", "", "NAME,...", "of kv, round_robin, least_loaded and random"}, policy),
+        switch_row({"--compare", "", "", "run every policy"}, compare),
+        string_row({"--load", "", "X,...", "arrivals come X times as fast; several give a curve"}, loads),
+        string_row({"--slo", "", "ttft=2s,itl=25ms", "what counts as good"}, slo),
+        int_row({"--requests", "", "N", "only the first N of the trace; 0: all"}, 0, 1 << 30, requests),
+        int_row({"--block-size", "", "N", "tokens of a KV block"}, 1, 4096, block_size),
+        int_row({"--max-sequences", "", "N", "running at once on an engine"}, 1, 65536, max_sequences),
+        int_row({"--max-batch-tokens", "", "N", "rows of a step"}, 1, 1 << 20, max_batch_tokens),
+        number_row({"--memory-fraction", "", "X", "of an engine's memory for weights and KV cache"}, 0.01, 1,
+                   memory),
+        switch_row({"--engines", "", "", "print each engine's utilisation, too"}, engines),
+        string_row({"--json", "", "FILE", "write the results; - for standard output"}, json),
+        string_row({"--csv", "", "FILE", "write a line for each request"}, csv),
+        string_row(
+            {"--svg", "", "FILE", "draw TTFT and goodput over the load, or both latencies' distributions"},
+            svg),
+    };
+  }
+};
+
+Error bad(const std::string& what, const std::string& flag) {
+  return make_error(ErrorCode::invalid_argument, flag + ": " + what, flag);
+}
+
+std::optional<std::string> read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  if (!in) return std::nullopt;
+  return std::move(text).str();
+}
+
+Result<ModelConfig> find_model(const std::string& name) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(name, ignored)) return load_model_config(name);
+  auto text = read_file(name);
+  if (!text) text = read_file(find_configs() / "models" / (name + ".json"));
+  if (!text)
+    return bad("'" + name + "' is no directory, no config.json and no name in " +
+                   (find_configs() / "models").string(),
+               "--model");
+  return parse_model_config(*text, "");
+}
+
+Result<SystemSpec> find_system(const std::string& name) {
+  std::string file = name;
+  auto text = read_file(file);
+  if (!text) text = read_file(file = (find_configs() / "systems" / (name + ".json")).string());
+  if (!text)
+    return bad("'" + name + "' is no file and no name in " + (find_configs() / "systems").string(),
+               "--system");
+  return parse_system_spec(*text, file);
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  return parts;
+}
+
+Result<std::vector<double>> parse_loads(const std::string& text) {
+  std::vector<double> loads;
+  for (const std::string& part : split(text)) {
+    double load = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), load);
+    if (error != std::errc{} || end != part.data() + part.size() || !(load > 0 && load <= 1e6))
+      return bad("'" + part + "' is not a positive number", "--load");
+    loads.push_back(load);
+  }
+  if (loads.empty()) return bad("no load given", "--load");
+  return loads;
+}
+
+// "ttft=2s,itl=25ms" by the rules of every other duration.
+Result<void> parse_slo(const std::string& text, SimOptions& options) {
+  for (const std::string& part : split(text)) {
+    const std::size_t equals = part.find('=');
+    const std::string name = part.substr(0, equals);
+    if (equals == std::string::npos || (name != "ttft" && name != "itl"))
+      return bad("'" + part + "' is not ttft=TIME or itl=TIME", "--slo");
+    Duration value{};
+    if (auto set =
+            duration_row({"--slo " + name, "", "TIME", ""}, Duration(1), value).set(part.substr(equals + 1));
+        !set)
+      return set;
+    (name == "ttft" ? options.slo_ttft : options.slo_itl) = to_seconds(value);
+  }
+  return {};
+}
+
+struct Setting {
+  SimOptions options;
+  std::vector<TraceRequest> trace;
+  std::vector<double> loads;
+  std::vector<std::string> policies;
+};
+
+Result<Setting> settle(Simulate& simulate) {
+  if (auto applied = simulate.flags.apply(); !applied) return applied.error();
+  if (simulate.trace.empty()) return bad("a trace is needed", "--trace");
+  if (simulate.model.empty()) return bad("a model is needed", "--model");
+  const auto model = find_model(simulate.model);
+  if (!model) return model.error();
+  const auto system = find_system(simulate.system);
+  if (!system) return system.error();
+  const ModelCost cost = model_cost(*model);
+  const double tokens = kv_tokens_that_fit(cost, *system, simulate.memory);
+  Setting setting;
+  SimOptions& o = setting.options;
+  o.prefill = simulate.prefill, o.decode = simulate.decode, o.mixed = simulate.mixed;
+  if (o.prefill + o.decode + o.mixed == 0) o.mixed = 1;
+  o.profile = make_perf_profile(cost, *system);
+  o.block_size = simulate.block_size;
+  o.blocks = static_cast<std::int32_t>(std::min(tokens / simulate.block_size, 2e9));
+  if (o.blocks < 1) return bad("the model does not fit into " + simulate.system, "--system");
+  o.limits = {simulate.max_sequences, simulate.max_batch_tokens, 1 << 30, model->max_positions};
+  o.vocab = model->vocab;
+  if (auto slo = parse_slo(simulate.slo, o); !slo) return slo.error();
+  auto loads = parse_loads(simulate.loads);
+  if (!loads) return loads.error();
+  setting.loads = *std::move(loads);
+  if (simulate.compare)
+    setting.policies.assign(policy_names().begin(), policy_names().end());
+  else
+    setting.policies = split(simulate.policy);
+  for (const std::string& name : setting.policies)
+    if (make_policy(name) == nullptr) return bad("'" + name + "' is no policy", "--policy");
+  auto trace = read_trace(simulate.trace);
+  if (!trace) return trace.error();
+  setting.trace = *std::move(trace);
+  if (simulate.requests > 0 && static_cast<std::size_t>(simulate.requests) < setting.trace.size())
+    setting.trace.resize(static_cast<std::size_t>(simulate.requests));
+  std::cout << simulate.model << " on " << o.prefill << " prefill, " << o.decode << " decode and " << o.mixed
+            << " mixed engines of " << system->name << " (" << system->provenance << ")\n"
+            << setting.trace.size() << " requests; " << o.blocks << " blocks of " << o.block_size
+            << " tokens an engine; one prompt of 4096 tokens takes "
+            << o.profile.prefill_seconds(4096, 0, o.limits.max_batch_tokens) * 1e3
+            << " ms, a step of 32 decodes at context 4096 " << o.profile.decode_seconds(32, 32 * 4096) * 1e3
+            << " ms\n\n";
+  return setting;
+}
+
+Result<void> write(const std::string& file, const std::function<void(std::ostream&)>& content) {
+  if (file.empty()) return {};
+  if (file == "-") {
+    content(std::cout);
+    return {};
+  }
+  std::ofstream out(file);
+  content(out);
+  out.close();
+  if (!out) return make_error(ErrorCode::io, "cannot write " + file);
+  return {};
+}
+
+int run(Simulate& simulate) {
+  const auto complain = [](const Error& error) {
+    std::cerr << "baton simulate: " << error.message << '\n';
+    return error.code == ErrorCode::invalid_argument ? 2 : 1;
+  };
+  const auto setting = settle(simulate);
+  if (!setting) return complain(setting.error());
+  std::vector<SimRun> runs;
+  for (const double load : setting->loads) {
+    for (const std::string& name : setting->policies) {
+      SimRun one{name, load, setting->options, {}, {}};
+      one.options.load = load;
+      const auto policy = make_policy(name);
+      auto report = baton::simulate(one.options, setting->trace, *policy,
+                                    count_progress(name + " at load " + std::to_string(load)));
+      if (!report) return complain(report.error());
+      one.report = *std::move(report);
+      one.summary = summarize(one.report, one.options);
+      runs.push_back(std::move(one));
+    }
+  }
+  if (simulate.json != "-") print_table(std::cout, runs);
+  if (simulate.engines) print_engines(std::cout, runs.back().report);
+  if (auto done = write(simulate.json, [&](std::ostream& out) { out << to_json(runs).dump(2) << '\n'; });
+      !done)
+    return complain(done.error());
+  if (auto done = write(simulate.csv, [&](std::ostream& out) { write_csv(out, runs); }); !done)
+    return complain(done.error());
+  if (auto done = write(simulate.svg, [&](std::ostream& out) { write_svg(out, runs); }); !done)
+    return complain(done.error());
+  return 0;
+}
+
+}  // namespace
+
+void add_simulate(CLI::App& app, Chosen& chosen) {
+  auto simulate = std::make_shared<Simulate>();  // shared: lives as long as the callbacks of the parser
+  CLI::App* command = app.add_subcommand("simulate", "Run a cluster in virtual time against a trace");
+  simulate->flags.add_to(*command);
+  command->callback([simulate, &chosen] { chosen.run = [simulate] { return run(*simulate); }; });
+}
+
+}  // namespace baton

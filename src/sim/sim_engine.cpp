@@ -1,0 +1,63 @@
+#include "sim/sim_engine.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace baton::sim {
+
+void SimExecutor::submit(const StepPlan& plan) {
+  seconds_ = profile_.step_seconds(step_shape(plan));
+  result_.rows.assign(plan.rows.size(), {});
+  for (std::size_t i = 0; i < plan.rows.size(); ++i) {
+    if (!plan.rows[i].sample) continue;
+    SampledToken token;
+    token.token =
+        static_cast<TokenId>((drawn_++ * 0x9e3779b97f4a7c15ULL >> 33) % static_cast<std::uint64_t>(vocab_));
+    result_.rows[i].token = std::move(token);
+  }
+}
+
+SimEngine::SimEngine(std::string engine_name, Role engine_role, std::int32_t blocks, std::int32_t block_size,
+                     const SchedulerLimits& limits, const PerfProfile& profile, std::int32_t vocab)
+    : name(std::move(engine_name)),
+      role(engine_role),
+      pool(blocks, block_size),
+      scheduler(limits, pool),
+      profile_(profile),
+      limits_(limits),
+      executor_(profile, vocab) {}
+
+std::optional<double> SimEngine::begin_step(TimePoint now) {
+  plan_ = scheduler.plan(now);
+  if (plan_.empty()) return std::nullopt;
+  executor_.submit(plan_);
+  busy_ = true;
+  ++steps;
+  busy_seconds += executor_.seconds();
+  const double rows = static_cast<double>(plan_.tokens) / limits_.max_batch_tokens;
+  const double sequences = static_cast<double>(plan_.rows.size()) / limits_.max_sequences;
+  full_seconds += executor_.seconds() * std::max(rows, sequences);
+  return executor_.seconds();
+}
+
+StepOutcome SimEngine::finish_step(TimePoint now) {
+  busy_ = false;
+  const StepResult result = executor_.wait();
+  return scheduler.commit(plan_, result, now);
+}
+
+Candidate SimEngine::candidate() const {
+  Candidate c;
+  c.node = name;
+  c.role = role;
+  c.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
+  c.running = static_cast<std::uint32_t>(scheduler.running());
+  c.waiting = static_cast<std::uint32_t>(scheduler.waiting());
+  c.kv_tokens = static_cast<std::uint64_t>(scheduler.kv_tokens());
+  c.free_tokens = pool.available() * static_cast<std::uint64_t>(pool.block_size());
+  c.chunk = limits_.max_batch_tokens;
+  c.profile = profile_;
+  return c;
+}
+
+}  // namespace baton::sim
