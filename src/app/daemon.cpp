@@ -33,6 +33,20 @@ namespace {
 
 constexpr std::int32_t kLeastBlocks = 2;
 
+// An ordinary server's processor, before the engine has made a step.
+const SystemSpec kFirstGuess{.name = "host",
+                             .provenance = "assumed",
+                             .matmul_flops = 200e9,
+                             .memory_bandwidth = 30e9,
+                             .memory_bytes = 0,
+                             .link_bandwidth = 1e9,
+                             .link_latency = 1e-3,
+                             .step_overhead = 1e-4,
+                             .matmul_efficiency = 0.7,
+                             .attention_efficiency = 0.4,
+                             .memory_efficiency = 0.7,
+                             .link_efficiency = 1};
+
 std::string read_secret(const std::string& file) {
   std::ifstream in(file);
   std::stringstream text;
@@ -202,6 +216,7 @@ EngineOptions Daemon::Parts::engine_options() const {
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   e.vocab = model->config().vocab;
+  e.profile = make_perf_profile(model_cost(model->config()), kFirstGuess);
   e.transfer_timeout = options.transfer_timeout;
   return e;
 }

@@ -60,7 +60,8 @@ struct Engine::State {
         parts(std::move(p)),
         commands(static_cast<std::size_t>(options.limits.max_waiting + options.limits.max_sequences)),
         pool(parts.kv.blocks, parts.kv.layout.block_size),
-        scheduler(options.limits, pool) {
+        scheduler(options.limits, pool),
+        calibration(options.profile) {
     if (parts.transport == nullptr || parts.control == nullptr) return;
     const Post post = [this](std::function<void()> task) { return commands.push_always(std::move(task)); };
     sender = std::make_unique<HandoffSender>(
@@ -103,6 +104,7 @@ struct Engine::State {
   Channel<Command> commands;
   BlockPool pool;
   Scheduler scheduler;
+  PerfCalibration calibration;
   ActiveRequests active;
   std::unique_ptr<HandoffSender> sender;
   std::unique_ptr<HandoffReceiver> receiver;
@@ -175,9 +177,12 @@ bool Engine::State::step() {
   }
   parts.faults->hit(has_prefill(plan) ? "engine.prefill" : "engine.decode");
 
+  const StepShape shape = step_shape(plan);
+  const TimePoint begun = now();
   parts.executor->submit(plan);
   const StepResult result = parts.executor->wait();
   const TimePoint done = now();
+  calibration.measured(shape, to_seconds(done - begun));
   StepOutcome outcome = scheduler.commit(plan, result, done);
   ++steps;
   largest_batch = std::max<std::uint64_t>(largest_batch, plan.rows.size());
@@ -242,6 +247,9 @@ void Engine::State::refresh_stats() {
   s.running = scheduler.running();
   s.waiting = scheduler.waiting();
   s.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
+  s.kv_tokens = static_cast<std::uint64_t>(scheduler.kv_tokens());
+  s.max_batch_tokens = options.limits.max_batch_tokens;
+  s.profile = calibration.profile();
   s.blocks_total = pool.total();
   s.blocks_in_use = pool.in_use();
   s.blocks_cached = pool.cached();

@@ -115,11 +115,18 @@ void describe(auto& c, Like<BlockEventsMessage> auto& v) {
 
 void describe(auto& c, Like<SnapshotRequestMessage> auto&) { c.record(); }
 
+void describe(auto& c, Like<PerfProfile> auto& v) {
+  c.record(field("step", v.step), field("weights", v.weights), field("token", v.token),
+           field("logits", v.logits), field("pair", v.pair), field("kv_token", v.kv_token),
+           field("link_token", v.link_token), field("link_latency", v.link_latency));
+}
+
 void describe(auto& c, Like<StatusMessage> auto& v) {
   c.record(Enumerated{"role", v.role, Role::decode}, field("ready", v.ready), field("draining", v.draining),
            field("running", v.running), field("waiting", v.waiting),
            field("waiting_prefill_tokens", v.waiting_prefill_tokens), field("blocks_total", v.blocks_total),
-           field("blocks_in_use", v.blocks_in_use));
+           field("blocks_in_use", v.blocks_in_use), field("kv_tokens", v.kv_tokens),
+           field("max_batch_tokens", v.max_batch_tokens), field("profile", v.profile));
 }
 
 namespace {

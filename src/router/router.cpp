@@ -26,6 +26,19 @@ struct Peer {
   StatusMessage status;
 };
 
+void fill_load(StatusMessage& status, const EngineStats& stats) {
+  status.running = static_cast<std::uint32_t>(stats.running);
+  status.waiting = static_cast<std::uint32_t>(stats.waiting);
+  status.waiting_prefill_tokens = stats.waiting_prefill_tokens;
+  status.blocks_total = static_cast<std::uint32_t>(stats.blocks_total);
+  status.blocks_in_use = static_cast<std::uint32_t>(stats.blocks_in_use);
+  status.kv_tokens = stats.kv_tokens;
+  status.max_batch_tokens = static_cast<std::uint32_t>(stats.max_batch_tokens);
+  status.profile = stats.profile;
+}
+
+constexpr double kOutputMemory = 0.05;  // weight of the newest request in the expected output length
+
 template <class... F>
 struct Overload : F... {
   using F::operator()...;
@@ -78,6 +91,11 @@ struct Router::State {
   std::map<std::string, Peer> peers;
   std::unordered_map<RequestKey, std::shared_ptr<Flight>, RequestKeyHasher>
       flights;  // shared with the engine that computes and the client's stop
+  // Prompt tokens sent to a node since it last told how many wait there: a status, or a step of the own
+  // engine.
+  std::map<std::string, std::uint64_t> sent_tokens;
+  std::uint64_t local_steps = 0;
+  double expected_output = 256;  // tokens, of the requests that ended lately
   std::atomic<std::size_t> in_flight{0};
   std::atomic<bool> draining{false};
   std::atomic<bool> started{false};
@@ -124,12 +142,18 @@ void Router::State::take_off(std::shared_ptr<Flight> flight, std::stop_token sto
 
 void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attempt) {
   const Request request = flight->request();
-  auto chosen = parts.policy->choose(query(request), candidates(request));
+  if (const std::uint64_t steps = parts.engine->stats().steps; steps != std::exchange(local_steps, steps))
+    sent_tokens.erase(options.node_name);  // the engine has looked at its queue since
+  const std::vector<Candidate> engines = candidates(request);
+  auto chosen = parts.policy->choose(query(request), engines);
   if (!chosen) {
     flight->deliver_error(chosen.error());
     land(flight->key());
     return;
   }
+  const auto prefill = std::ranges::find(engines, chosen->prefill_node, &Candidate::node);
+  const std::size_t held = prefill->held_blocks * static_cast<std::size_t>(options.block_size);
+  sent_tokens[chosen->prefill_node] += request.prompt.size() - std::min(held, request.prompt.size());
   ++flight->attempts;
   flight->planned_decode = chosen->decode_node;
   const bool hands_off = chosen->disaggregated();
@@ -168,6 +192,7 @@ void Router::State::stage_finished(const FinishEvent& event) {
 // The client sees one request: the prefill stage's times and cache hits belong to it as much as the decode
 // stage's.
 void Router::State::deliver(Flight& flight, FinishEvent event) {
+  expected_output += kOutputMemory * (static_cast<double>(event.output_tokens) - expected_output);
   if (flight.prefill) {
     event.queue_ms += flight.prefill->queue_ms;
     event.prefill_ms = flight.prefill->prefill_ms;
@@ -261,7 +286,8 @@ void Router::State::land(const RequestKey& key) {
 RouteQuery Router::State::query(const Request& request) const {
   return {.prompt_tokens = request.prompt.size() + request.output.size(),
           .max_tokens = request.stop.max_tokens - static_cast<std::int32_t>(request.output.size()),
-          .block_size = options.block_size};
+          .block_size = options.block_size,
+          .expected_tokens = expected_output};
 }
 
 std::vector<Candidate> Router::State::candidates(const Request& request) const {
@@ -276,10 +302,16 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
     Candidate c;
     c.node = name;
     c.role = status.role;
-    c.waiting_prefill_tokens = status.waiting_prefill_tokens;
+    const auto sent = sent_tokens.find(name);
+    c.waiting_prefill_tokens = status.waiting_prefill_tokens + (sent == sent_tokens.end() ? 0 : sent->second);
     c.running = std::max(status.running, mine == own.end() ? 0 : mine->second);
     c.waiting = status.waiting;
     c.held_blocks = hit == held.end() ? 0 : hit->second;
+    c.kv_tokens = status.kv_tokens;
+    c.free_tokens = std::uint64_t{status.blocks_total - std::min(status.blocks_in_use, status.blocks_total)} *
+                    static_cast<std::uint64_t>(options.block_size);
+    c.chunk = static_cast<std::int32_t>(std::clamp<std::uint32_t>(status.max_batch_tokens, 1, 1 << 20));
+    if (status.profile.sane()) c.profile = status.profile;
     return c;
   };
   // Engines that would have to cut the answer are left out, unless there is nobody else to generate it.
@@ -289,9 +321,7 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
   const EngineStats here = parts.engine->stats();
   StatusMessage local;
   local.role = parse_role(here.role).value_or(Role::mixed);
-  local.running = static_cast<std::uint32_t>(here.running);
-  local.waiting = static_cast<std::uint32_t>(here.waiting);
-  local.waiting_prefill_tokens = here.waiting_prefill_tokens;
+  fill_load(local, here);
   all.push_back(candidate(options.node_name, local));
   if (holds(options.max_context)) roomy.push_back(all.back());
   for (const auto& [name, peer] : peers) {
@@ -326,6 +356,7 @@ void Router::State::peer_message(const std::string& from, Message& message) {
                  [&](BlockEventsMessage& m) { apply_events(from, m); },
                  [&](StatusMessage& m) {
                    peer->second.status = m;
+                   sent_tokens.erase(from);
                    refresh_view();
                  },
                  [&](auto& m) { parts.engine->handle(from, std::move(m)); },
@@ -339,6 +370,7 @@ void Router::State::apply_events(const std::string& node, const BlockEventsMessa
 
 void Router::State::peer_down(const std::string& name, const Error& why) {
   peers.erase(name);
+  sent_tokens.erase(name);
   index.forget(name);
   if (parts.transport != nullptr) parts.transport->disconnect(name);
   parts.engine->peer_down(name);
@@ -442,11 +474,7 @@ StatusMessage Router::on_heartbeat() {
   status.role = parse_role(stats.role).value_or(Role::mixed);
   status.ready = true;
   status.draining = state_->draining;
-  status.running = static_cast<std::uint32_t>(stats.running);
-  status.waiting = static_cast<std::uint32_t>(stats.waiting);
-  status.waiting_prefill_tokens = stats.waiting_prefill_tokens;
-  status.blocks_total = static_cast<std::uint32_t>(stats.blocks_total);
-  status.blocks_in_use = static_cast<std::uint32_t>(stats.blocks_in_use);
+  fill_load(status, stats);
   return status;
 }
 

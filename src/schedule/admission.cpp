@@ -90,19 +90,16 @@ std::size_t Scheduler::State::reserved_blocks() const {
   return reserved;
 }
 
-// Decodes that come with their KV cache: a client waits for their next token, and a row each is all they take.
-// They must not wait for a prefill that fills every step.
+// Decodes that come with their KV cache, as far as they are first in line: a client waits for their next
+// token, and a row each is all they take. They must not wait for a prefill that fills every step.
 void Scheduler::State::start_received(TimePoint now, StepPlan& plan) {
-  for (std::size_t turn = 0; turn < waiting.size() && budget > 0 &&
-                             running.size() < static_cast<std::size_t>(limits.max_sequences);) {
-    Entry& candidate = waiting[turn];
-    if (!candidate.has_blocks() || candidate.sequence->in_prefill()) {
-      ++turn;
-      continue;
-    }
-    if (!take_blocks(candidate, reserved_blocks())) break;
-    Entry starting = std::move(candidate);
-    waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(turn));
+  const auto is_next = [&] {
+    return !waiting.empty() && waiting.front().has_blocks() && !waiting.front().sequence->in_prefill() &&
+           budget > 0 && running.size() < static_cast<std::size_t>(limits.max_sequences);
+  };
+  while (is_next() && take_blocks(waiting.front(), reserved_blocks())) {
+    Entry starting = std::move(waiting.front());
+    waiting.erase(waiting.begin());
     start(std::move(starting), now, plan);
   }
 }

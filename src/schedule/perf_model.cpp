@@ -1,6 +1,7 @@
 #include "baton/schedule/perf_model.hpp"
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "baton/schedule/scheduler.hpp"
@@ -104,6 +105,13 @@ double PerfProfile::transfer_seconds(double tokens) const {
   return tokens > 0 ? link_latency + link_token * tokens : 0;
 }
 
+bool PerfProfile::sane() const {
+  constexpr double kMost = 1e6;  // seconds
+  return std::ranges::all_of(
+      std::array{step, weights, token, logits, pair, kv_token, link_token, link_latency},
+      [](double cost) { return cost >= 0 && cost <= kMost; });
+}
+
 PerfProfile make_perf_profile(const ModelCost& model, const SystemSpec& system) {
   const double flops = system.matmul_flops * system.matmul_efficiency;
   const double bandwidth = system.memory_bandwidth * system.memory_efficiency;
@@ -127,15 +135,16 @@ void PerfCalibration::measured(const StepShape& shape, double seconds) {
   const double predicted = first_.step_seconds(shape);
   if (predicted <= 0 || seconds <= 0) return;
   const double ratio = std::clamp(seconds / predicted, 1 / kMaxCorrection, kMaxCorrection);
-  double& factor = shape.tokens > shape.sampled ? prefill_factor_ : decode_factor_;
-  factor += kCalibrationWeight * (ratio - factor);
+  Factor& factor = shape.tokens > shape.sampled ? prefill_ : decode_;
+  // The plain mean of the first steps, then an exponential one.
+  factor.value += std::max(kCalibrationWeight, 1 / ++factor.steps) * (ratio - factor.value);
 }
 
 // Rows of a prefill are bound by multiplications, those of a decode by what is streamed.
 PerfProfile PerfCalibration::profile() const {
   PerfProfile p = first_;
-  for (double* cost : {&p.token, &p.logits, &p.pair}) *cost *= prefill_factor_;
-  for (double* cost : {&p.step, &p.weights, &p.kv_token}) *cost *= decode_factor_;
+  for (double* cost : {&p.token, &p.logits, &p.pair}) *cost *= prefill_.value;
+  for (double* cost : {&p.step, &p.weights, &p.kv_token}) *cost *= decode_.value;
   return p;
 }
 

@@ -277,6 +277,17 @@ TEST_CASE("a continuation computes what its cache lacks and samples the next ind
   }
 }
 
+TEST_CASE("a decode that comes with its KV cache starts at once, beside a prefill that fills every step") {
+  Rig rig(64, {.max_batch_tokens = 8});
+  rig.admitted(rig.request(40, 4));
+  rig.step();
+  REQUIRE(rig.scheduler.admit(received(rig, rig.request(12, 4), 12)));
+  const StepPlan plan = rig.plan();
+  CHECK(rows_of(plan) == Rows{1, 7});
+  rig.commit(plan);
+  CHECK(rig.drain().size() == 2);
+}
+
 TEST_CASE("received KV cache that waits gives way when the running ones could not go on otherwise") {
   Rig rig(8, {.max_sequences = 1});
   rig.admitted(rig.request(8, 20));

@@ -30,6 +30,7 @@ struct EngineOptions {
   SchedulerLimits limits;
   std::string cluster_secret;  // keys the block hashes, with the fingerprint and the layout
   Hash128 model_fingerprint;
+  PerfProfile profile;             // a first guess of what steps cost: the engine's own steps correct it
   std::int32_t vocab = 0;          // token ids at or beyond it are refused; 0: not checked
   double reservation_share = 0.5;  // of the pool that KV on its way in may hold (a decode engine: all of it)
   Duration transfer_timeout =

@@ -15,6 +15,7 @@
 #include "baton/base/hash.hpp"
 #include "baton/base/result.hpp"
 #include "baton/cache/block.hpp"
+#include "baton/schedule/perf_model.hpp"
 #include "baton/schedule/request.hpp"
 #include "baton/schedule/scheduler.hpp"
 #include "baton/schedule/service.hpp"
@@ -98,6 +99,9 @@ struct StatusMessage {
   std::uint64_t waiting_prefill_tokens = 0;
   std::uint32_t blocks_total = 0;
   std::uint32_t blocks_in_use = 0;
+  std::uint64_t kv_tokens = 0;         // contexts of the running requests, added up
+  std::uint32_t max_batch_tokens = 0;  // rows of a step
+  PerfProfile profile;                 // what its steps cost, as measured so far
 };
 
 using Message = std::variant<SubmitMessage, CancelMessage, TokensMessage, FinishMessage, FailMessage,

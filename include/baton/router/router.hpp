@@ -31,7 +31,7 @@ struct RouterOptions {
   std::size_t max_in_flight = 4096;  // requests accepted here and not finished
   std::uint32_t max_attempts = 3;    // of one request on engines that then turned out to be gone
   std::int32_t block_size = 16;
-  std::int32_t max_context = 0;  // of the local engine
+  std::int32_t max_context = 0;                                   // of the local engine
   std::function<BlockHashKey(const std::string& salt)> hash_key;  // as the engines hash
 };
 

@@ -71,6 +71,7 @@ struct PerfProfile {
   // One step of `sequences` decodes whose contexts add up to `kv_tokens`.
   double decode_seconds(double sequences, double kv_tokens) const;
   double transfer_seconds(double tokens) const;
+  bool sane() const;  // every cost finite and not negative: what a peer publishes is asked this first
 };
 PerfProfile make_perf_profile(const ModelCost& model, const SystemSpec& system);
 
@@ -88,7 +89,10 @@ class PerfCalibration {
 
  private:
   PerfProfile first_;
-  double prefill_factor_ = 1, decode_factor_ = 1;
+  struct Factor {
+    double value = 1;
+    double steps = 0;
+  } prefill_, decode_;
 };
 
 }  // namespace baton

@@ -94,8 +94,8 @@ class Scheduler {
 
   std::size_t waiting() const;
   std::size_t running() const;
-  // Rows of prompts that are still to be computed, by waiting and running sequences, less what the prefix cache
-  // held of a waiting one when it came.
+  // Rows of prompts that are still to be computed, by waiting and running sequences, less what the prefix
+  // cache held of a waiting one when it came.
   std::int64_t waiting_prefill_tokens() const;
   std::int64_t kv_tokens() const;  // computed tokens of the running ones
   std::uint64_t preemptions() const;

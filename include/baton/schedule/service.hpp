@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "baton/base/result.hpp"
+#include "baton/schedule/perf_model.hpp"
 #include "baton/schedule/request.hpp"
 
 namespace baton {
@@ -64,6 +65,7 @@ class TokenSink {
 struct EngineStats {
   std::string role = "mixed";
   std::uint64_t running = 0, waiting = 0, waiting_prefill_tokens = 0;
+  std::uint64_t kv_tokens = 0;  // contexts of the running requests, added up
   std::uint64_t blocks_total = 0, blocks_in_use = 0, blocks_cached = 0;
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_queried_tokens = 0, prefix_hit_tokens = 0;
@@ -71,6 +73,8 @@ struct EngineStats {
   std::uint64_t steps = 0, largest_batch = 0;
   std::uint64_t blocks_sent = 0, blocks_received = 0, bytes_sent = 0, bytes_received = 0;
   std::uint64_t blocks_resent = 0, blocks_corrupt = 0, transfers_failed = 0, transfers_in_flight = 0;
+  std::int32_t max_batch_tokens = 0;
+  PerfProfile profile;  // of its steps, as measured so far
 };
 
 class InferenceService {
