@@ -102,7 +102,7 @@ struct Daemon::Parts {
   SteadyClock clock;
   FaultPoints faults;
   PrometheusMetrics metrics;
-  std::unique_ptr<RoutingPolicy> policy = make_policy("kv");
+  std::unique_ptr<RoutingPolicy> policy;
   std::string secret;
   std::string node_name;
   std::string model_name;
@@ -249,6 +249,7 @@ Result<void> Daemon::Parts::start_engine() {
 }
 
 Result<void> Daemon::Parts::start_mesh() {
+  policy = make_policy(options.policy);
   Router::Parts parts{engine.get(), nullptr, transport.get(), policy.get(), &clock, &logger};
   if (transport) {
     MeshOptions m;
@@ -303,7 +304,7 @@ Result<void> Daemon::Parts::start_http() {
       f, FrontendServices{*router, *tokenizer, chat_template.get(), served, metrics,
                           [this] { return metrics.text(); }, [this] { return engine->stats(); },
                           [this] { return started && router->ready(); }, [this] { return router->cluster(); },
-                          logger});
+                          [this](const Request& request) { return router->explain(request); }, logger});
   auto port = http->start();
   if (!port) return std::move(port).error();
   http_port = *port;

@@ -1,6 +1,7 @@
 #include "app/serve_options.hpp"
 
 #include "baton/peer/address.hpp"
+#include "baton/router/policy.hpp"
 
 namespace baton {
 namespace {
@@ -71,6 +72,10 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
       duration_row({"--transfer-timeout", "cluster.transfer_timeout", "TIME",
                     "a KV handoff that takes longer is given up and recomputed"},
                    1ms, o.transfer_timeout),
+      choice_row({"--policy", "router.policy", "NAME",
+                  "kv (predicted cost, cached blocks counted in), or for comparison round_robin, "
+                  "least_loaded, random"},
+                 {policy_names().begin(), policy_names().end()}, o.policy),
       choice_row({"--kv-digests", "cluster.kv_digests", "on|off", "verify each KV block that arrives"},
                  {"on", "off"}, o.kv_digests),
       switch_row({"--insecure", "cluster.insecure", "",

@@ -36,6 +36,7 @@ struct ServeOptions {
   Duration drain_timeout = std::chrono::seconds(60);
   Duration peer_silence = std::chrono::seconds(3);
   bool insecure = false;
+  std::string policy = "kv";
   std::string kv_digests = "on";
   std::string log_level = "info";
   std::string log_format = "text";

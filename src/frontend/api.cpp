@@ -70,7 +70,7 @@ HttpReply answer_cluster(const FrontendServices& services) {
 
 bool is_slow(Endpoint endpoint) {
   return endpoint == Endpoint::tokenize || endpoint == Endpoint::detokenize ||
-         endpoint == Endpoint::metrics || endpoint == Endpoint::cluster;
+         endpoint == Endpoint::metrics || endpoint == Endpoint::cluster || endpoint == Endpoint::explain;
 }
 
 HttpReply answer(const Route& route, const std::string& body, const FrontendServices& services,
@@ -94,6 +94,8 @@ HttpReply answer(const Route& route, const std::string& body, const FrontendServ
       return answer_metrics(services, engine_metrics);
     case Endpoint::cluster:
       return answer_cluster(services);
+    case Endpoint::explain:
+      return answer_explain(body, services);
     case Endpoint::chat_completions:
     case Endpoint::completions:
       break;  // answered by a Generation

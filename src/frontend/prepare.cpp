@@ -127,6 +127,24 @@ HttpReply answer_tokenize(std::string_view body, const FrontendServices& service
   return json_reply(out);
 }
 
+HttpReply answer_explain(std::string_view body, const FrontendServices& services) {
+  const auto object = parse_json_object(body);
+  if (!object) return failure(object.error());
+  const auto prepared =
+      object->contains("messages") ? prepare_chat(body, services) : prepare_completion(body, services);
+  if (!prepared) return failure(prepared.error());
+  if (!services.explain) return error_reply(http_error(404, "This server routes nothing."));
+  Request request;
+  request.prompt = prepared->prompts.front().ids;
+  request.stop.max_tokens = prepared->prompts.front().max_tokens;
+  request.cache_salt = prepared->fields.cache_salt;
+  const auto explained = services.explain(request);
+  if (!explained) return failure(explained.error());
+  HttpReply reply;
+  reply.body = explained->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return reply;
+}
+
 HttpReply answer_detokenize(std::string_view body, const FrontendServices& services) {
   auto object = parse_json_object(body);
   if (!object) return failure(object.error());

@@ -34,5 +34,7 @@ Result<PreparedRequest> prepare_completion(std::string_view body, const Frontend
 // POST /tokenize and /detokenize.
 HttpReply answer_tokenize(std::string_view body, const FrontendServices& services);
 HttpReply answer_detokenize(std::string_view body, const FrontendServices& services);
+// POST /route/explain: the body of a chat completion or completion, of which the first prompt counts.
+HttpReply answer_explain(std::string_view body, const FrontendServices& services);
 
 }  // namespace baton::frontend

@@ -23,6 +23,7 @@ constexpr std::array kRows = {
     Row{"/version", false, Endpoint::version},
     Row{"/metrics", false, Endpoint::metrics},
     Row{"/cluster", false, Endpoint::cluster},
+    Row{"/route/explain", true, Endpoint::explain},
 };
 constexpr std::string_view kModelPrefix = "/v1/models/";
 

@@ -19,6 +19,7 @@ enum class Endpoint : std::uint8_t {
   version,
   metrics,
   cluster,
+  explain,
 };
 
 struct Route {

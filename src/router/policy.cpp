@@ -11,6 +11,8 @@ namespace baton {
 namespace {
 
 constexpr std::array<std::string_view, 4> kNames{"kv", "round_robin", "least_loaded", "random"};
+constexpr double kReuse =
+    0.25;  // how often a cached block is hit again before it is evicted: production traces
 constexpr std::size_t kShortlist = 8;  // of each phase, before pairs are looked at
 
 using Candidates = std::span<const Candidate>;
@@ -94,6 +96,27 @@ void add_transfer(RouteCost& cost, const RouteQuery& query, const Candidate& pre
   const double last = std::min<double>(moved, prefill.chunk);  // leaves when its chunk is done
   const double before = prefill.profile.link_token * (moved - last);
   cost.transfer += std::max(0.0, before - cost.prefill) + prefill.profile.transfer_seconds(last);
+  // Two engines hold the prompt afterwards: the copy takes the place of cached blocks that others would have
+  // hit.
+  if (decode.role != Role::decode) cost.slowdown += kReuse * decode.profile.token * moved;
+}
+
+// The name breaks ties, so that all daemons agree.
+bool is_cheaper(const Route& a, const Route& b) {
+  return std::tuple(a.cost.total(), std::string_view(a.prefill_node), std::string_view(a.decode_node)) <
+         std::tuple(b.cost.total(), std::string_view(b.prefill_node), std::string_view(b.decode_node));
+}
+
+// Both phases on one engine, where that may generate, and each pair.
+template <class Use>
+void for_each_route(const RouteQuery& query, const Choices& first, const Choices& second, const Use& use) {
+  for (const Candidate* prefill : first) {
+    if (prefill->role != Role::prefill || query.max_tokens <= 1)
+      use(Route{prefill->node, prefill->node, predict(query, *prefill, *prefill)});
+    for (const Candidate* decode : second)
+      if (decode != prefill && prefill->role != Role::decode && query.max_tokens > 1)
+        use(Route{prefill->node, decode->node, predict(query, *prefill, *decode)});
+  }
 }
 
 class KvPolicy final : public RoutingPolicy {
@@ -110,17 +133,9 @@ class KvPolicy final : public RoutingPolicy {
       add_stall(cost, q, c);
     });
     std::optional<Route> best;
-    const auto consider = [&](const Candidate& prefill, const Candidate& decode) {
-      const RouteCost cost = predict(query, prefill, decode);
-      if (!best || std::tuple(cost.total(), prefill.node, decode.node) <
-                       std::tuple(best->cost.total(), best->prefill_node, best->decode_node))
-        best = Route{prefill.node, decode.node, cost};
-    };
-    for (const Candidate* prefill : first) {
-      if (prefill->role != Role::prefill || one_engine) consider(*prefill, *prefill);
-      for (const Candidate* decode : second)
-        if (decode != prefill && prefill->role != Role::decode) consider(*prefill, *decode);
-    }
+    for_each_route(query, first, second, [&](Route route) {
+      if (!best || is_cheaper(route, *best)) best = std::move(route);
+    });
     return *best;
   }
 
@@ -214,6 +229,15 @@ RouteCost predict(const RouteQuery& query, const Candidate& prefill, const Candi
   }
   if (query.max_tokens > 1) add_decode(cost, query, decode);
   return cost;
+}
+
+std::vector<Route> predicted_routes(const RouteQuery& query, Candidates candidates, std::size_t limit) {
+  std::vector<Route> routes;
+  for_each_route(query, prefillers(candidates), decoders(candidates),
+                 [&](Route route) { routes.push_back(std::move(route)); });
+  std::ranges::sort(routes, is_cheaper);
+  if (routes.size() > limit) routes.resize(limit);
+  return routes;
 }
 
 std::span<const std::string_view> policy_names() { return kNames; }

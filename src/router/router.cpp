@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <future>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -37,6 +39,8 @@ void fill_load(StatusMessage& status, const EngineStats& stats) {
   status.profile = stats.profile;
 }
 
+constexpr auto kExplainTimeout = std::chrono::seconds(2);
+constexpr std::size_t kExplainedRoutes = 64;
 constexpr double kOutputMemory = 0.05;  // weight of the newest request in the expected output length
 
 template <class... F>
@@ -78,6 +82,7 @@ struct Router::State {
   // ---- peers
   RouteQuery query(const Request& request) const;
   std::vector<Candidate> candidates(const Request& request) const;
+  nlohmann::json explain(const Request& request) const;
   void peer_message(const std::string& from, Message& message);
   void apply_events(const std::string& node, const BlockEventsMessage& events);
   void peer_down(const std::string& name, const Error& why);
@@ -491,6 +496,55 @@ bool Router::ready() const {
 }
 
 std::size_t Router::in_flight() const { return state_->in_flight; }
+
+Result<nlohmann::json> Router::explain(const Request& request) {
+  // Shared: the task may run after we have given up.
+  auto promise = std::make_shared<std::promise<nlohmann::json>>();
+  std::future<nlohmann::json> explained = promise->get_future();
+  state_->post([state = state_.get(), request, promise] { promise->set_value(state->explain(request)); });
+  if (explained.wait_for(kExplainTimeout) != std::future_status::ready)
+    return make_error(ErrorCode::deadline_exceeded, "the router is too busy to explain");
+  try {
+    return explained.get();
+  } catch (const std::future_error&) {  // it stopped
+    return make_error(ErrorCode::unavailable, "the router has stopped");
+  }
+}
+
+nlohmann::json Router::State::explain(const Request& request) const {
+  const RouteQuery asked = query(request);
+  const std::vector<Candidate> engines = candidates(request);
+  nlohmann::json out{{"prompt_tokens", asked.prompt_tokens},
+                     {"expected_output_tokens", asked.expected_tokens}};
+  const auto ms = [](double seconds) { return std::round(seconds * 1e6) / 1e3; };
+  for (const Candidate& c : engines)
+    out["engines"].push_back(
+        {{"node", c.node},
+         {"role", to_string(c.role)},
+         {"cached_tokens", c.held_blocks * static_cast<std::size_t>(options.block_size)},
+         {"waiting_prefill_tokens", c.waiting_prefill_tokens},
+         {"running", c.running},
+         {"waiting", c.waiting},
+         {"kv_tokens", c.kv_tokens},
+         {"free_tokens", c.free_tokens},
+         {"prefill_ms_per_1000_tokens", ms(c.profile.prefill_seconds(1000, 0, c.chunk))},
+         {"decode_ms_per_step",
+          ms(c.profile.decode_seconds(c.running + 1.0, static_cast<double>(c.kv_tokens)))}});
+  out["routes"] = nlohmann::json::array();
+  for (const Route& route : predicted_routes(asked, engines, kExplainedRoutes))
+    out["routes"].push_back({{"prefill", route.prefill_node},
+                             {"decode", route.decode_node},
+                             {"predicted_ms",
+                              {{"queue", ms(route.cost.queue)},
+                               {"prefill", ms(route.cost.prefill)},
+                               {"ttft", ms(route.cost.ttft())},
+                               {"transfer", ms(route.cost.transfer)},
+                               {"wait", ms(route.cost.wait)},
+                               {"decode", ms(route.cost.decode)},
+                               {"slowdown", ms(route.cost.slowdown)},
+                               {"total", ms(route.cost.total())}}}});
+  return out;
+}
 
 nlohmann::json Router::cluster() const {
   const StatusMessage own = const_cast<Router*>(this)->on_heartbeat();

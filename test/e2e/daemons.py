@@ -71,6 +71,13 @@ class Daemon:
                 raise AssertionError(f"{self.name}: blocks still in use: {own}")
             time.sleep(0.1)
 
+    def wait_for_peers(self, count: int, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while self.metrics()["baton_peer_connected"] < count:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name}: not {count} peers in {seconds} s")
+            time.sleep(0.05)
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
@@ -92,6 +99,15 @@ class DaemonTest(unittest.TestCase):
     def tearDown(self):
         for daemon in self.daemons:
             daemon.kill()
+
+    def eventually(self, get, holds, seconds: float = 20):
+        """get()'s first value for which holds() is true."""
+        deadline = time.monotonic() + seconds
+        while not holds(value := get()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not in {seconds} s: {value}")
+            time.sleep(0.05)
+        return value
 
     def start(self, *args, **kwargs) -> Daemon:
         self.daemons.append(Daemon(*args, **kwargs))

@@ -58,6 +58,10 @@ struct Fixture {
             [] {
               return json{{"nodes", {"node-a"}}};
             },
+            [](const Request& request) -> Result<json> {
+              if (request.cache_salt == "busy") return make_error(ErrorCode::deadline_exceeded, "too busy");
+              return json{{"prompt_tokens", request.prompt.size()}, {"max_tokens", request.stop.max_tokens}};
+            },
             null_logger()};
   }
   RawReply post(const std::string& path, const std::string& body) {
@@ -117,6 +121,19 @@ double metric(const std::string& text, const std::string& line) {
 }
 
 }  // namespace
+
+TEST_CASE("a route is explained for the body that a completion would have") {
+  Fixture f;
+  const json chat =
+      json::parse(f.post("/route/explain", R"({"messages": [{"role": "user", "content": "hello"}]})").body);
+  CHECK(chat["prompt_tokens"].get<int>() > 5);
+  const json plain = json::parse(f.post("/route/explain", R"({"prompt": [1, 2, 3], "max_tokens": 7})").body);
+  CHECK(plain == json{{"prompt_tokens", 3}, {"max_tokens", 7}});
+  CHECK(error_of(f.post("/route/explain", R"({"max_tokens": 7})"))["param"] == "prompt");
+  CHECK(f.post("/route/explain", "[]").status == 400);
+  CHECK(f.post("/route/explain", R"({"prompt": [1], "cache_salt": "busy"})").status == 504);
+  CHECK(f.get("/route/explain").status == 405);
+}
 
 TEST_CASE("plain endpoints answer, HEAD included, and unknown ones say so") {
   Fixture f;

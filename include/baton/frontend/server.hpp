@@ -57,10 +57,11 @@ struct FrontendServices {
   const ChatTemplate* chat_template = nullptr;  // null: /v1/chat/completions answers 400
   ServedModel model;
   MetricsRegistry& metrics;
-  std::function<std::string()> metrics_text;  // the exposition for GET /metrics
-  std::function<EngineStats()> engine_stats;  // called at each scrape
-  std::function<bool()> ready;                // GET /health/ready
-  std::function<nlohmann::json()> cluster;    // GET /cluster: nodes, roles, links
+  std::function<std::string()> metrics_text;                      // the exposition for GET /metrics
+  std::function<EngineStats()> engine_stats;                      // called at each scrape
+  std::function<bool()> ready;                                    // GET /health/ready
+  std::function<nlohmann::json()> cluster;                        // GET /cluster: nodes, roles, links
+  std::function<Result<nlohmann::json>(const Request&)> explain;  // POST /route/explain
   Logger& logger;
 };
 

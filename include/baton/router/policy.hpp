@@ -70,6 +70,9 @@ class RoutingPolicy {
 
 // What a route costs by the candidates' profiles: the sum that the policy `kv` keeps low.
 RouteCost predict(const RouteQuery& query, const Candidate& prefill, const Candidate& decode);
+// Every route that the roles allow, the cheapest first, at most `limit`: what `kv` chooses from.
+std::vector<Route> predicted_routes(const RouteQuery& query, std::span<const Candidate> candidates,
+                                    std::size_t limit);
 
 // "kv": the route with the lowest predicted cost, cached blocks and the work of all engines counted in.
 // For comparison: "round_robin", "random", "least_loaded" (fewest requests).

@@ -68,6 +68,9 @@ class Router final : public InferenceService, public ControlPlane, public PeerEv
   bool ready() const;                // an engine for each phase is reachable
   std::size_t in_flight() const;
   nlohmann::json cluster() const;  // GET /cluster
+  // POST /route/explain: every engine and what each route would cost this request now. Waits for the router
+  // thread: deadline_exceeded where that takes too long.
+  Result<nlohmann::json> explain(const Request& request);
 
  private:
   struct State;
