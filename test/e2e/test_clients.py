@@ -142,9 +142,11 @@ class Strangers(DaemonTest):
         self.daemon = self.start("alone").wait_ready()
 
     def tearDown(self):
-        self.assertEqual(content(chat(self.daemon, CASE["messages"])), CASE["answer"])
-        self.daemon.wait_at_rest(240)
-        super().tearDown()
+        try:
+            self.assertEqual(content(chat(self.daemon, CASE["messages"])), CASE["answer"])
+            self.daemon.wait_at_rest(240)
+        finally:
+            super().tearDown()
 
     def connect(self, port=None):
         connection = socket.create_connection(("127.0.0.1", port or self.daemon.port), timeout=60)
