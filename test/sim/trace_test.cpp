@@ -60,6 +60,8 @@ TEST_CASE("a broken line is named") {
         "t:1: 'hash_ids' holds something else than ids");
   const std::string header = "TIMESTAMP,ContextTokens,GeneratedTokens\n";
   CHECK(message(header + "2023-13-01 00:00:00,1,1") == "t:2: TIMESTAMP is not a time");
+  CHECK(message(header + "9999-01-01 00:00:00,1,1") ==
+        "t:2: TIMESTAMP is not a time");  // beyond nanoseconds in 64 bits
   CHECK(message(header + "2023-11-16 18:15:46,x,1") == "t:2: ContextTokens is not a positive count");
   CHECK(message(header + "2023-11-16 18:15:46,1") == "t:2: not three columns");
 }
