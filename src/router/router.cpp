@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "baton/base/channel.hpp"
 #include "baton/router/block_index.hpp"
 #include "router/flight.hpp"
+#include "router/index_metrics.hpp"
 #include "router/served_requests.hpp"
 
 namespace baton {
@@ -20,10 +22,18 @@ namespace {
 
 using Task = std::function<void()>;
 constexpr auto kIdleWait = std::chrono::milliseconds(200);
+constexpr auto kSnapshotWait =
+    std::chrono::seconds(5);  // for an answer, before a snapshot is asked for again
+
+struct IndexedNode {
+  NodeId id = kNoNode;
+  std::optional<TimePoint> asked;  // for a snapshot that has not come yet
+};
 
 struct Peer {
   NodeInfo info;
   StatusMessage status;
+  IndexedNode indexed;
 };
 
 template <class... F>
@@ -65,7 +75,8 @@ struct Router::State {
   // ---- peers
   std::vector<Candidate> candidates(const Request& request) const;
   void peer_message(const std::string& from, Message& message);
-  void apply_events(const std::string& node, const BlockEventsMessage& events);
+  void apply_events(const std::string& name, IndexedNode& node, const BlockEventsMessage& events);
+  void ask_for_snapshot(const std::string& name, IndexedNode& node);
   void peer_down(const std::string& name, const Error& why);
   void refresh_view();
 
@@ -73,7 +84,9 @@ struct Router::State {
   Parts parts;
   Channel<Task> tasks;
   ServedRequests served;
-  BlockIndex index;
+  BlockIndex index{options.index_bytes};
+  IndexedNode self{index.add_node(), {}};
+  std::unique_ptr<IndexMetrics> index_metrics;
   std::map<std::string, Peer> peers;
   std::unordered_map<RequestKey, std::shared_ptr<Flight>, RequestKeyHasher>
       flights;  // shared with the engine that computes and the client's stop
@@ -90,6 +103,7 @@ void Router::State::run(const std::stop_token& stop) {
   for (;;) {
     std::vector<Task> batch = tasks.pop_all(kIdleWait);
     for (Task& task : batch) task();
+    if (index_metrics != nullptr) index_metrics->update(index);
     if (stop.stop_requested() || (batch.empty() && tasks.closed())) break;
   }
   for (auto& [key, flight] : flights) {
@@ -261,18 +275,18 @@ void Router::State::land(const RequestKey& key) {
 std::vector<Candidate> Router::State::candidates(const Request& request) const {
   const std::vector<BlockHash> hashes =
       block_hashes(request.prompt, options.block_size, options.hash_key(request.cache_salt));
-  const std::map<std::string, std::size_t> held = index.match(hashes);
+  std::vector<std::uint32_t> held;
+  index.match(hashes, held);
   std::map<std::string, std::uint32_t> own;  // dispatched from here: newer than the last heartbeat
   for (const auto& [key, flight] : flights) ++own[flight->node];
-  const auto candidate = [&](const std::string& name, const StatusMessage& status) {
-    const auto hit = held.find(name);
+  const auto candidate = [&](const std::string& name, const StatusMessage& status, NodeId id) {
     const auto mine = own.find(name);
     return Candidate{name,
                      status.role,
                      status.waiting_prefill_tokens,
                      std::max(status.running, mine == own.end() ? 0 : mine->second),
                      status.waiting,
-                     hit == held.end() ? 0 : hit->second};
+                     id < held.size() ? held[id] : 0};
   };
   // Engines that would have to cut the answer are left out, unless there is nobody else to generate it.
   const std::size_t tokens = request.prompt.size() + static_cast<std::size_t>(request.stop.max_tokens);
@@ -284,11 +298,11 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
   local.running = static_cast<std::uint32_t>(here.running);
   local.waiting = static_cast<std::uint32_t>(here.waiting);
   local.waiting_prefill_tokens = here.waiting_prefill_tokens;
-  all.push_back(candidate(options.node_name, local));
+  all.push_back(candidate(options.node_name, local, self.id));
   if (holds(options.max_context)) roomy.push_back(all.back());
   for (const auto& [name, peer] : peers) {
     if (peer.status.draining) continue;
-    all.push_back(candidate(name, peer.status));
+    all.push_back(candidate(name, peer.status, peer.indexed.id));
     if (holds(peer.info.max_context)) roomy.push_back(all.back());
   }
   const bool generates =
@@ -315,7 +329,7 @@ void Router::State::peer_message(const std::string& from, Message& message) {
                    if (const auto flight = find(m.key); flight && flight->node == from)
                      attempt_failed(m.key, m.generation, m.error);
                  },
-                 [&](BlockEventsMessage& m) { apply_events(from, m); },
+                 [&](BlockEventsMessage& m) { apply_events(from, peer->second.indexed, m); },
                  [&](StatusMessage& m) {
                    peer->second.status = m;
                    refresh_view();
@@ -325,13 +339,30 @@ void Router::State::peer_message(const std::string& from, Message& message) {
              message);
 }
 
-void Router::State::apply_events(const std::string& node, const BlockEventsMessage& events) {
-  if (index.apply(node, events) == BlockIndex::Applied::gap) send(node, SnapshotRequestMessage{});
+void Router::State::apply_events(const std::string& name, IndexedNode& node,
+                                 const BlockEventsMessage& events) {
+  if (events.snapshot) node.asked.reset();
+  const BlockIndex::Applied applied = index.apply(node.id, events);
+  if (applied == BlockIndex::Applied::ok) return;
+  if (node.asked && parts.clock->now() - *node.asked < kSnapshotWait) return;
+  parts.logger->info("block index out of step: asking for a snapshot",
+                     {{"node", name}, {"why", applied == BlockIndex::Applied::gap ? "gap" : "drift"}});
+  ask_for_snapshot(name, node);
+}
+
+void Router::State::ask_for_snapshot(const std::string& name, IndexedNode& node) {
+  node.asked = parts.clock->now();
+  if (name == options.node_name)
+    parts.engine->handle(name, SnapshotRequestMessage{});
+  else
+    send(name, SnapshotRequestMessage{});
 }
 
 void Router::State::peer_down(const std::string& name, const Error& why) {
-  peers.erase(name);
-  index.forget(name);
+  if (const auto peer = peers.find(name); peer != peers.end()) {
+    index.forget(peer->second.indexed.id);
+    peers.erase(peer);
+  }
   if (parts.transport != nullptr) parts.transport->disconnect(name);
   parts.engine->peer_down(name);
   served.peer_down(name);
@@ -358,6 +389,7 @@ Router::~Router() { stop(); }
 
 void Router::start(const Parts& parts) {
   state_->parts = parts;
+  if (parts.metrics != nullptr) state_->index_metrics = std::make_unique<IndexMetrics>(*parts.metrics);
   state_->started = true;
   state_->thread = std::jthread([state = state_.get()](const std::stop_token& stop) { state->run(stop); });
 }
@@ -390,6 +422,14 @@ Result<void> Router::submit(Request request, std::stop_token stop, std::shared_p
 }
 
 bool Router::send(const std::string& node, const Message& message) {
+  if (const auto* events = std::get_if<BlockEventsMessage>(&message);
+      events != nullptr && node == state_->options.node_name) {  // the snapshot that we asked our engine for
+    if (!state_->started) return false;
+    state_->post([state = state_.get(), snapshot = *events] {
+      state->apply_events(state->options.node_name, state->self, snapshot);
+    });
+    return true;
+  }
   return state_->started && state_->send(node, message);
 }
 
@@ -397,7 +437,7 @@ void Router::publish(const BlockEventsMessage& events) {
   if (!state_->started) return;
   state_->post([state = state_.get(), events] {
     if (state->parts.mesh != nullptr) state->parts.mesh->broadcast(events);
-    state->apply_events(state->options.node_name, events);
+    state->apply_events(state->options.node_name, state->self, events);
   });
 }
 
@@ -405,7 +445,9 @@ void Router::on_peer_up(const NodeInfo& peer) {
   state_->post([state = state_.get(), peer] {
     StatusMessage status;
     status.role = peer.role;
-    state->peers[peer.name] = Peer{peer, status};
+    Peer& entry = state->peers[peer.name];
+    state->index.forget(entry.indexed.id);
+    entry = Peer{peer, status, {state->index.add_node(), {}}};
     if (state->parts.transport != nullptr) {
       if (auto connected = state->parts.transport->connect(peer.name, peer.transport_address); !connected) {
         state->parts.logger->warn("no KV transport to peer",
@@ -413,7 +455,7 @@ void Router::on_peer_up(const NodeInfo& peer) {
       }
     }
     state->refresh_view();
-    state->send(peer.name, SnapshotRequestMessage{});
+    state->ask_for_snapshot(peer.name, entry.indexed);
   });
 }
 
