@@ -37,6 +37,7 @@ struct ServeOptions {
   Duration peer_silence = std::chrono::seconds(3);
   bool insecure = false;
   std::string kv_digests = "on";
+  std::string index_memory = "256M";
   std::string log_level = "info";
   std::string log_format = "text";
   std::string faults;
