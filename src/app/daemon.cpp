@@ -231,6 +231,9 @@ Result<void> Daemon::Parts::start_engine() {
   r.node_name = node_name;
   r.block_size = options.block_size;
   r.max_context = e.limits.max_context;
+  auto index_bytes = parse_size(options.index_memory, memory_info().total);
+  if (!index_bytes) return std::move(index_bytes).error();
+  r.index_bytes = *index_bytes;
   r.hash_key = [secret = secret, fingerprint = e.model_fingerprint,
                 layout = kv->view().layout.id()](const std::string& salt) {
     return make_block_hash_key(secret, fingerprint, layout, salt);
@@ -250,7 +253,7 @@ Result<void> Daemon::Parts::start_engine() {
 
 Result<void> Daemon::Parts::start_mesh() {
   policy = make_policy(options.policy);
-  Router::Parts parts{engine.get(), nullptr, transport.get(), policy.get(), &clock, &logger};
+  Router::Parts parts{engine.get(), nullptr, transport.get(), policy.get(), &clock, &logger, &metrics};
   if (transport) {
     MeshOptions m;
     const auto listen = parse_host_port(options.peer_listen);

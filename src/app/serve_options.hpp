@@ -38,6 +38,7 @@ struct ServeOptions {
   bool insecure = false;
   std::string policy = "kv";
   std::string kv_digests = "on";
+  std::string index_memory = "256M";
   std::string log_level = "info";
   std::string log_format = "text";
   std::string faults;

@@ -34,6 +34,7 @@ struct BlockPool::State {
   BlockId newest = kNone;
   std::size_t cached = 0;
   std::vector<BlockEvent> events;
+  BlockSetDigest digest;  // of by_hash
 
   Block& at(BlockId id) { return blocks[static_cast<std::size_t>(id)]; }
 
@@ -86,6 +87,7 @@ struct BlockPool::State {
     remove_from_eviction_order(id);
     Block& block = at(id);
     by_hash.erase(block.hash);
+    digest.remove(block.hash);
     block.published = false;
     record({BlockEvent::Kind::removed, block.hash});
     free.push_back(id);
@@ -210,13 +212,22 @@ void BlockPool::publish(const BlockRef& block, BlockHash hash, std::span<const T
   State::Block& entry = state_->at(block.id_);
   assert(!entry.published || entry.hash == hash);
   if (entry.published || !state_->by_hash.try_emplace(hash, block.id_).second) return;
+  state_->digest.add(hash);
   entry.published = true;
   entry.hash = hash;
   std::ranges::copy(tokens, state_->tokens_of(block.id_).begin());
   state_->record({BlockEvent::Kind::stored, hash});
 }
 
-std::vector<BlockEvent> BlockPool::take_events() { return std::exchange(state_->events, {}); }
+std::vector<BlockEvent> BlockPool::take_events() {
+  const auto is_removal = [](const BlockEvent& event) { return event.kind == BlockEvent::Kind::removed; };
+  const auto removals = std::ranges::count_if(state_->events, is_removal);
+  const bool both = removals > 0 && removals < std::ssize(state_->events);
+  if (both) state_->drop_undone_events();  // events of one kind cannot undo each other
+  return std::exchange(state_->events, {});
+}
+
+BlockSetDigest BlockPool::digest() const { return state_->digest; }
 
 std::vector<BlockHash> BlockPool::published() const {
   std::vector<BlockHash> hashes;

@@ -45,6 +45,7 @@ Overload(F...) -> Overload<F...>;
 
 constexpr auto kIdleWait = std::chrono::milliseconds(200);  // nothing to do: only deadlines of the far future
 constexpr auto kBusyWait = std::chrono::milliseconds(2);    // something waits for blocks or for a peer
+constexpr auto kDigestPeriod = std::chrono::seconds(5);     // events are published so often, if empty ones
 constexpr auto kShutdownWait = std::chrono::seconds(10);    // for the transport to let go of our memory
 
 bool has_prefill(const StepPlan& plan) {
@@ -78,6 +79,7 @@ struct Engine::State {
   void emit(const StepPlan& plan, const StepResult& result);
   void end(EndedSequence ended, TimePoint now);
   void publish_events();
+  void send_snapshot(const std::string& to);
   void refresh_stats();
   void shut_down();
 
@@ -109,6 +111,7 @@ struct Engine::State {
   std::unique_ptr<HandoffSender> sender;
   std::unique_ptr<HandoffReceiver> receiver;
   std::uint64_t events_sequence = 0;
+  TimePoint events_published;
   std::uint64_t steps = 0, decode_tokens = 0, largest_batch = 0;
   std::jthread thread;
 
@@ -122,6 +125,7 @@ struct Engine::State {
 
 void Engine::State::run(const std::stop_token& stop) {
   bool busy = false;
+  events_published = now();
   for (;;) {
     const bool waits = scheduler.waiting() > 0 || (sender && !(sender->idle() && receiver->idle()));
     const Duration timeout = busy ? Duration(0) : waits ? Duration(kBusyWait) : Duration(kIdleWait);
@@ -232,13 +236,27 @@ void Engine::State::end(EndedSequence ended, TimePoint now) {
 }
 
 void Engine::State::publish_events() {
-  std::vector<BlockEvent> events = pool.take_events();
-  if (events.empty() || parts.control == nullptr) return;
+  const std::vector<BlockEvent> events = pool.take_events();
+  if (parts.control == nullptr) return;
+  if (events.empty() && now() - events_published < kDigestPeriod) return;
+  events_published = now();
   BlockEventsMessage message;
   message.sequence = ++events_sequence;
   for (const BlockEvent& event : events)
     (event.kind == BlockEvent::Kind::stored ? message.stored : message.removed).push_back(event.hash);
+  message.digest = pool.digest();
   parts.control->publish(message);
+}
+
+void Engine::State::send_snapshot(const std::string& to) {
+  if (parts.control == nullptr) return;
+  publish_events();  // so that the snapshot's number stands for everything before it
+  BlockEventsMessage snapshot;
+  snapshot.sequence = events_sequence;
+  snapshot.snapshot = true;
+  snapshot.stored = pool.published();
+  snapshot.digest = pool.digest();
+  parts.control->send(to, snapshot);
 }
 
 void Engine::State::refresh_stats() {
@@ -389,6 +407,7 @@ void Engine::State::cancel(const RequestKey& key, std::uint32_t generation, cons
 // handoffs
 
 void Engine::State::on_peer_message(const std::string& from, const Message& message) {
+  if (std::holds_alternative<SnapshotRequestMessage>(message)) send_snapshot(from);
   if (!sender) return;
   std::visit(
       Overload{
@@ -400,14 +419,6 @@ void Engine::State::on_peer_message(const std::string& from, const Message& mess
           [&](const AbortMessage& m) {
             sender->on_abort(m);
             receiver->on_abort(m);
-          },
-          [&](const SnapshotRequestMessage&) {
-            BlockEventsMessage snapshot;
-            publish_events();  // so that the snapshot's number stands for everything before it
-            snapshot.sequence = events_sequence;
-            snapshot.snapshot = true;
-            snapshot.stored = pool.published();
-            parts.control->send(from, snapshot);
           },
           [](const auto&) {},  // requests and their results are the router's
       },

@@ -108,9 +108,14 @@ void describe(auto& c, Like<ResendMessage> auto& v) {
   c.record(field("key", v.key), field("generation", v.generation), field("index", v.index));
 }
 
+void describe(auto& c, Like<BlockSetDigest> auto& v) {
+  c.record(field("count", v.count), field("sum", v.sum));
+}
+
 void describe(auto& c, Like<BlockEventsMessage> auto& v) {
   c.record(field("sequence", v.sequence), field("snapshot", v.snapshot),
-           Limited{"stored", v.stored, kMaxBlockHashes}, Limited{"removed", v.removed, kMaxBlockHashes});
+           Limited{"stored", v.stored, kMaxBlockHashes}, Limited{"removed", v.removed, kMaxBlockHashes},
+           field("digest", v.digest));
 }
 
 void describe(auto& c, Like<SnapshotRequestMessage> auto&) { c.record(); }

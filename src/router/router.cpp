@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "baton/base/channel.hpp"
 #include "baton/router/block_index.hpp"
 #include "router/flight.hpp"
+#include "router/index_metrics.hpp"
 #include "router/served_requests.hpp"
 
 namespace baton {
@@ -22,10 +24,18 @@ namespace {
 
 using Task = std::function<void()>;
 constexpr auto kIdleWait = std::chrono::milliseconds(200);
+constexpr auto kSnapshotWait =
+    std::chrono::seconds(5);  // for an answer, before a snapshot is asked for again
+
+struct IndexedNode {
+  NodeId id = kNoNode;
+  std::optional<TimePoint> asked;  // for a snapshot that has not come yet
+};
 
 struct Peer {
   NodeInfo info;
   StatusMessage status;
+  IndexedNode indexed;
 };
 
 void fill_load(StatusMessage& status, const EngineStats& stats) {
@@ -84,7 +94,8 @@ struct Router::State {
   std::vector<Candidate> candidates(const Request& request) const;
   nlohmann::json explain(const Request& request) const;
   void peer_message(const std::string& from, Message& message);
-  void apply_events(const std::string& node, const BlockEventsMessage& events);
+  void apply_events(const std::string& name, IndexedNode& node, const BlockEventsMessage& events);
+  void ask_for_snapshot(const std::string& name, IndexedNode& node);
   void peer_down(const std::string& name, const Error& why);
   void refresh_view();
 
@@ -92,7 +103,9 @@ struct Router::State {
   Parts parts;
   Channel<Task> tasks;
   ServedRequests served;
-  BlockIndex index;
+  BlockIndex index{options.index_bytes};
+  IndexedNode self{index.add_node(), {}};
+  std::unique_ptr<IndexMetrics> index_metrics;
   std::map<std::string, Peer> peers;
   std::unordered_map<RequestKey, std::shared_ptr<Flight>, RequestKeyHasher>
       flights;  // shared with the engine that computes and the client's stop
@@ -114,6 +127,7 @@ void Router::State::run(const std::stop_token& stop) {
   for (;;) {
     std::vector<Task> batch = tasks.pop_all(kIdleWait);
     for (Task& task : batch) task();
+    if (index_metrics != nullptr) index_metrics->update(index);
     if (stop.stop_requested() || (batch.empty() && tasks.closed())) break;
   }
   for (auto& [key, flight] : flights) {
@@ -298,11 +312,11 @@ RouteQuery Router::State::query(const Request& request) const {
 std::vector<Candidate> Router::State::candidates(const Request& request) const {
   const std::vector<BlockHash> hashes =
       block_hashes(request.prompt, options.block_size, options.hash_key(request.cache_salt));
-  const std::map<std::string, std::size_t> held = index.match(hashes);
+  std::vector<std::uint32_t> held;
+  index.match(hashes, held);
   std::map<std::string, std::uint32_t> own;  // dispatched from here: newer than the last heartbeat
   for (const auto& [key, flight] : flights) ++own[flight->node];
-  const auto candidate = [&](const std::string& name, const StatusMessage& status) {
-    const auto hit = held.find(name);
+  const auto candidate = [&](const std::string& name, const StatusMessage& status, NodeId id) {
     const auto mine = own.find(name);
     Candidate c;
     c.node = name;
@@ -311,7 +325,7 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
     c.waiting_prefill_tokens = status.waiting_prefill_tokens + (sent == sent_tokens.end() ? 0 : sent->second);
     c.running = std::max(status.running, mine == own.end() ? 0 : mine->second);
     c.waiting = status.waiting;
-    c.held_blocks = hit == held.end() ? 0 : hit->second;
+    c.held_blocks = id < held.size() ? held[id] : 0;
     c.kv_tokens = status.kv_tokens;
     c.free_tokens = std::uint64_t{status.blocks_total - std::min(status.blocks_in_use, status.blocks_total)} *
                     static_cast<std::uint64_t>(options.block_size);
@@ -327,11 +341,11 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
   StatusMessage local;
   local.role = parse_role(here.role).value_or(Role::mixed);
   fill_load(local, here);
-  all.push_back(candidate(options.node_name, local));
+  all.push_back(candidate(options.node_name, local, self.id));
   if (holds(options.max_context)) roomy.push_back(all.back());
   for (const auto& [name, peer] : peers) {
     if (peer.status.draining) continue;
-    all.push_back(candidate(name, peer.status));
+    all.push_back(candidate(name, peer.status, peer.indexed.id));
     if (holds(peer.info.max_context)) roomy.push_back(all.back());
   }
   const bool generates =
@@ -358,7 +372,7 @@ void Router::State::peer_message(const std::string& from, Message& message) {
                    if (const auto flight = find(m.key); flight && flight->node == from)
                      attempt_failed(m.key, m.generation, m.error);
                  },
-                 [&](BlockEventsMessage& m) { apply_events(from, m); },
+                 [&](BlockEventsMessage& m) { apply_events(from, peer->second.indexed, m); },
                  [&](StatusMessage& m) {
                    peer->second.status = m;
                    sent_tokens.erase(from);
@@ -369,14 +383,31 @@ void Router::State::peer_message(const std::string& from, Message& message) {
              message);
 }
 
-void Router::State::apply_events(const std::string& node, const BlockEventsMessage& events) {
-  if (index.apply(node, events) == BlockIndex::Applied::gap) send(node, SnapshotRequestMessage{});
+void Router::State::apply_events(const std::string& name, IndexedNode& node,
+                                 const BlockEventsMessage& events) {
+  if (events.snapshot) node.asked.reset();
+  const BlockIndex::Applied applied = index.apply(node.id, events);
+  if (applied == BlockIndex::Applied::ok) return;
+  if (node.asked && parts.clock->now() - *node.asked < kSnapshotWait) return;
+  parts.logger->info("block index out of step: asking for a snapshot",
+                     {{"node", name}, {"why", applied == BlockIndex::Applied::gap ? "gap" : "drift"}});
+  ask_for_snapshot(name, node);
+}
+
+void Router::State::ask_for_snapshot(const std::string& name, IndexedNode& node) {
+  node.asked = parts.clock->now();
+  if (name == options.node_name)
+    parts.engine->handle(name, SnapshotRequestMessage{});
+  else
+    send(name, SnapshotRequestMessage{});
 }
 
 void Router::State::peer_down(const std::string& name, const Error& why) {
-  peers.erase(name);
+  if (const auto peer = peers.find(name); peer != peers.end()) {
+    index.forget(peer->second.indexed.id);
+    peers.erase(peer);
+  }
   sent_tokens.erase(name);
-  index.forget(name);
   if (parts.transport != nullptr) parts.transport->disconnect(name);
   parts.engine->peer_down(name);
   served.peer_down(name);
@@ -403,6 +434,7 @@ Router::~Router() { stop(); }
 
 void Router::start(const Parts& parts) {
   state_->parts = parts;
+  if (parts.metrics != nullptr) state_->index_metrics = std::make_unique<IndexMetrics>(*parts.metrics);
   state_->started = true;
   state_->thread = std::jthread([state = state_.get()](const std::stop_token& stop) { state->run(stop); });
 }
@@ -435,6 +467,14 @@ Result<void> Router::submit(Request request, std::stop_token stop, std::shared_p
 }
 
 bool Router::send(const std::string& node, const Message& message) {
+  if (const auto* events = std::get_if<BlockEventsMessage>(&message);
+      events != nullptr && node == state_->options.node_name) {  // the snapshot that we asked our engine for
+    if (!state_->started) return false;
+    state_->post([state = state_.get(), snapshot = *events] {
+      state->apply_events(state->options.node_name, state->self, snapshot);
+    });
+    return true;
+  }
   return state_->started && state_->send(node, message);
 }
 
@@ -442,7 +482,7 @@ void Router::publish(const BlockEventsMessage& events) {
   if (!state_->started) return;
   state_->post([state = state_.get(), events] {
     if (state->parts.mesh != nullptr) state->parts.mesh->broadcast(events);
-    state->apply_events(state->options.node_name, events);
+    state->apply_events(state->options.node_name, state->self, events);
   });
 }
 
@@ -450,7 +490,9 @@ void Router::on_peer_up(const NodeInfo& peer) {
   state_->post([state = state_.get(), peer] {
     StatusMessage status;
     status.role = peer.role;
-    state->peers[peer.name] = Peer{peer, status};
+    Peer& entry = state->peers[peer.name];
+    state->index.forget(entry.indexed.id);
+    entry = Peer{peer, status, {state->index.add_node(), {}}};
     if (state->parts.transport != nullptr) {
       if (auto connected = state->parts.transport->connect(peer.name, peer.transport_address); !connected) {
         state->parts.logger->warn("no KV transport to peer",
@@ -458,7 +500,7 @@ void Router::on_peer_up(const NodeInfo& peer) {
       }
     }
     state->refresh_view();
-    state->send(peer.name, SnapshotRequestMessage{});
+    state->ask_for_snapshot(peer.name, entry.indexed);
   });
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "baton/cache/block_pool.hpp"
+#include "baton/router/block_index.hpp"
 #include "baton/router/policy.hpp"
 #include "baton/schedule/perf_model.hpp"
 #include "baton/schedule/scheduler.hpp"
@@ -52,6 +53,7 @@ class SimEngine {
   std::uint64_t steps = 0;
   double busy_seconds = 0, full_seconds = 0;  // full: weighted by how full its steps were
   std::uint64_t event_sequence = 0;
+  NodeId index_id = kNoNode;  // in the block index
   double sends_until = 0, receives_until = 0;  // when its link is free again, by direction
 
  private:

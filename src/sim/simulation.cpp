@@ -22,6 +22,7 @@ namespace {
 
 using sim::SimEngine;
 
+constexpr std::size_t kIndexBytes = std::size_t{16} << 30;  // no bound that a simulation could reach
 constexpr double kOutputMemory = 0.02;  // weight of the newest request in the expected output length
 
 TimePoint at(double seconds) {
@@ -97,6 +98,7 @@ class Cluster {
       by_name_[name] = engines_.size();
       engines_.push_back(std::make_unique<SimEngine>(name, role, options_.blocks, options_.block_size,
                                                      options_.limits, options_.profile, options_.vocab));
+      engines_.back()->index_id = index_.add_node();
     }
   }
 
@@ -107,12 +109,13 @@ class Cluster {
   // ---- routing
 
   std::vector<Candidate> candidates(std::span<const BlockHash> hashes) const {
-    const auto held = index_.match(hashes);
+    std::vector<std::uint32_t> held;
+    index_.match(hashes, held);
     std::vector<Candidate> all;
     all.reserve(engines_.size());
     for (const auto& engine : engines_) {
       all.push_back(engine->candidate());
-      if (const auto hit = held.find(engine->name); hit != held.end()) all.back().held_blocks = hit->second;
+      if (engine->index_id < held.size()) all.back().held_blocks = held[engine->index_id];
     }
     return all;
   }
@@ -219,7 +222,9 @@ class Cluster {
     message.sequence = ++engine.event_sequence;
     for (const BlockEvent& event : events)
       (event.kind == BlockEvent::Kind::stored ? message.stored : message.removed).push_back(event.hash);
-    (void)index_.apply(engine.name, message);
+    message.digest = engine.pool.digest();
+    if (index_.apply(engine.index_id, message) != BlockIndex::Applied::ok)
+      failure_ = make_error(ErrorCode::internal, "the index lost track of " + engine.name);
   }
 
   // ---- handoffs
@@ -291,7 +296,7 @@ class Cluster {
   const BlockHashKey key_;
   std::vector<std::unique_ptr<SimEngine>> engines_;
   std::unordered_map<std::string, std::size_t> by_name_;
-  BlockIndex index_;
+  BlockIndex index_{kIndexBytes};
   std::priority_queue<Event, std::vector<Event>, Later> events_;
   std::uint64_t next_order_ = 0;
   std::unordered_map<std::size_t, Handoff> handoffs_;  // by request; before engines_ is destroyed it is empty

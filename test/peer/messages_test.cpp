@@ -119,7 +119,7 @@ struct Draw {
       case 10:
         return AbortMessage{key(), u32()};
       case 11:
-        return BlockEventsMessage{u64(), below(2) == 0, hashes(), hashes()};
+        return BlockEventsMessage{u64(), below(2) == 0, hashes(), hashes(), {u64(), hash()}};
       case 12:
         return SnapshotRequestMessage{};
       default:
@@ -304,6 +304,8 @@ TEST_CASE("a malformed message is corrupt and names the field") {
   CHECK(field_after(4, "/1/2/0", 13) == "fail.error.code");
   CHECK(field_after(4, "/1/2/1", std::string(5000, 'x')) == "fail.error.message");
   CHECK(field_after(11, "/1/2", json::array({json::binary({1})})) == "block_events.stored[0]");
+  CHECK(field_after(11, "/1/4", 7) == "block_events.digest");
+  CHECK(field_after(11, "/1/4/1", json::binary({1})) == "block_events.digest.sum");
   CHECK(field_after(13, "/1/1", 1) == "status.ready");
   CHECK(field_after(13, "/0", 14) == "message");
   CHECK(why(decode_message({}, kNow)) == "message");

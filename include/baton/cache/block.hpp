@@ -15,6 +15,24 @@ using BlockId = std::int32_t;
 using BlockHash = Hash128;  // identity of a full block's content: all tokens from the beginning of the text
                             // to the block's end
 
+// What a set of blocks comes to: equal for equal sets, in whatever order their blocks came and went. The
+// hashes are XXH3's output, so their plain sum (modulo 2^64, word by word) is as good as one of hashes hashed
+// again.
+struct BlockSetDigest {
+  std::uint64_t count = 0;
+  Hash128 sum;
+
+  void add(const BlockHash& hash) {
+    ++count;
+    sum = {sum.high + hash.high, sum.low + hash.low};
+  }
+  void remove(const BlockHash& hash) {
+    --count;
+    sum = {sum.high - hash.high, sum.low - hash.low};
+  }
+  bool operator==(const BlockSetDigest&) const = default;
+};
+
 // The chain's key: cluster secret, model fingerprint, KV dtype, LoRA id, tenant salt, all hashed into one.
 struct BlockHashKey {
   Hash128 key;

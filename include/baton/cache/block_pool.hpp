@@ -73,10 +73,11 @@ class BlockPool {
   // anonymous. Idempotent.
   void publish(const BlockRef& block, BlockHash hash, std::span<const TokenId> tokens);
 
-  // What changed since the last call, in order. At most a few events per block are kept: where nobody takes
-  // them, changes that undo each other are dropped.
+  // What changed since the last call: at most one event for each hash, since changes that undo each other are
+  // dropped. So their order means nothing, and few are kept where nobody takes them.
   std::vector<BlockEvent> take_events();
   std::vector<BlockHash> published() const;  // for an index snapshot, in no order
+  BlockSetDigest digest() const;             // of what `published` would say
 
   std::uint32_t generation(BlockId id) const;  // raised each time the block is handed out afresh
   std::size_t total() const;

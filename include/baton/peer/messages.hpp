@@ -79,13 +79,14 @@ struct AbortMessage {
   std::uint32_t generation = 0;
 };
 
-// Engine -> everyone: what its prefix cache holds. sequence counts messages; a gap makes the receiver ask for
-// a snapshot.
+// Engine -> everyone: what its prefix cache holds. sequence counts messages; a gap, or another digest than
+// the receiver's own, makes it ask for a snapshot. A hash stands in one of the lists, once.
 struct BlockEventsMessage {
   std::uint64_t sequence = 0;
   bool snapshot = false;  // `stored` is everything
   std::vector<BlockHash> stored;
   std::vector<BlockHash> removed;
+  BlockSetDigest digest;  // of all that the engine holds after this message
 };
 struct SnapshotRequestMessage {};
 

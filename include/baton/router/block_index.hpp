@@ -1,17 +1,16 @@
 // BlockIndex: which engine's prefix cache holds which blocks, as told by the engines' own events. A hit is a
-// hint: the owner's match at admission decides.
+// hint: the owner's match at admission, which pins the blocks, decides.
 //
-// Pure and single-threaded (the router's thread owns it). Events of an engine are numbered; a gap is reported
-// so that the caller asks for a snapshot. Bounded: beyond `max_entries` hashes new ones are not remembered
-// (counted in `dropped`), which costs hits, never correctness.
+// Pure and single-threaded (the router's thread owns it). Engines are small integers here; their names are
+// the caller's. An engine's events are numbered and each says what the engine then holds, as a digest, so
+// what went missing or wrong shows (`gap`, `drift`): the caller then asks for a snapshot. Bounded: what does
+// not fit into `max_bytes` is not remembered (counted in `dropped`), which costs hits, never correctness.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <span>
-#include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "baton/cache/block.hpp"
@@ -19,34 +18,41 @@
 
 namespace baton {
 
+using NodeId = std::uint16_t;
+inline constexpr NodeId kNoNode = 0xffff;
+
 class BlockIndex {
  public:
-  explicit BlockIndex(std::size_t max_entries = 4 << 20) : max_entries_(max_entries) {}
+  explicit BlockIndex(std::size_t max_bytes = std::size_t{256} << 20);
+  ~BlockIndex();
 
-  enum class Applied : std::uint8_t { ok, gap };  // gap: events are missing; nothing was applied
-  Applied apply(const std::string& node, const BlockEventsMessage& events);
-  void forget(const std::string& node);
+  // An engine that nothing is known of yet. kNoNode where there are too many, or no memory for one more: it
+  // is taken everywhere below, for an engine that holds nothing.
+  NodeId add_node();
+  // And all that it holds; the id may be given out again. One pass over the table.
+  void forget(NodeId node);
 
-  // For each node that holds hashes[0]: how many leading hashes it holds.
-  std::map<std::string, std::size_t> match(std::span<const BlockHash> hashes) const;
+  enum class Applied : std::uint8_t {
+    ok,
+    gap,    // events before these are missing: nothing was applied
+    drift,  // applied, but the engine holds something else than the events said
+  };
+  // A snapshot replaces all that the engine holds, in one pass over the table.
+  Applied apply(NodeId node, const BlockEventsMessage& events);
 
-  std::size_t size() const { return holders_.size(); }
-  std::uint64_t dropped() const { return dropped_; }
+  // held[node]: how many leading hashes the engine holds; there may be more engines than held.size(), which
+  // hold none.
+  void match(std::span<const BlockHash> hashes, std::vector<std::uint32_t>& held) const;
+
+  std::size_t size() const;          // (block, engine) pairs
+  std::size_t memory_bytes() const;  // of all that grows with them; never above max_bytes
+  std::uint64_t dropped() const;     // pairs not remembered for lack of memory
+  std::uint64_t gaps() const;        // each counted once until a snapshot repairs it, as are drifts
+  std::uint64_t drifts() const;
 
  private:
-  using NodeId = std::uint16_t;
-  struct Node {
-    NodeId id = 0;
-    std::uint64_t sequence = 0;
-  };
-  void add(NodeId node, BlockHash hash);
-  void remove(NodeId node, BlockHash hash);
-
-  const std::size_t max_entries_;
-  std::unordered_map<BlockHash, std::vector<NodeId>> holders_;
-  std::map<std::string, Node> nodes_;
-  std::vector<std::string> names_;
-  std::uint64_t dropped_ = 0;
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace baton

@@ -17,6 +17,7 @@
 
 #include "baton/base/clock.hpp"
 #include "baton/base/log.hpp"
+#include "baton/base/metrics.hpp"
 #include "baton/cache/block.hpp"
 #include "baton/engine/engine.hpp"
 #include "baton/peer/mesh.hpp"
@@ -32,6 +33,7 @@ struct RouterOptions {
   std::uint32_t max_attempts = 3;    // of one request on engines that then turned out to be gone
   std::int32_t block_size = 16;
   std::int32_t max_context = 0;                                   // of the local engine
+  std::size_t index_bytes = std::size_t{256} << 20;               // the block index's bound
   std::function<BlockHashKey(const std::string& salt)> hash_key;  // as the engines hash
 };
 
@@ -44,6 +46,7 @@ class Router final : public InferenceService, public ControlPlane, public PeerEv
     RoutingPolicy* policy = nullptr;
     const Clock* clock = nullptr;
     Logger* logger = nullptr;
+    MetricsRegistry* metrics = nullptr;  // null: none
   };
   explicit Router(RouterOptions options);
   ~Router() override;  // stops
