@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -17,14 +18,28 @@ BINARY = os.environ.get("BATON_BINARY", str(SOURCE / "build/baton"))
 SHARED = pathlib.Path(os.environ.get("BATON_TEST_DATA", SOURCE / ".." / "shared"))
 
 
+_taken = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range that the kernel gives to outgoing connections: none of those can take it before the daemon does."""
+    while True:
+        port = random.randrange(20000, 32000)
+        if port in _taken:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _taken.add(port)
+        return port
 
 
 class Daemon:
     """One `baton serve` process."""
+
+    running = []  # of this test
 
     def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1):
         self.name, self.port, self.peer_port = name, free_port(), free_port()
@@ -35,6 +50,7 @@ class Daemon:
         for peer in peers:
             command += ["--peer", f"127.0.0.1:{peer.peer_port}"]
         self.process = subprocess.Popen(command + list(extra), stderr=self.log, stdout=self.log)
+        Daemon.running.append(self)
 
     @property
     def url(self) -> str:
@@ -53,7 +69,8 @@ class Daemon:
                 return self
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.05)
-        raise AssertionError(f"{self.name} was not ready in {seconds} s:\n{self.log_text()}")
+        logs = "\n".join(f"{d.name}:\n{d.log_text()}" for d in Daemon.running)
+        raise AssertionError(f"{self.name} was not ready in {seconds} s:\n{logs}")
 
     def metrics(self) -> dict[str, float]:
         text = urllib.request.urlopen(self.url + "/metrics", timeout=10).read().decode()
@@ -86,6 +103,7 @@ class Daemon:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
         self.process.wait()
+        Daemon.running.remove(self)
         self.log.close()
         os.unlink(self.log.name)
 
@@ -116,7 +134,8 @@ class DaemonTest(unittest.TestCase):
     def start_pair(self, prefill_extra=(), decode_extra=()):
         prefill = self.start("prefill", "prefill", extra=prefill_extra)
         decode = self.start("decode", "decode", peers=[prefill], extra=decode_extra)
-        return prefill.wait_ready(), decode.wait_ready()
+        decode.wait_ready()  # first: a prefill engine is ready when it has a decode engine
+        return prefill.wait_ready(), decode
 
 
 def post(url: str, body: dict, timeout: float = 120):
