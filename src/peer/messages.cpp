@@ -123,7 +123,8 @@ void describe(auto& c, Like<SnapshotRequestMessage> auto&) { c.record(); }
 void describe(auto& c, Like<PerfProfile> auto& v) {
   c.record(field("step", v.step), field("weights", v.weights), field("token", v.token),
            field("logits", v.logits), field("pair", v.pair), field("kv_token", v.kv_token),
-           field("link_token", v.link_token), field("link_latency", v.link_latency));
+           field("link_token", v.link_token), field("link_latency", v.link_latency),
+           field("measured", v.measured));
 }
 
 void describe(auto& c, Like<StatusMessage> auto& v) {

@@ -11,7 +11,7 @@
 namespace baton {
 namespace {
 
-constexpr std::size_t kShardBytes = std::size_t{8} << 20;  // at the bound: copying it takes some 3 ms
+constexpr std::size_t kShardBytes = std::size_t{8} << 20;  // at the bound: 0.3 million entries to copy
 constexpr std::size_t kLeastShards = 8;                    // growing needs room for one of them twice
 constexpr std::size_t kMostShards = 4096;
 

@@ -4,8 +4,8 @@
 // A hash lies in its home bucket or, where that was full, in the next one with room. Every bucket counts the
 // hashes that passed it by, so a search ends where that is 0, and erasing leaves no tombstone: it counts down
 // along the same way (as F14 does: Bronson and Shi, "Open-sourcing F14", 2019). It counts apart for four
-// classes of hashes, so that a search goes on in vain a quarter as often: nineteen in twenty read the home
-// bucket only, which `prefetch` loads.
+// classes of hashes, so that a search goes on in vain a quarter as often. Most searches read the home bucket
+// only, which `prefetch` loads.
 //
 // The table is cut by the hashes' leading bits into shards that grow each for itself, by a quarter: nobody
 // waits for a copy of the whole, and little is allocated ahead. They are large enough for huge pages: at
@@ -37,8 +37,8 @@ class BlockTable {
     const Shard& shard = shards_[shard_of(hash)];
     if (shard.count != 0) prefetch(shard.buckets + home(shard, hash));
   }
-  // And what it reads then, where the home bucket is full: one in four that are inserted. kNextAhead hashes
-  // before the search, when the home bucket has come.
+  // And what it reads then, where the home bucket is full, as it is for many that are inserted. kNextAhead
+  // hashes before the search, when the home bucket has come.
   [[gnu::always_inline]] void prefetch_next(const BlockHash& hash) const {
     const Shard& shard = shards_[shard_of(hash)];
     if (shard.count == 0) return;

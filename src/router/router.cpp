@@ -49,6 +49,15 @@ void fill_load(StatusMessage& status, const EngineStats& stats) {
   status.profile = stats.profile;
 }
 
+// An engine that has made no step yet is taken to be like one that has: its own first guess would compete
+// with the others' measurements.
+void guess_unmeasured(std::vector<Candidate>& engines) {
+  const auto known = std::ranges::find_if(engines, [](const Candidate& c) { return c.profile.measured; });
+  if (known == engines.end()) return;
+  for (Candidate& engine : engines)
+    if (!engine.profile.measured) engine.profile = known->profile;
+}
+
 constexpr auto kExplainTimeout = std::chrono::seconds(2);
 constexpr std::size_t kExplainedRoutes = 64;
 constexpr double kOutputMemory = 0.05;  // weight of the newest request in the expected output length
@@ -348,6 +357,7 @@ std::vector<Candidate> Router::State::candidates(const Request& request) const {
     all.push_back(candidate(name, peer.status, peer.indexed.id));
     if (holds(peer.info.max_context)) roomy.push_back(all.back());
   }
+  for (std::vector<Candidate>* engines : {&all, &roomy}) guess_unmeasured(*engines);
   const bool generates =
       std::ranges::any_of(roomy, [](const Candidate& c) { return c.role != Role::prefill; });
   return generates ? roomy : all;

@@ -143,6 +143,7 @@ void PerfCalibration::measured(const StepShape& shape, double seconds) {
 // Rows of a prefill are bound by multiplications, those of a decode by what is streamed.
 PerfProfile PerfCalibration::profile() const {
   PerfProfile p = first_;
+  p.measured = prefill_.steps > 0 && decode_.steps > 0;
   for (double* cost : {&p.token, &p.logits, &p.pair}) *cost *= prefill_.value;
   for (double* cost : {&p.step, &p.weights, &p.kv_token}) *cost *= decode_.value;
   return p;

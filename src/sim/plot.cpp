@@ -51,12 +51,16 @@ void draw(std::ostream& out, const Chart& chart, double offset) {
 
   out << "<text x='" << offset + kWidth / 2 << "' y='20' text-anchor='middle' font-weight='bold'>"
       << chart.title << "</text>\n";
-  for (double x = 0; x <= x_most * 1.0001; x += x_step)
+  for (int i = 0; i <= std::lround(x_most / x_step); ++i) {
+    const double x = i * x_step;
     out << "<text x='" << px(x) << "' y='" << kHeight - kBottom + 18 << "' text-anchor='middle'>" << text(x)
         << "</text>\n";
-  for (double y = 0; y <= y_most * 1.0001; y += y_step)
+  }
+  for (int i = 0; i <= std::lround(y_most / y_step); ++i) {
+    const double y = i * y_step;
     out << "<path d='M" << px(0) << ' ' << py(y) << 'H' << px(x_most) << "' stroke='#ddd'/><text x='"
         << px(0) - 6 << "' y='" << py(y) + 4 << "' text-anchor='end'>" << text(y) << "</text>\n";
+  }
   out << "<path d='M" << px(0) << ' ' << py(y_most) << 'V' << py(0) << 'H' << px(x_most)
       << "' fill='none' stroke='#333'/>\n"
       << "<text x='" << offset + kWidth / 2 << "' y='" << kHeight - 10 << "' text-anchor='middle'>"

@@ -83,7 +83,7 @@ class Cluster {
       BlockEventsMessage message;
     };
     std::vector<double> rates;
-    constexpr std::size_t kBatch = 2000;
+    constexpr std::size_t kBatch = 64;  // events: still cached when they are applied, as after decoding
     for (std::size_t done = 0; done < arguments_.operations; done += kBatch * kBlocks) {
       std::vector<Step> steps;
       for (std::size_t i = 0; i < kBatch / 2; ++i) {

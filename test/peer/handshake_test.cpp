@@ -146,12 +146,13 @@ TEST_CASE("the two sides of a handshake agree, however the bytes are cut") {
 
 TEST_CASE("another protocol version is named on both sides") {
   Pair pair;
-  pair.right.protocol = 2;
+  pair.right.protocol = kPeerProtocol + 1;
   auto [dialer, listener] = pair.run();
   REQUIRE((dialer.failure() && listener.failure()));
   CHECK(dialer.failure()->fault == HandshakeFault::protocol);
-  CHECK(dialer.failure()->error.message == "protocol differs: ours 1, theirs 2");
-  CHECK(listener.failure()->error.message == "protocol differs: ours 2, theirs 1");
+  const std::string left = std::to_string(kPeerProtocol), right = std::to_string(kPeerProtocol + 1);
+  CHECK(dialer.failure()->error.message == "protocol differs: ours " + left + ", theirs " + right);
+  CHECK(listener.failure()->error.message == "protocol differs: ours " + right + ", theirs " + left);
 }
 
 TEST_CASE("another secret: nobody learns who is there") {

@@ -123,17 +123,18 @@ struct Draw {
       case 12:
         return SnapshotRequestMessage{};
       default:
-        return StatusMessage{static_cast<Role>(below(3)),
-                             below(2) == 0,
-                             below(2) == 0,
-                             u32(),
-                             u32(),
-                             u64(),
-                             u32(),
-                             u32(),
-                             u64(),
-                             u32(),
-                             PerfProfile{real(), real(), real(), real(), real(), real(), real(), real()}};
+        return StatusMessage{
+            static_cast<Role>(below(3)),
+            below(2) == 0,
+            below(2) == 0,
+            u32(),
+            u32(),
+            u64(),
+            u32(),
+            u32(),
+            u64(),
+            u32(),
+            PerfProfile{real(), real(), real(), real(), real(), real(), real(), real(), below(2) == 0}};
     }
   }
 };

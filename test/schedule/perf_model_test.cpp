@@ -120,6 +120,7 @@ TEST_CASE("measured steps correct the profile, prefill and decode apart") {
   PerfProfile first;
   first.step = 1e-3, first.weights = 1e-2, first.token = 1e-4, first.kv_token = 1e-6;
   PerfCalibration calibration(first);
+  CHECK_FALSE(calibration.profile().measured);
   const StepShape prefill{512, 1, 0, 512}, decode{8, 8, 800, 800};
   calibration.measured(decode, 3 * first.step_seconds(decode));
   CHECK(calibration.profile().decode_seconds(8, 800) ==
@@ -127,6 +128,7 @@ TEST_CASE("measured steps correct the profile, prefill and decode apart") {
   CHECK(calibration.profile().token == Approx(first.token));
   for (int i = 0; i < 200; ++i) calibration.measured(prefill, 0.5 * first.step_seconds(prefill));
   CHECK(calibration.profile().token == Approx(0.5 * first.token).epsilon(0.01));
+  CHECK(calibration.profile().measured);
   calibration.measured(decode, 0);  // a clock that stood still teaches nothing
   calibration.measured(decode, 1e9);
   CHECK(calibration.profile().sane());

@@ -64,6 +64,7 @@ struct PerfProfile {
   double kv_token = 0;    // streaming one token's K and V
   double link_token = 0;  // sending one token's K and V to a peer
   double link_latency = 0;
+  bool measured = false;  // corrected by steps of the engine itself
 
   double step_seconds(const StepShape& shape) const;
   // Computing `tokens` rows after `cached` ones that are there already, alone, in chunks of `chunk` rows.
