@@ -61,7 +61,8 @@ Holders& BlockTable::place(Shard& shard, const BlockHash& hash) {
   }
   Bucket& bucket = shard.buckets[at];
   const unsigned slot = lowest_slot(bucket.free_slots());
-  bucket.meta |= tag_of(hash) << (8 * slot);  // NOLINT(clang-analyzer-core.UndefinedBinaryOperatorResult): one is free
+  bucket.meta |=
+      tag_of(hash) << (8 * slot);  // NOLINT(clang-analyzer-core.UndefinedBinaryOperatorResult): one is free
   bucket.hashes[slot] = hash;
   bucket.holders[slot] = 0;
   return bucket.holders[slot];
