@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <future>
 #include <map>
 #include <mutex>
@@ -14,7 +13,7 @@
 #include <vector>
 
 #include "baton/base/channel.hpp"
-#include "baton/router/block_index.hpp"
+#include "router/engine_view.hpp"
 #include "router/flight.hpp"
 #include "router/index_metrics.hpp"
 #include "router/served_requests.hpp"
@@ -24,43 +23,7 @@ namespace {
 
 using Task = std::function<void()>;
 constexpr auto kIdleWait = std::chrono::milliseconds(200);
-constexpr auto kSnapshotWait =
-    std::chrono::seconds(5);  // for an answer, before a snapshot is asked for again
-
-struct IndexedNode {
-  NodeId id = kNoNode;
-  std::optional<TimePoint> asked;  // for a snapshot that has not come yet
-};
-
-struct Peer {
-  NodeInfo info;
-  StatusMessage status;
-  IndexedNode indexed;
-};
-
-void fill_load(StatusMessage& status, const EngineStats& stats) {
-  status.running = static_cast<std::uint32_t>(stats.running);
-  status.waiting = static_cast<std::uint32_t>(stats.waiting);
-  status.waiting_prefill_tokens = stats.waiting_prefill_tokens;
-  status.blocks_total = static_cast<std::uint32_t>(stats.blocks_total);
-  status.blocks_in_use = static_cast<std::uint32_t>(stats.blocks_in_use);
-  status.kv_tokens = stats.kv_tokens;
-  status.max_batch_tokens = static_cast<std::uint32_t>(stats.max_batch_tokens);
-  status.profile = stats.profile;
-}
-
-// An engine that has made no step yet is taken to be like one that has: its own first guess would compete
-// with the others' measurements.
-void guess_unmeasured(std::vector<Candidate>& engines) {
-  const auto known = std::ranges::find_if(engines, [](const Candidate& c) { return c.profile.measured; });
-  if (known == engines.end()) return;
-  for (Candidate& engine : engines)
-    if (!engine.profile.measured) engine.profile = known->profile;
-}
-
 constexpr auto kExplainTimeout = std::chrono::seconds(2);
-constexpr std::size_t kExplainedRoutes = 64;
-constexpr double kOutputMemory = 0.05;  // weight of the newest request in the expected output length
 
 template <class... F>
 struct Overload : F... {
@@ -99,44 +62,35 @@ struct Router::State {
   std::shared_ptr<Flight> find(const RequestKey& key) const;
 
   // ---- peers
-  RouteQuery query(const Request& request) const;
-  std::vector<Candidate> candidates(const Request& request) const;
-  nlohmann::json explain(const Request& request) const;
   void peer_message(const std::string& from, Message& message);
-  void apply_events(const std::string& name, IndexedNode& node, const BlockEventsMessage& events);
-  void ask_for_snapshot(const std::string& name, IndexedNode& node);
   void peer_down(const std::string& name, const Error& why);
+  EngineView::Running running_here() const;
+  void ask_for_snapshot(const std::string& node);
+  void apply_events(const std::string& node, const BlockEventsMessage& events);
   void refresh_view();
 
   const RouterOptions options;
   Parts parts;
   Channel<Task> tasks;
   ServedRequests served;
-  BlockIndex index{options.index_bytes};
-  IndexedNode self{index.add_node(), {}};
+  EngineView engines{options, [this](const std::string& node) { ask_for_snapshot(node); }};
   std::unique_ptr<IndexMetrics> index_metrics;
-  std::map<std::string, Peer> peers;
   std::unordered_map<RequestKey, std::shared_ptr<Flight>, RequestKeyHasher>
       flights;  // shared with the engine that computes and the client's stop
-  // Prompt tokens sent to a node since it last told how many wait there: a status, or a step of the own
-  // engine.
-  std::map<std::string, std::uint64_t> sent_tokens;
-  std::uint64_t local_steps = 0;
-  double expected_output = 256;  // tokens, of the requests that ended lately
   std::atomic<std::size_t> in_flight{0};
   std::atomic<bool> draining{false};
   std::atomic<bool> started{false};
   std::jthread thread;
 
   mutable std::mutex view_mutex;  // guards `view`, a copy for GET /cluster and ready()
-  std::map<std::string, Peer> view;
+  std::map<std::string, EngineView::Peer> view;
 };
 
 void Router::State::run(const std::stop_token& stop) {
   for (;;) {
     std::vector<Task> batch = tasks.pop_all(kIdleWait);
     for (Task& task : batch) task();
-    if (index_metrics != nullptr) index_metrics->update(index);
+    if (index_metrics != nullptr) index_metrics->update(engines.index());
     if (stop.stop_requested() || (batch.empty() && tasks.closed())) break;
   }
   for (auto& [key, flight] : flights) {
@@ -170,18 +124,14 @@ void Router::State::take_off(std::shared_ptr<Flight> flight, std::stop_token sto
 
 void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attempt) {
   const Request request = flight->request();
-  if (const std::uint64_t steps = parts.engine->stats().steps; steps != std::exchange(local_steps, steps))
-    sent_tokens.erase(options.node_name);  // the engine has looked at its queue since
-  const std::vector<Candidate> engines = candidates(request);
-  auto chosen = parts.policy->choose(query(request), engines);
+  const std::vector<Candidate> able = engines.candidates(request, parts.engine->stats(), running_here());
+  auto chosen = parts.policy->choose(engines.query(request), able);
   if (!chosen) {
     flight->deliver_error(chosen.error());
     land(flight->key());
     return;
   }
-  const auto prefill = std::ranges::find(engines, chosen->prefill_node, &Candidate::node);
-  const std::size_t held = prefill->held_blocks * static_cast<std::size_t>(options.block_size);
-  sent_tokens[chosen->prefill_node] += request.prompt.size() - std::min(held, request.prompt.size());
+  engines.sent(request, *std::ranges::find(able, chosen->prefill_node, &Candidate::node));
   ++flight->attempts;
   flight->planned_decode = chosen->decode_node;
   const bool hands_off = chosen->disaggregated();
@@ -220,7 +170,7 @@ void Router::State::stage_finished(const FinishEvent& event) {
 // The client sees one request: the prefill stage's times and cache hits belong to it as much as the decode
 // stage's.
 void Router::State::deliver(Flight& flight, FinishEvent event) {
-  expected_output += kOutputMemory * (static_cast<double>(event.output_tokens) - expected_output);
+  engines.finished(event.output_tokens);
   if (flight.prefill) {
     event.queue_ms += flight.prefill->queue_ms;
     event.prefill_ms = flight.prefill->prefill_ms;
@@ -241,10 +191,12 @@ void Router::State::start_decode(const std::shared_ptr<Flight>& flight, const Fi
   flight->prefill = prefill;
   const std::string computed_at = flight->node;
   std::string target = prefill.handoff.decode_node;
-  const bool has_cache = !target.empty() && (target == options.node_name || peers.contains(target));
+  const bool has_cache = !target.empty() && (target == options.node_name || engines.peers().contains(target));
   if (!has_cache) {
     const Request request = flight->request();
-    auto other = parts.policy->choose_decode(query(request), candidates(request), computed_at);
+    auto other = parts.policy->choose_decode(
+        engines.query(request), engines.candidates(request, parts.engine->stats(), running_here()),
+        computed_at);
     if (!other) {
       flight->deliver_error(other.error());
       land(flight->key());
@@ -311,61 +263,8 @@ void Router::State::land(const RequestKey& key) {
 // ----------------------------------------------------------------------------------------------------------------
 // peers
 
-RouteQuery Router::State::query(const Request& request) const {
-  return {.prompt_tokens = request.prompt.size() + request.output.size(),
-          .max_tokens = request.stop.max_tokens - static_cast<std::int32_t>(request.output.size()),
-          .block_size = options.block_size,
-          .expected_tokens = expected_output};
-}
-
-std::vector<Candidate> Router::State::candidates(const Request& request) const {
-  const std::vector<BlockHash> hashes =
-      block_hashes(request.prompt, options.block_size, options.hash_key(request.cache_salt));
-  std::vector<std::uint32_t> held;
-  index.match(hashes, held);
-  std::map<std::string, std::uint32_t> own;  // dispatched from here: newer than the last heartbeat
-  for (const auto& [key, flight] : flights) ++own[flight->node];
-  const auto candidate = [&](const std::string& name, const StatusMessage& status, NodeId id) {
-    const auto mine = own.find(name);
-    Candidate c;
-    c.node = name;
-    c.role = status.role;
-    const auto sent = sent_tokens.find(name);
-    c.waiting_prefill_tokens = status.waiting_prefill_tokens + (sent == sent_tokens.end() ? 0 : sent->second);
-    c.running = std::max(status.running, mine == own.end() ? 0 : mine->second);
-    c.waiting = status.waiting;
-    c.held_blocks = id < held.size() ? held[id] : 0;
-    c.kv_tokens = status.kv_tokens;
-    c.free_tokens = std::uint64_t{status.blocks_total - std::min(status.blocks_in_use, status.blocks_total)} *
-                    static_cast<std::uint64_t>(options.block_size);
-    c.chunk = static_cast<std::int32_t>(std::clamp<std::uint32_t>(status.max_batch_tokens, 1, 1 << 20));
-    if (status.profile.sane()) c.profile = status.profile;
-    return c;
-  };
-  // Engines that would have to cut the answer are left out, unless there is nobody else to generate it.
-  const std::size_t tokens = request.prompt.size() + static_cast<std::size_t>(request.stop.max_tokens);
-  const auto holds = [&](std::int32_t context) { return tokens <= static_cast<std::size_t>(context); };
-  std::vector<Candidate> all, roomy;
-  const EngineStats here = parts.engine->stats();
-  StatusMessage local;
-  local.role = parse_role(here.role).value_or(Role::mixed);
-  fill_load(local, here);
-  all.push_back(candidate(options.node_name, local, self.id));
-  if (holds(options.max_context)) roomy.push_back(all.back());
-  for (const auto& [name, peer] : peers) {
-    if (peer.status.draining) continue;
-    all.push_back(candidate(name, peer.status, peer.indexed.id));
-    if (holds(peer.info.max_context)) roomy.push_back(all.back());
-  }
-  for (std::vector<Candidate>* engines : {&all, &roomy}) guess_unmeasured(*engines);
-  const bool generates =
-      std::ranges::any_of(roomy, [](const Candidate& c) { return c.role != Role::prefill; });
-  return generates ? roomy : all;
-}
-
 void Router::State::peer_message(const std::string& from, Message& message) {
-  const auto peer = peers.find(from);
-  if (peer == peers.end()) return;  // went down while this was on its way
+  if (!engines.peers().contains(from)) return;  // went down while this was on its way
   std::visit(Overload{
                  [&](SubmitMessage& m) { served.submit(*parts.engine, from, std::move(m)); },
                  [&](CancelMessage& m) { served.cancel(from, m); },
@@ -382,10 +281,9 @@ void Router::State::peer_message(const std::string& from, Message& message) {
                    if (const auto flight = find(m.key); flight && flight->node == from)
                      attempt_failed(m.key, m.generation, m.error);
                  },
-                 [&](BlockEventsMessage& m) { apply_events(from, peer->second.indexed, m); },
+                 [&](BlockEventsMessage& m) { apply_events(from, m); },
                  [&](StatusMessage& m) {
-                   peer->second.status = m;
-                   sent_tokens.erase(from);
+                   engines.status(from, m);
                    refresh_view();
                  },
                  [&](auto& m) { parts.engine->handle(from, std::move(m)); },
@@ -393,31 +291,25 @@ void Router::State::peer_message(const std::string& from, Message& message) {
              message);
 }
 
-void Router::State::apply_events(const std::string& name, IndexedNode& node,
-                                 const BlockEventsMessage& events) {
-  if (events.snapshot) node.asked.reset();
-  const BlockIndex::Applied applied = index.apply(node.id, events);
-  if (applied == BlockIndex::Applied::ok) return;
-  if (node.asked && parts.clock->now() - *node.asked < kSnapshotWait) return;
-  parts.logger->info("block index out of step: asking for a snapshot",
-                     {{"node", name}, {"why", applied == BlockIndex::Applied::gap ? "gap" : "drift"}});
-  ask_for_snapshot(name, node);
+EngineView::Running Router::State::running_here() const {
+  EngineView::Running running;
+  for (const auto& [key, flight] : flights) ++running[flight->node];
+  return running;
 }
 
-void Router::State::ask_for_snapshot(const std::string& name, IndexedNode& node) {
-  node.asked = parts.clock->now();
-  if (name == options.node_name)
-    parts.engine->handle(name, SnapshotRequestMessage{});
+void Router::State::apply_events(const std::string& node, const BlockEventsMessage& events) {
+  engines.apply(node, events, parts.clock->now(), *parts.logger);
+}
+
+void Router::State::ask_for_snapshot(const std::string& node) {
+  if (node == options.node_name)
+    parts.engine->handle(node, SnapshotRequestMessage{});
   else
-    send(name, SnapshotRequestMessage{});
+    send(node, SnapshotRequestMessage{});
 }
 
 void Router::State::peer_down(const std::string& name, const Error& why) {
-  if (const auto peer = peers.find(name); peer != peers.end()) {
-    index.forget(peer->second.indexed.id);
-    peers.erase(peer);
-  }
-  sent_tokens.erase(name);
+  engines.node_down(name);
   if (parts.transport != nullptr) parts.transport->disconnect(name);
   parts.engine->peer_down(name);
   served.peer_down(name);
@@ -433,7 +325,7 @@ void Router::State::peer_down(const std::string& name, const Error& why) {
 
 void Router::State::refresh_view() {
   std::lock_guard lock(view_mutex);
-  view = peers;
+  view = engines.peers();
 }
 
 // ----------------------------------------------------------------------------------------------------------------
@@ -481,7 +373,7 @@ bool Router::send(const std::string& node, const Message& message) {
       events != nullptr && node == state_->options.node_name) {  // the snapshot that we asked our engine for
     if (!state_->started) return false;
     state_->post([state = state_.get(), snapshot = *events] {
-      state->apply_events(state->options.node_name, state->self, snapshot);
+      state->apply_events(state->options.node_name, snapshot);
     });
     return true;
   }
@@ -492,25 +384,20 @@ void Router::publish(const BlockEventsMessage& events) {
   if (!state_->started) return;
   state_->post([state = state_.get(), events] {
     if (state->parts.mesh != nullptr) state->parts.mesh->broadcast(events);
-    state->apply_events(state->options.node_name, state->self, events);
+    state->apply_events(state->options.node_name, events);
   });
 }
 
 void Router::on_peer_up(const NodeInfo& peer) {
   state_->post([state = state_.get(), peer] {
-    StatusMessage status;
-    status.role = peer.role;
-    Peer& entry = state->peers[peer.name];
-    state->index.forget(entry.indexed.id);
-    entry = Peer{peer, status, {state->index.add_node(), {}}};
     if (state->parts.transport != nullptr) {
       if (auto connected = state->parts.transport->connect(peer.name, peer.transport_address); !connected) {
         state->parts.logger->warn("no KV transport to peer",
                                   {{"peer", peer.name}, {"why", connected.error().message}});
       }
     }
+    state->engines.node_up(peer, state->parts.clock->now());
     state->refresh_view();
-    state->ask_for_snapshot(peer.name, entry.indexed);
   });
 }
 
@@ -525,13 +412,10 @@ void Router::on_message(const std::string& from, Message message) {
 }
 
 StatusMessage Router::on_heartbeat() {
-  StatusMessage status;
-  if (!state_->started) return status;
-  const EngineStats stats = state_->parts.engine->stats();
-  status.role = parse_role(stats.role).value_or(Role::mixed);
+  if (!state_->started) return {};
+  StatusMessage status = status_of(state_->parts.engine->stats());
   status.ready = true;
   status.draining = state_->draining;
-  fill_load(status, stats);
   return status;
 }
 
@@ -553,7 +437,9 @@ Result<nlohmann::json> Router::explain(const Request& request) {
   // Shared: the task may run after we have given up.
   auto promise = std::make_shared<std::promise<nlohmann::json>>();
   std::future<nlohmann::json> explained = promise->get_future();
-  state_->post([state = state_.get(), request, promise] { promise->set_value(state->explain(request)); });
+  state_->post([state = state_.get(), request, promise] {
+    promise->set_value(state->engines.explain(request, state->parts.engine->stats(), state->running_here()));
+  });
   if (explained.wait_for(kExplainTimeout) != std::future_status::ready)
     return make_error(ErrorCode::deadline_exceeded, "the router is too busy to explain");
   try {
@@ -561,41 +447,6 @@ Result<nlohmann::json> Router::explain(const Request& request) {
   } catch (const std::future_error&) {  // it stopped
     return make_error(ErrorCode::unavailable, "the router has stopped");
   }
-}
-
-nlohmann::json Router::State::explain(const Request& request) const {
-  const RouteQuery asked = query(request);
-  const std::vector<Candidate> engines = candidates(request);
-  nlohmann::json out{{"prompt_tokens", asked.prompt_tokens},
-                     {"expected_output_tokens", asked.expected_tokens}};
-  const auto ms = [](double seconds) { return std::round(seconds * 1e6) / 1e3; };
-  for (const Candidate& c : engines)
-    out["engines"].push_back(
-        {{"node", c.node},
-         {"role", to_string(c.role)},
-         {"cached_tokens", c.held_blocks * static_cast<std::size_t>(options.block_size)},
-         {"waiting_prefill_tokens", c.waiting_prefill_tokens},
-         {"running", c.running},
-         {"waiting", c.waiting},
-         {"kv_tokens", c.kv_tokens},
-         {"free_tokens", c.free_tokens},
-         {"prefill_ms_per_1000_tokens", ms(c.profile.prefill_seconds(1000, 0, c.chunk))},
-         {"decode_ms_per_step",
-          ms(c.profile.decode_seconds(c.running + 1.0, static_cast<double>(c.kv_tokens)))}});
-  out["routes"] = nlohmann::json::array();
-  for (const Route& route : predicted_routes(asked, engines, kExplainedRoutes))
-    out["routes"].push_back({{"prefill", route.prefill_node},
-                             {"decode", route.decode_node},
-                             {"predicted_ms",
-                              {{"queue", ms(route.cost.queue)},
-                               {"prefill", ms(route.cost.prefill)},
-                               {"ttft", ms(route.cost.ttft())},
-                               {"transfer", ms(route.cost.transfer)},
-                               {"wait", ms(route.cost.wait)},
-                               {"decode", ms(route.cost.decode)},
-                               {"slowdown", ms(route.cost.slowdown)},
-                               {"total", ms(route.cost.total())}}}});
-  return out;
 }
 
 nlohmann::json Router::cluster() const {
