@@ -30,10 +30,12 @@ Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sen
   header_.sender = sender;
   header_.attempt = ++counters_.attempts;
   header_.index = block_.index;
+  const FaultAction fault = options.faults ? options.faults->hit("transfer.send") : FaultAction::none;
+  if (fault == FaultAction::truncate && block_.bytes.size() > 1)
+    block_.bytes = block_.bytes.first(block_.bytes.size() / 2);
   header_.total_bytes = block_.bytes.size();
   header_.part_bytes =
       std::min<std::uint64_t>(block_.bytes.size(), std::max<std::size_t>(options.max_message_bytes, 1));
-  const FaultAction fault = options.faults ? options.faults->hit("transfer.send") : FaultAction::none;
   if (fault == FaultAction::fail) return Verdict::refused;
   if (fault == FaultAction::drop) return Verdict::lost;
   if (options.digests) {

@@ -1,3 +1,6 @@
+#include <map>
+#include <vector>
+
 #include "baton/base/channel.hpp"
 #include "baton/base/fault.hpp"
 #include "baton/base/hash.hpp"
@@ -60,6 +63,21 @@ TEST_CASE("fault points fire where and when they are told") {
   CHECK(faults.hit("a") == FaultAction::none);
   CHECK(faults.hit("b") == FaultAction::corrupt);
   CHECK(faults.hit("c") == FaultAction::none);
+
+  // Shares are drawn from the seed, and a point may have several rules.
+  REQUIRE(faults.configure("seed=7,a=drop%20,a=truncate%10"));
+  std::map<FaultAction, int> count;
+  std::vector<FaultAction> drawn;
+  for (int i = 0; i < 1000; ++i) ++count[drawn.emplace_back(faults.hit("a"))];
+  CHECK(count[FaultAction::drop] > 150);
+  CHECK(count[FaultAction::drop] < 250);
+  CHECK(count[FaultAction::truncate] > 40);
+  CHECK(count[FaultAction::truncate] < 120);
+  REQUIRE(faults.configure("seed=7,a=drop%20,a=truncate%10"));
+  for (const FaultAction action : drawn) REQUIRE(faults.hit("a") == action);
+  CHECK(!faults.configure("a=drop%101"));
+  CHECK(!faults.configure("a=drop%x"));
+  CHECK(!faults.configure("seed=x,a=drop"));
   for (const char* bad : {"a", "=fail", "a=explode", "a=fail@0", "a=hold:x"}) {
     INFO(bad);
     CHECK_FALSE(faults.configure(bad));

@@ -1,9 +1,11 @@
 // Named points at which a test or an operator's drill makes something go wrong. Off (one relaxed load) unless
 // configured.
 //
-// A spec is "point=action[:argument][@n]", comma-separated, e.g.
-// "prefill.chunk=hold:5000,transfer.send=corrupt@3". Actions: hold (milliseconds), fail, drop, corrupt, kill.
-// "@n" fires on the n-th hit only. Points are named where they are: grep for `faults`.
+// A spec is "point=action[:argument][@n][%p]", comma-separated, e.g.
+// "engine.prefill=hold:5000,transfer.send=corrupt@3,transfer.send=drop%1.5". Actions: hold (milliseconds: a
+// delay, or a stall where it is long), fail, drop, corrupt, truncate, kill. "@n" fires on the n-th hit only,
+// "%p" on p percent of them, drawn from the seed "seed=N" (1). A point may have several rules: the first that
+// fires counts. Points are named where they are: grep for `faults`.
 #pragma once
 
 #include <atomic>
@@ -17,7 +19,7 @@
 
 namespace baton {
 
-enum class FaultAction : std::uint8_t { none, hold, fail, drop, corrupt, kill };
+enum class FaultAction : std::uint8_t { none, hold, fail, drop, corrupt, truncate, kill };
 
 class FaultPoints {
  public:

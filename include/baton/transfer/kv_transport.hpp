@@ -90,7 +90,8 @@ struct TransportOptions {
   std::size_t piece_bytes = 0;  // bytes of one (layer, K/V, head) piece of a block; 0: the block is one piece
   std::size_t max_message_bytes = 4 << 20;  // larger blocks travel in parts
   std::string interface_address;  // the address that the transport's own sockets bind to; empty: any
-  // "transfer.send" before a block leaves (drop: lost, fail: unavailable, corrupt: after its digest),
+  // "transfer.send" before a block leaves (drop: lost, fail: unavailable, corrupt: after its digest,
+  // truncate: half of it),
   // "transfer.receive" before it is verified (drop: as if it never came). Hit on the digest thread: `hold`
   // delays the blocks behind it, not the network. May be null; must outlive the transport.
   FaultPoints* faults = nullptr;
