@@ -23,8 +23,9 @@ namespace {
 struct Simulate {
   std::string trace, model, system = "h200_sxm", policy = "kv", loads = "1", slo, json, csv, svg;
   std::int32_t prefill = 0, decode = 0, mixed = 0, block_size = 16, max_sequences = 256,
-               max_batch_tokens = 512, requests = 0;
+               max_batch_tokens = 512, requests = 0, shrink = 1, kv_blocks = 0;
   double memory = 0.9;
+  std::string roles = "static";
   bool compare = false, engines = false;
   Flags flags{rows()};
 
@@ -36,12 +37,18 @@ struct Simulate {
         int_row({"--prefill", "", "N", "prefill engines"}, 0, 100000, prefill),
         int_row({"--decode", "", "N", "decode engines"}, 0, 100000, decode),
         int_row({"--mixed", "", "N", "mixed engines"}, 0, 100000, mixed),
+        choice_row({"--roles", "", "static|auto",
+                    "auto: engines change roles to keep the --slo, or TTFT 2 s and ITL 25 ms"},
+                   {"static", "auto"}, roles),
         string_row({"--policy", "", "NAME,...", "of kv, round_robin, least_loaded and random"}, policy),
         switch_row({"--compare", "", "", "run every policy"}, compare),
         string_row({"--load", "", "X,...", "arrivals come X times as fast; several give a curve"}, loads),
         string_row({"--slo", "", "ttft=2s,itl=25ms", "what counts as good"}, slo),
         int_row({"--requests", "", "N", "only the first N of the trace; 0: all"}, 0, 1 << 30, requests),
+        int_row({"--shrink", "", "N", "divide all lengths of the trace by N, a power of two"}, 1, 512,
+                shrink),
         int_row({"--block-size", "", "N", "tokens of a KV block"}, 1, 4096, block_size),
+        int_row({"--kv-blocks", "", "N", "KV blocks of an engine; 0: as many as fit"}, 0, 1 << 30, kv_blocks),
         int_row({"--max-sequences", "", "N", "running at once on an engine"}, 1, 65536, max_sequences),
         int_row({"--max-batch-tokens", "", "N", "rows of a step"}, 1, 1 << 20, max_batch_tokens),
         number_row({"--memory-fraction", "", "X", "of an engine's memory for weights and KV cache"}, 0.01, 1,
@@ -151,10 +158,16 @@ Result<Setting> settle(Simulate& simulate) {
   o.profile = make_perf_profile(cost, *system);
   o.block_size = simulate.block_size;
   o.blocks = static_cast<std::int32_t>(std::min(tokens / simulate.block_size, 2e9));
+  if (simulate.kv_blocks > 0) o.blocks = simulate.kv_blocks;
   if (o.blocks < 1) return bad("the model does not fit into " + simulate.system, "--system");
   o.limits = {simulate.max_sequences, simulate.max_batch_tokens, 1 << 30, model->max_positions};
   o.vocab = model->vocab;
   if (auto slo = parse_slo(simulate.slo, o); !slo) return slo.error();
+  if (simulate.roles == "auto") {
+    o.auto_roles.emplace();
+    if (o.slo_ttft > 0) o.auto_roles->ttft = o.slo_ttft;
+    if (o.slo_itl > 0) o.auto_roles->itl = o.slo_itl;
+  }
   auto loads = parse_loads(simulate.loads);
   if (!loads) return loads.error();
   setting.loads = *std::move(loads);
@@ -169,6 +182,8 @@ Result<Setting> settle(Simulate& simulate) {
   setting.trace = *std::move(trace);
   if (simulate.requests > 0 && static_cast<std::size_t>(simulate.requests) < setting.trace.size())
     setting.trace.resize(static_cast<std::size_t>(simulate.requests));
+  if (kTraceChunk % simulate.shrink != 0) return bad("512 is no multiple of it", "--shrink");
+  shrink_trace(setting.trace, simulate.shrink);
   std::cout << simulate.model << " on " << o.prefill << " prefill, " << o.decode << " decode and " << o.mixed
             << " mixed engines of " << system->name << " (" << system->provenance << ")\n"
             << setting.trace.size() << " requests; " << o.blocks << " blocks of " << o.block_size

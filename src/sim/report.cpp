@@ -58,6 +58,10 @@ void print_engines(std::ostream& out, const SimReport& report) {
     rows.push_back({engine.name, percent(engine.busy), percent(engine.utilised), std::to_string(engine.steps),
                     std::to_string(engine.prefill_tokens), std::to_string(engine.preemptions)});
   print(out, rows);
+  for (const SimReport::RoleChange& change : report.role_changes)
+    out << "at " << static_cast<std::int64_t>(change.time) << " s " << change.move.node << ": "
+        << to_string(change.move.from) << " -> " << to_string(change.move.to) << ", for " << change.move.why
+        << '\n';
 }
 
 nlohmann::json to_json(std::span<const SimRun> runs) {

@@ -43,7 +43,24 @@ std::optional<double> SimEngine::begin_step(TimePoint now) {
 StepOutcome SimEngine::finish_step(TimePoint now) {
   busy_ = false;
   const StepResult result = executor_.wait();
-  return scheduler.commit(plan_, result, now);
+  StepOutcome outcome = scheduler.commit(plan_, result, now);
+  decode_tokens += outcome.sampled.size();
+  return outcome;
+}
+
+EngineReading SimEngine::reading() const {
+  EngineReading r;
+  r.node = name;
+  r.role = role;
+  r.prefill_tokens = scheduler.prefill_tokens_computed();
+  r.decode_tokens = decode_tokens;
+  r.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
+  r.running = scheduler.running();
+  r.kv_tokens = static_cast<std::uint64_t>(scheduler.kv_tokens());
+  r.kv_capacity = pool.total() * static_cast<std::uint64_t>(pool.block_size());
+  r.chunk = limits_.max_batch_tokens;
+  r.profile = profile_;
+  return r;
 }
 
 Candidate SimEngine::candidate() const {

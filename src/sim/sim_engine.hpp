@@ -12,6 +12,7 @@
 #include "baton/cache/block_pool.hpp"
 #include "baton/router/block_index.hpp"
 #include "baton/router/policy.hpp"
+#include "baton/router/role_controller.hpp"
 #include "baton/schedule/perf_model.hpp"
 #include "baton/schedule/scheduler.hpp"
 
@@ -45,6 +46,7 @@ class SimEngine {
   bool busy() const { return busy_; }
 
   Candidate candidate() const;  // without held_blocks
+  EngineReading reading() const;
 
   const std::string name;
   Role role;
@@ -54,6 +56,7 @@ class SimEngine {
   double busy_seconds = 0, full_seconds = 0;  // full: weighted by how full its steps were
   std::uint64_t event_sequence = 0;
   NodeId index_id = kNoNode;  // in the block index
+  std::uint64_t decode_tokens = 0;
   double sends_until = 0, receives_until = 0;  // when its link is free again, by direction
 
  private:

@@ -23,6 +23,7 @@ namespace {
 using sim::SimEngine;
 
 constexpr std::size_t kIndexBytes = std::size_t{16} << 30;  // no bound that a simulation could reach
+constexpr double kControlPeriod = 1;                        // seconds between two looks at the roles
 constexpr double kOutputMemory = 0.02;  // weight of the newest request in the expected output length
 
 TimePoint at(double seconds) {
@@ -32,7 +33,7 @@ TimePoint at(double seconds) {
 struct Event {
   double time = 0;
   std::uint64_t order = 0;  // of creation: breaks ties
-  enum class Kind : std::uint8_t { arrival, step_done, transfer_done } kind = Kind::arrival;
+  enum class Kind : std::uint8_t { arrival, step_done, transfer_done, control } kind = Kind::arrival;
   std::size_t subject = 0;  // request, engine, request
 };
 struct Later {
@@ -63,6 +64,10 @@ class Cluster {
       request.input_tokens = trace[i].input_tokens;
       push(request.arrival, Event::Kind::arrival, i);
     }
+    if (options.auto_roles) {
+      controller_.emplace(*options.auto_roles);
+      push(0, Event::Kind::control, 0);
+    }
   }
 
   Result<SimReport> run(const SimProgress& progress) {
@@ -79,6 +84,9 @@ class Cluster {
           break;
         case Event::Kind::transfer_done:
           finish_transfer(event.subject);
+          break;
+        case Event::Kind::control:
+          control_roles();
           break;
       }
       if (failure_) return *failure_;
@@ -104,6 +112,19 @@ class Cluster {
 
   void push(double time, Event::Kind kind, std::size_t subject) {
     events_.push({time, next_order_++, kind, subject});
+  }
+
+  // ---- roles
+
+  void control_roles() {
+    if (finished_ == trace_.size()) return;
+    std::vector<EngineReading> readings;
+    for (const auto& engine : engines_) readings.push_back(engine->reading());
+    if (auto move = controller_->observe(readings, now_)) {
+      engines_[by_name_.at(move->node)]->role = move->to;
+      report_.role_changes.push_back({now_, *std::move(move)});
+    }
+    push(now_ + kControlPeriod, Event::Kind::control, 0);
   }
 
   // ---- routing
@@ -300,6 +321,7 @@ class Cluster {
   std::priority_queue<Event, std::vector<Event>, Later> events_;
   std::uint64_t next_order_ = 0;
   std::unordered_map<std::size_t, Handoff> handoffs_;  // by request; before engines_ is destroyed it is empty
+  std::optional<RoleController> controller_;
   double now_ = 0;
   double expected_output_ = 256;
   std::size_t finished_ = 0;

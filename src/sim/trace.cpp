@@ -139,12 +139,21 @@ Result<std::vector<TraceRequest>> read_trace(const std::filesystem::path& file) 
   return parse_trace(text.view(), file.string());
 }
 
+void shrink_trace(std::vector<TraceRequest>& trace, std::int32_t factor) {
+  for (TraceRequest& request : trace) {
+    request.input_tokens = (request.input_tokens + factor - 1) / factor;
+    request.output_tokens = (request.output_tokens + factor - 1) / factor;
+    request.chunk = std::max(1, request.chunk / factor);
+  }
+}
+
 std::vector<TokenId> trace_tokens(const TraceRequest& request, std::int32_t vocab) {
   std::vector<TokenId> tokens(static_cast<std::size_t>(request.input_tokens));
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const std::uint64_t chunk = request.content[i / kTraceChunk];
-    tokens[i] = static_cast<TokenId>(mix(chunk * kTraceChunk + i % kTraceChunk + 1) %
-                                     static_cast<std::uint64_t>(vocab));
+    const auto size = static_cast<std::size_t>(request.chunk);
+    const std::uint64_t chunk = request.content[i / size];
+    tokens[i] =
+        static_cast<TokenId>(mix(chunk * kTraceChunk + i % size + 1) % static_cast<std::uint64_t>(vocab));
   }
   return tokens;
 }

@@ -10,12 +10,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "baton/base/result.hpp"
 #include "baton/router/policy.hpp"
+#include "baton/router/role_controller.hpp"
 #include "baton/schedule/perf_model.hpp"
 #include "baton/schedule/scheduler.hpp"
 #include "baton/sim/trace.hpp"
@@ -29,8 +31,9 @@ struct SimOptions {
   std::int32_t block_size = 16;
   SchedulerLimits limits{256, 512, 1 << 20, 0};
   std::int32_t vocab = 128256;
-  double load = 1;                   // arrivals come this many times as fast
-  double slo_ttft = 0, slo_itl = 0;  // seconds; 0: any
+  double load = 1;                        // arrivals come this many times as fast
+  double slo_ttft = 0, slo_itl = 0;       // seconds; 0: any
+  std::optional<RoleTargets> auto_roles;  // a RoleController moves engines between roles
 };
 
 struct SimRequest {
@@ -60,6 +63,11 @@ struct SimReport {
   std::uint64_t failed = 0;
   std::uint64_t queried_tokens = 0, hit_tokens = 0;  // of the prefix caches
   std::uint64_t blocks_moved = 0, transfers = 0, recomputed = 0;
+  struct RoleChange {
+    double time = 0;  // seconds
+    RoleMove move;
+  };
+  std::vector<RoleChange> role_changes;
   double hit_rate() const {
     return queried_tokens == 0 ? 0 : static_cast<double>(hit_tokens) / static_cast<double>(queried_tokens);
   }

@@ -1,0 +1,198 @@
+#include "baton/router/role_controller.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+namespace baton {
+namespace {
+
+constexpr double kWindow = 30;       // seconds over which demand is averaged
+constexpr double kWarmUp = 5;        // of demand, before anything is decided
+constexpr double kRest = 10;         // after a change of mind was carried out
+constexpr double kGoodEnough = 0.7;  // a score below it is left alone
+constexpr double kGain = 0.85;       // another split must be better by this factor
+constexpr double kFull = 0.95;       // a queue that is fuller than this grows without end
+constexpr double kKvShare = 0.85;    // of the KV memory that running requests should take at most
+
+using Readings = std::span<const EngineReading>;
+
+// By the largest: one engine may just have started.
+const EngineReading& typical_of(Readings engines) {
+  return *std::ranges::max_element(engines, {}, [](const EngineReading& e) { return e.profile.measured; });
+}
+
+RoleController::Split split_of(Readings engines) {
+  RoleController::Split split;
+  for (const EngineReading& e : engines) {
+    split.prefill += e.role == Role::prefill ? 1 : 0;
+    split.decode += e.role == Role::decode ? 1 : 0;
+  }
+  return split;
+}
+
+// Mean time in a queue whose server is busy for `share` of the time: the service time and what is before it.
+// Beyond kFull it grows with the excess, so that worse stays worse.
+double queued(double service, double share) {
+  if (share < kFull) return service / (1 - share);
+  return service / (1 - kFull) * (1 + 20 * (share - kFull));
+}
+
+std::string describe(const RoleController::Split& split, std::size_t all) {
+  if (split.prefill + split.decode == 0) return std::to_string(all) + " mixed";
+  return std::to_string(split.prefill) + " prefill + " + std::to_string(split.decode) + " decode";
+}
+
+}  // namespace
+
+std::optional<RoleMove> RoleController::observe(Readings engines, double now) {
+  if (engines.size() < 2) return std::nullopt;
+  measure(engines, now);
+  if (observed_ < kWarmUp) return std::nullopt;
+  if (!goal_) goal_ = better(engines, now);
+  if (!goal_) return std::nullopt;
+  auto move = towards(*goal_, engines);
+  if (!move) {
+    goal_.reset();
+    rest_until_ = now + kRest;
+  }
+  return move;
+}
+
+// What arrives is what was computed and what now waits besides. So demand shows where engines cannot keep up,
+// too.
+void RoleController::measure(Readings engines, double now) {
+  double prefill = 0, decode = 0, running = 0, context = 0;
+  std::map<std::string, Totals> totals;
+  for (const EngineReading& e : engines) {
+    const Totals is{e.prefill_tokens, e.decode_tokens, e.waiting_prefill_tokens};
+    totals[e.node] = is;
+    running += static_cast<double>(e.running);
+    context += static_cast<double>(e.kv_tokens);
+    const auto was = last_.find(e.node);
+    if (was == last_.end() || is.prefill < was->second.prefill || is.decode < was->second.decode) continue;
+    prefill += static_cast<double>(is.prefill - was->second.prefill) + static_cast<double>(is.waiting) -
+               static_cast<double>(was->second.waiting);
+    decode += static_cast<double>(is.decode - was->second.decode);
+  }
+  last_ = std::move(totals);
+  const double seconds = last_time_ ? now - *last_time_ : 0;
+  last_time_ = now;
+  if (seconds <= 0) return;
+  observed_ += seconds;
+  const double weight = 1 - std::exp(-seconds / std::min(kWindow, observed_));
+  demand_.prefill += weight * (std::max(0.0, prefill / seconds) - demand_.prefill);
+  demand_.decode += weight * (decode / seconds - demand_.decode);
+  if (running > 0) demand_.context += weight * (context / running - demand_.context);
+}
+
+std::optional<RoleController::Split> RoleController::better(Readings engines, double now) {
+  if (now < rest_until_) return std::nullopt;
+  const Split present = split_of(engines);
+  const bool pure =
+      present.prefill + present.decode == 0 || present.prefill + present.decode == engines.size();
+  const Outlook as_is = predict(present, engines);
+  if (pure && as_is.score < kGoodEnough) return std::nullopt;
+  Split best = present;
+  Outlook outlook = as_is;
+  for (std::size_t prefill = 0; prefill < engines.size(); ++prefill) {
+    const Split split = prefill == 0 ? Split{} : Split{prefill, engines.size() - prefill};
+    const Outlook there = predict(split, engines);
+    if (there.score >= outlook.score) continue;
+    best = split;
+    outlook = there;
+  }
+  if (best == present || (pure && outlook.score > kGain * as_is.score)) return std::nullopt;
+  std::array<char, 240> text{};
+  std::snprintf(
+      text.data(), text.size(),
+      "%s instead of %s: predicted TTFT %.0f ms instead of %.0f, ITL %.1f ms instead of %.1f, at %.0f "
+      "prompt and %.0f output tokens/s",
+      describe(best, engines.size()).c_str(), describe(present, engines.size()).c_str(), outlook.ttft * 1e3,
+      as_is.ttft * 1e3, outlook.itl * 1e3, as_is.itl * 1e3, demand_.prefill, demand_.decode);
+  why_ = text.data();
+  return best;
+}
+
+// One engine that has a role too many, the least busy one, to a role that lacks one.
+std::optional<RoleMove> RoleController::towards(const Split& goal, Readings engines) const {
+  const auto count = [&](Role role) {
+    return static_cast<std::size_t>(std::ranges::count(engines, role, &EngineReading::role));
+  };
+  const auto wanted = [&](Role role) {
+    if (role == Role::prefill) return goal.prefill;
+    if (role == Role::decode) return goal.decode;
+    return engines.size() - std::min(engines.size(), goal.prefill + goal.decode);
+  };
+  // Decode first: a prefill engine without anybody to hand over to serves nobody.
+  for (const Role to : {Role::mixed, Role::decode, Role::prefill}) {
+    if (count(to) >= wanted(to)) continue;
+    const EngineReading* chosen = nullptr;
+    for (const EngineReading& e : engines) {
+      if (count(e.role) <= wanted(e.role)) continue;
+      if (chosen == nullptr || e.running + (e.waiting_prefill_tokens > 0 ? 1U : 0U) <
+                                   chosen->running + (chosen->waiting_prefill_tokens > 0 ? 1U : 0U))
+        chosen = &e;
+    }
+    if (chosen != nullptr) return RoleMove{chosen->node, chosen->role, to, why_};
+  }
+  return std::nullopt;
+}
+
+RoleController::Outlook RoleController::judged(Outlook outlook) const {
+  outlook.score = std::max({outlook.ttft / targets_.ttft, outlook.itl / targets_.itl, outlook.kv / kKvShare});
+  return outlook;
+}
+
+RoleController::Outlook RoleController::predict(const Split& split, Readings engines) const {
+  const EngineReading& typical = typical_of(engines);
+  const auto n = static_cast<double>(engines.size());
+  if (split.prefill == 0 || split.decode == 0) return predict_mixed(typical, n);
+  // Whoever is mixed in between counts for both.
+  const double mixed = n - static_cast<double>(split.prefill + split.decode);
+  return predict_split(typical, static_cast<double>(split.prefill) + mixed / 2,
+                       static_cast<double>(split.decode) + mixed / 2);
+}
+
+// Every engine alternates between steps with a chunk of some prompt and steps of decodes alone.
+RoleController::Outlook RoleController::predict_mixed(const EngineReading& e, double engines) const {
+  const double chunk = std::max<double>(e.chunk, 1);
+  const double alone = e.profile.prefill_seconds(chunk, demand_.context / 2, chunk);
+  const double chunks = demand_.prefill / engines / chunk;  // each second
+  Outlook out;
+  double running = 0, share = 0;
+  out.itl = e.profile.decode_seconds(1, demand_.context);
+  for (int i = 0; i < 20; ++i) {  // longer steps, more that run at once, longer steps
+    running = demand_.decode * out.itl / engines;
+    const double with_chunk = alone + e.profile.kv_token * running * demand_.context;
+    const double pure = e.profile.decode_seconds(std::max(running, 1.0), running * demand_.context);
+    share = chunks * with_chunk;
+    const double steps = share < 1 ? chunks + (1 - share) / pure : 1 / with_chunk;
+    out.itl += 0.5 * (1 / steps - out.itl);
+    out.itl = std::min(out.itl, 100 * targets_.itl);
+  }
+  const double own = demand_.context / chunk * (alone + e.profile.kv_token * running * demand_.context);
+  out.ttft = queued(own, share);
+  out.kv = e.kv_capacity == 0 ? 0 : running * demand_.context / static_cast<double>(e.kv_capacity);
+  return judged(out);
+}
+
+RoleController::Outlook RoleController::predict_split(const EngineReading& e, double prefill,
+                                                      double decode) const {
+  const double chunk = std::max<double>(e.chunk, 1);
+  const double alone = e.profile.prefill_seconds(chunk, demand_.context / 2, chunk);
+  Outlook out;
+  out.ttft = queued(demand_.context / chunk * alone, demand_.prefill / prefill * alone / chunk);
+  double running = 0;
+  out.itl = e.profile.decode_seconds(1, demand_.context);
+  for (int i = 0; i < 20; ++i) {
+    running = demand_.decode * out.itl / decode;
+    const double step = e.profile.decode_seconds(std::max(running, 1.0), running * demand_.context);
+    out.itl = std::min(out.itl + 0.5 * (step - out.itl), 100 * targets_.itl);
+  }
+  out.kv = e.kv_capacity == 0 ? 0 : running * demand_.context / static_cast<double>(e.kv_capacity);
+  return judged(out);
+}
+
+}  // namespace baton
