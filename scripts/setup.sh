@@ -3,7 +3,7 @@
 baton_packages=(
   g++ cmake ninja-build pkg-config ccache git ca-certificates curl python3
   libboost1.81-dev nlohmann-json3-dev libcli11-dev libtomlplusplus-dev catch2
-  libpcre2-dev libicu-dev libxxhash-dev libssl-dev prometheus-cpp-dev libucx-dev
+  libcurl4-openssl-dev libpcre2-dev libicu-dev libxxhash-dev libssl-dev prometheus-cpp-dev libucx-dev
 )
 # What only tests use: network namespaces, Prometheus' own checker, and UCX's perftest.
 baton_test_packages=(iproute2 prometheus ucx-utils)

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "app/command.hpp"
+#include "app/readiness.hpp"
 #include "app/system.hpp"
 #include "baton/base/clock.hpp"
 #include "baton/base/fault.hpp"
@@ -115,6 +116,7 @@ struct Daemon::Parts {
   std::unique_ptr<Router> router;          // before engine and mesh, which report to it
   std::unique_ptr<Engine> engine;
   std::unique_ptr<PeerMesh> mesh;
+  std::unique_ptr<Readiness> readiness;
   std::unique_ptr<HttpServer> http;
   std::uint16_t http_port = 0;
   std::atomic<bool> started = false;  // clients and peers can reach us
@@ -212,7 +214,7 @@ EngineOptions Daemon::Parts::engine_options() const {
   const std::int32_t wanted =
       options.max_context > 0 ? std::min(options.max_context, model_context) : model_context;
   e.limits = {options.max_sequences, options.max_batch_tokens, options.max_waiting,
-              static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens))};
+              static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens)), options.queue_timeout};
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   e.vocab = model->config().vocab;
@@ -231,6 +233,12 @@ Result<void> Daemon::Parts::start_engine() {
   r.node_name = node_name;
   r.block_size = options.block_size;
   r.max_context = e.limits.max_context;
+  r.first_token_timeout = options.queue_timeout + options.prefill_timeout;
+  r.transfer_timeout = options.transfer_timeout;
+  r.token_timeout = options.token_timeout;
+  r.admission_ttft = options.admission_ttft;
+  if (options.roles == "auto")
+    r.auto_roles = RoleTargets{to_seconds(options.ttft_target), to_seconds(options.itl_target)};
   auto index_bytes = parse_size(options.index_memory, memory_info().total);
   if (!index_bytes) return std::move(index_bytes).error();
   r.index_bytes = *index_bytes;
@@ -303,10 +311,12 @@ Result<void> Daemon::Parts::start_http() {
   served.created = std::time(nullptr);
   served.generation = model->config().generation;
   served.vocab = model->config().vocab;
+  readiness = std::make_unique<Readiness>(
+      *router, [this] { return started && router->ready(); }, clock, logger);
   http = std::make_unique<HttpServer>(
       f, FrontendServices{*router, *tokenizer, chat_template.get(), served, metrics,
                           [this] { return metrics.text(); }, [this] { return engine->stats(); },
-                          [this] { return started && router->ready(); }, [this] { return router->cluster(); },
+                          [this] { return readiness->ready(); }, [this] { return router->cluster(); },
                           [this](const Request& request) { return router->explain(request); }, logger});
   auto port = http->start();
   if (!port) return std::move(port).error();

@@ -18,6 +18,8 @@ int run(int argc, char** argv) {
   baton::add_serve(app, chosen);
   baton::add_doctor(app, chosen);
   baton::add_simulate(app, chosen);
+  baton::add_top(app, chosen);
+  baton::add_role(app, chosen);
   baton::add_synth(app, chosen);
   baton::add_version(app, chosen);
   baton::add_completion(app, chosen);

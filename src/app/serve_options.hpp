@@ -19,6 +19,9 @@ struct ServeOptions {
   std::string host = "127.0.0.1";
   std::int32_t port = 8000;
   std::string role = "mixed";
+  std::string roles = "static";
+  Duration ttft_target = std::chrono::seconds(2);
+  Duration itl_target = std::chrono::milliseconds(50);
   std::string node_name;    // empty: host name and port
   std::string peer_listen;  // empty: no peers
   std::vector<std::string> peers;
@@ -32,7 +35,11 @@ struct ServeOptions {
   std::int32_t threads = 0;      // 0: one per core
   std::string isa = "auto";
   Duration request_timeout = std::chrono::minutes(10);
+  Duration queue_timeout = std::chrono::seconds(60);
+  Duration prefill_timeout = std::chrono::seconds(120);
   Duration transfer_timeout = std::chrono::seconds(10);
+  Duration token_timeout = std::chrono::seconds(60);
+  Duration admission_ttft{0};
   Duration drain_timeout = std::chrono::seconds(60);
   Duration peer_silence = std::chrono::seconds(3);
   bool insecure = false;
