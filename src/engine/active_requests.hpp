@@ -23,6 +23,7 @@ class ActiveRequests {
     std::shared_ptr<TokenSink> sink;  // shared: the client's connection lives as long as either side needs it
     std::uint32_t generation = 0;
     std::optional<Request> parked;          // a decode request that waits for its KV cache
+    std::string move_to;                    // where a parked one shall go on, once it has it
     std::optional<FinishEvent> handed_off;  // a prefill that has ended, until its KV cache has a place to go
     HandoffInfo handoff;
     std::unique_ptr<std::stop_callback<OnStop>> on_stop;

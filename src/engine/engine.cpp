@@ -1,6 +1,7 @@
 #include "baton/engine/engine.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -60,6 +61,7 @@ struct Engine::State {
       : options(std::move(o)),
         parts(std::move(p)),
         commands(static_cast<std::size_t>(options.limits.max_waiting + options.limits.max_sequences)),
+        role(options.role),
         pool(parts.kv.blocks, parts.kv.layout.block_size),
         scheduler(options.limits, pool),
         calibration(options.profile) {
@@ -90,6 +92,7 @@ struct Engine::State {
   std::optional<Error> refuse(const SubmitCommand& command) const;
 
   // ---- handoffs
+  void move(const RequestKey& key, std::uint32_t generation, const std::string& decode_node);
   void on_peer_message(const std::string& from, const Message& message);
   void settled(const RequestKey& key, bool accepted);
   void delivered(const RequestKey& key, HandoffReceiver::Delivery delivery);
@@ -104,6 +107,7 @@ struct Engine::State {
   EngineOptions options;
   Parts parts;
   Channel<Command> commands;
+  std::atomic<Role> role;  // as last told; the engine thread acts on it from its next step
   BlockPool pool;
   Scheduler scheduler;
   PerfCalibration calibration;
@@ -157,7 +161,6 @@ void Engine::State::execute(Command command) {
                    receiver->peer_down(c.node);
                  },
                  [&](RoleCommand& c) {
-                   options.role = c.role;
                    if (receiver) receiver->set_role(c.role);
                  },
                  [&](std::function<void()>& task) { task(); },
@@ -170,8 +173,11 @@ bool Engine::State::step() {
   for (const auto& sequence : plan.expired) {
     const RequestKey key = key_of(sequence->request);
     if (hands_off(*sequence)) sender->dropped(key, "deadline");
-    active.fail(key, make_error(ErrorCode::deadline_exceeded,
-                                "the request's deadline passed before it was finished"));
+    const bool too_late = sequence->request.deadline <= now();
+    active.fail(key, too_late ? make_error(ErrorCode::deadline_exceeded,
+                                           "the request's deadline passed before it was finished")
+                              : make_error(ErrorCode::overloaded,
+                                           "the request waited longer in the queue than --queue-timeout"));
   }
   if (plan.empty()) return false;
   for (const Sequence* sequence : plan.admitted) {
@@ -261,7 +267,7 @@ void Engine::State::send_snapshot(const std::string& to) {
 
 void Engine::State::refresh_stats() {
   EngineStats s;
-  s.role = std::string(to_string(options.role));
+  s.role = std::string(to_string(role.load()));
   s.running = scheduler.running();
   s.waiting = scheduler.waiting();
   s.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
@@ -286,6 +292,8 @@ void Engine::State::refresh_stats() {
     s.bytes_sent = moved.bytes_sent;
     s.bytes_received = moved.bytes_received;
     s.transfers_in_flight = moved.in_flight;
+    if (const double rate = receiver->link_rate(); rate > 0)
+      s.profile.link_token = static_cast<double>(parts.kv.layout.bytes_per_token()) / rate;
     s.blocks_resent = sender->blocks_resent();
     s.blocks_corrupt = receiver->blocks_corrupt();
     s.transfers_failed = sender->failed() + receiver->failed();
@@ -353,7 +361,7 @@ void Engine::State::accept(SubmitCommand command) {
     }
     cancel(key, older->generation, make_error(ErrorCode::cancelled, "superseded by a newer attempt"));
   }
-  ActiveRequests::Active& entry = active.add(key, {command.sink, generation, {}, {}, {}, nullptr});
+  ActiveRequests::Active& entry = active.add(key, {command.sink, generation, {}, {}, {}, {}, nullptr});
   entry.on_stop =
       std::make_unique<std::stop_callback<ActiveRequests::OnStop>>(command.stop, [this, key, generation] {
         commands.push_always(CancelCommand{key, generation});
@@ -389,7 +397,11 @@ void Engine::State::admit(Request request, HandoffReceiver::Delivery delivery) {
   auto sequence = make_sequence(std::move(request), parts.kv.layout.block_size, salted, now());
   sequence->blocks = std::move(delivery.blocks);
   sequence->computed = delivery.computed;
-  if (auto admitted = scheduler.admit(std::move(sequence)); !admitted) active.fail(key, admitted.error());
+  if (auto admitted = scheduler.admit(std::move(sequence)); !admitted) {
+    active.fail(key, admitted.error());
+    return;
+  }
+  if (const std::string to = std::exchange(entry.move_to, {}); !to.empty()) move(key, entry.generation, to);
 }
 
 void Engine::State::cancel(const RequestKey& key, std::uint32_t generation, const Error& why) {
@@ -416,6 +428,7 @@ void Engine::State::on_peer_message(const std::string& from, const Message& mess
           [&](const RefusedMessage& m) { sender->on_refused(m); },
           [&](const ResendMessage& m) { sender->on_resend(from, m); },
           [&](const ReceivedMessage& m) { sender->on_received(m); },
+          [&](const MoveMessage& m) { move(m.key, m.generation, m.decode_node); },
           [&](const AbortMessage& m) {
             sender->on_abort(m);
             receiver->on_abort(m);
@@ -423,6 +436,27 @@ void Engine::State::on_peer_message(const std::string& from, const Message& mess
           [](const auto&) {},  // requests and their results are the router's
       },
       message);
+}
+
+// Stop and copy: the sequence ends here with the token that the next step computes, and its whole cache
+// travels. Whoever has none yet starts over elsewhere.
+void Engine::State::move(const RequestKey& key, std::uint32_t generation, const std::string& decode_node) {
+  ActiveRequests::Active* entry = active.find(key);
+  if (entry == nullptr || entry->generation != generation || entry->handed_off) return;
+  if (entry->parked) {
+    entry->move_to = decode_node;
+    return;
+  }
+  const Sequence* sequence = scheduler.find(key);
+  if (sequence == nullptr) return;
+  if (sequence->blocks.empty()) {
+    cancel(key, generation, make_error(ErrorCode::unavailable, "node " + options.node_name + " is draining"));
+    return;
+  }
+  if (hands_off(*sequence)) return;  // it goes elsewhere anyway
+  scheduler.hand_off(key, decode_node);
+  sender->scheduled(*sequence, now());
+  sender->progressed(*sequence);
 }
 
 void Engine::State::settled(const RequestKey& key, bool accepted) {
@@ -478,11 +512,16 @@ void Engine::handle(const std::string& from, Message message) {
   state_->commands.push_always(PeerCommand{from, std::move(message)});
 }
 void Engine::peer_down(const std::string& node) { state_->commands.push_always(PeerDownCommand{node}); }
-void Engine::set_role(Role role) { state_->commands.push_always(RoleCommand{role}); }
+void Engine::set_role(Role role) {
+  state_->role = role;
+  state_->commands.push_always(RoleCommand{role});
+}
 
 EngineStats Engine::stats() const {
   std::lock_guard lock(state_->stats_mutex);
-  return state_->stats;
+  EngineStats stats = state_->stats;
+  stats.role = std::string(to_string(state_->role.load()));
+  return stats;
 }
 
 bool Engine::idle() const {

@@ -212,6 +212,8 @@ void HandoffReceiver::landed(TransferId transfer, std::uint32_t index, const Res
   if (index < reservation.held || index >= reservation.verified.size() || reservation.verified[index]) return;
   reservation.verified[index] = true;
   reservation.last_landed = clock_.now();
+  meter_.arrived(static_cast<double>(kv_.layout.block_bytes()),
+                 to_seconds(reservation.last_landed.time_since_epoch()));
   publish(reservation, index);
   if (--reservation.missing == 0) complete(key, reservation);
 }

@@ -52,6 +52,7 @@ class HandoffReceiver {
   std::size_t live() const { return reservations_.size(); }
   std::uint64_t failed() const { return failed_; }
   std::uint64_t blocks_corrupt() const { return blocks_corrupt_; }
+  double link_rate() const { return meter_.rate(); }  // bytes a second; 0: not known yet
 
  private:
   struct Reservation;
@@ -93,6 +94,7 @@ class HandoffReceiver {
   std::size_t blocks_reserved_ = 0;
   std::uint64_t failed_ = 0;
   std::uint64_t blocks_corrupt_ = 0;
+  LinkMeter meter_;
 };
 
 }  // namespace baton

@@ -33,6 +33,7 @@ void HandoffSender::scheduled(const Sequence& sequence, TimePoint now) {
   handoff.node = request.decode_node;
   handoff.tokens = sequence.tokens;
   handoff.hashes = travel_hashes(handoff.tokens, sequence.hashes, kv_.layout.block_size);
+  handoff.first_new = static_cast<std::size_t>(sequence.computed / kv_.layout.block_size);
   handoff.known.resize(handoff.hashes.size());
   handoff.contents.resize(handoff.hashes.size());
   handoff.attempts.resize(handoff.hashes.size());
@@ -182,13 +183,12 @@ void HandoffSender::pin_finished(Handoff& handoff, const Sequence& sequence) {
   const auto computed = static_cast<std::size_t>(std::max(sequence.computed, 0));
   const bool all = computed >= handoff.tokens.size();
   const std::size_t finished = all ? handoff.hashes.size() : computed / size;
-  const auto cached = static_cast<std::size_t>(sequence.cached_tokens) / size;
   for (std::size_t i = 0; i < finished; ++i) {
     if (handoff.known[i]) continue;
     handoff.known[i] = sequence.blocks[i].share();
-    // A chunk's worth, just written. What the prefix cache found may be thousands of blocks at once: those
-    // are left to the transport's digest thread.
-    if (i >= cached) handoff.contents[i] = transport_.content_digest(bytes_of(handoff.known[i]));
+    // A chunk's worth, just written. What was there before, out of the prefix cache or of a request that
+    // moves, may be thousands of blocks at once: those are left to the transport's digest thread.
+    if (i >= handoff.first_new) handoff.contents[i] = transport_.content_digest(bytes_of(handoff.known[i]));
   }
 }
 

@@ -29,7 +29,8 @@ class HandoffSender {
   using Settled = std::function<void(const RequestKey&, bool accepted)>;
   HandoffSender(const EngineOptions& options, const Engine::Parts& parts, Post post, Settled settled);
 
-  void scheduled(const Sequence& sequence, TimePoint now);  // for Phase::prefill
+  // For Phase::prefill, when it starts or becomes one.
+  void scheduled(const Sequence& sequence, TimePoint now);
   void progressed(const Sequence& sequence);                // its `computed` has grown
   void ended(const Sequence& sequence, TimePoint now);      // first token is out, decode goes on elsewhere
   void dropped(const RequestKey& key, std::string why);     // cancelled, failed, or ended by its first token
@@ -58,6 +59,7 @@ class HandoffSender {
     TransferId transfer;
     std::vector<TokenId> tokens;    // whose KV travels
     std::vector<BlockHash> hashes;  // of its blocks
+    std::size_t first_new = 0;      // blocks before it were there when the handoff began
     std::size_t next = 0;           // first block not sent yet
     std::vector<BlockRef> known;    // by index, pinned as soon as finished
     std::vector<std::optional<Hash128>>

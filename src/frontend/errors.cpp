@@ -1,5 +1,6 @@
 #include "frontend/errors.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace baton::frontend {
@@ -72,12 +73,13 @@ ApiError api_error(const Error& error) {
   out.message = or_default(error.message, "The server could not answer this request.");
   out.param = shortened(error.field);
   out.code = code_name(error);
+  const auto later = static_cast<int>(std::clamp<std::uint32_t>(error.retry_after_s, 1, 3600));
   if (out.status == 429) {
     out.type = "rate_limit_error";
-    out.retry_after_s = 1;
+    out.retry_after_s = later;
   } else {
     out.type = out.status < 500 ? "invalid_request_error" : "server_error";
-    if (out.status == 503) out.retry_after_s = 1;
+    if (out.status == 503) out.retry_after_s = later;
     // The time is spent: the official client would send the same long request twice more.
     out.never_retry = out.status == 504;
   }

@@ -43,8 +43,8 @@ void describe(auto& c, Like<StopRules> auto& v) {
 void describe(auto& c, Like<Request> auto& v) {
   c.record(field("id", v.id), field("choice", v.choice), field("generation", v.generation),
            TokenList{"prompt", v.prompt}, TokenList{"output", v.output}, field("sampling", v.sampling),
-           field("stop", v.stop), field("cache_salt", v.cache_salt), field("priority", v.priority),
-           TimeSince{"arrival", v.arrival}, TimeLeft{"deadline", v.deadline},
+           field("stop", v.stop), field("cache_salt", v.cache_salt), field("tenant", v.tenant),
+           field("priority", v.priority), TimeSince{"arrival", v.arrival}, TimeLeft{"deadline", v.deadline},
            Enumerated{"phase", v.phase, Phase::decode}, field("prefill_node", v.prefill_node),
            field("decode_node", v.decode_node));
 }
@@ -127,19 +127,38 @@ void describe(auto& c, Like<PerfProfile> auto& v) {
            field("measured", v.measured));
 }
 
+void describe(auto& c, Like<NodeFigures> auto& v) {
+  c.record(field("prefix_queried_tokens", v.prefix_queried_tokens),
+           field("prefix_hit_tokens", v.prefix_hit_tokens), field("blocks_sent", v.blocks_sent),
+           field("blocks_received", v.blocks_received), field("bytes_sent", v.bytes_sent),
+           field("bytes_received", v.bytes_received), field("transfers_in_flight", v.transfers_in_flight),
+           field("transfers_failed", v.transfers_failed), field("accepted", v.accepted),
+           field("ttft_p50", v.ttft_p50), field("ttft_p99", v.ttft_p99), field("itl_p50", v.itl_p50),
+           field("itl_p99", v.itl_p99));
+}
+
 void describe(auto& c, Like<StatusMessage> auto& v) {
   c.record(Enumerated{"role", v.role, Role::decode}, field("ready", v.ready), field("draining", v.draining),
            field("running", v.running), field("waiting", v.waiting),
            field("waiting_prefill_tokens", v.waiting_prefill_tokens), field("blocks_total", v.blocks_total),
            field("blocks_in_use", v.blocks_in_use), field("kv_tokens", v.kv_tokens),
-           field("max_batch_tokens", v.max_batch_tokens), field("profile", v.profile));
+           field("max_batch_tokens", v.max_batch_tokens), field("prefill_tokens", v.prefill_tokens),
+           field("decode_tokens", v.decode_tokens), field("auto_roles", v.auto_roles),
+           field("profile", v.profile), field("figures", v.figures));
 }
+
+void describe(auto& c, Like<MoveMessage> auto& v) {
+  c.record(field("key", v.key), field("generation", v.generation), field("decode_node", v.decode_node));
+}
+
+void describe(auto& c, Like<SetRoleMessage> auto& v) { c.record(Enumerated{"role", v.role, Role::decode}); }
 
 namespace {
 
 constexpr std::array<const char*, std::variant_size_v<Message>> kMessageNames = {
-    "submit",  "cancel", "tokens",   "finish", "fail",         "reserve",          "reserved",
-    "refused", "resend", "received", "abort",  "block_events", "snapshot_request", "status"};
+    "submit",           "cancel",  "tokens", "finish",   "fail",  "reserve",
+    "reserved",         "refused", "resend", "received", "abort", "block_events",
+    "snapshot_request", "status",  "move",   "set_role"};
 
 template <std::size_t N>
 Message decode_alternative(Decoder& decoder) {

@@ -34,6 +34,8 @@ StatusMessage status_of(const EngineStats& stats) {
   status.blocks_in_use = static_cast<std::uint32_t>(stats.blocks_in_use);
   status.kv_tokens = stats.kv_tokens;
   status.max_batch_tokens = static_cast<std::uint32_t>(stats.max_batch_tokens);
+  status.prefill_tokens = stats.prefill_tokens;
+  status.decode_tokens = stats.decode_tokens;
   status.profile = stats.profile;
   return status;
 }
@@ -67,6 +69,11 @@ void EngineView::status(const std::string& name, const StatusMessage& status) {
   if (peer == peers_.end()) return;
   peer->second.status = status;
   sent_tokens_.erase(name);
+}
+
+bool EngineView::is_draining(const std::string& peer) const {
+  const auto found = peers_.find(peer);
+  return found != peers_.end() && found->second.status.draining;
 }
 
 void EngineView::apply(const std::string& name, const BlockEventsMessage& events, TimePoint now,

@@ -49,6 +49,7 @@ class EngineView {
   void sent(const Request& request, const Candidate& chosen);  // its prompt, to be computed there
   void finished(std::uint32_t output_tokens);                  // of a request that was accepted here
 
+  bool is_draining(const std::string& peer) const;
   const std::map<std::string, Peer>& peers() const { return peers_; }
   const BlockIndex& index() const { return index_; }
 

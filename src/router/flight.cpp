@@ -4,9 +4,12 @@
 
 namespace baton {
 
-Flight::Flight(Request request, std::shared_ptr<TokenSink> client, OnFinish on_finish, OnError on_error)
+Flight::Flight(Request request, std::shared_ptr<TokenSink> client, const Clock& clock, OnFinish on_finish,
+               OnError on_error)
     : key_(key_of(request)),
+      arrival_(request.arrival),
       request_(std::move(request)),
+      clock_(clock),
       client_(std::move(client)),
       on_finish_(std::move(on_finish)),
       on_error_(std::move(on_error)) {}
@@ -16,6 +19,7 @@ void Flight::token(const TokenEvent& event) {
   if (client_ == nullptr || event.generation != request_.generation || event.index != request_.output.size())
     return;
   request_.output.push_back(event.token.token);
+  if (!first_token_) first_token_ = clock_.now();
   client_->on_token(event);
 }
 
@@ -45,6 +49,21 @@ void Flight::deliver_error(const Error& error) {
 std::uint32_t Flight::generation() const {
   std::lock_guard lock(mutex_);
   return request_.generation;
+}
+
+std::size_t Flight::output_size() const {
+  std::lock_guard lock(mutex_);
+  return request_.output.size();
+}
+
+std::optional<TimePoint> Flight::first_token() const {
+  std::lock_guard lock(mutex_);
+  return first_token_;
+}
+
+Phase Flight::phase() const {
+  std::lock_guard lock(mutex_);
+  return request_.phase;
 }
 
 Request Flight::request() const {

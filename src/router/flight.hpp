@@ -14,6 +14,7 @@
 #include <stop_token>
 #include <string>
 
+#include "baton/base/clock.hpp"
 #include "baton/schedule/service.hpp"
 
 namespace baton {
@@ -23,7 +24,8 @@ class Flight {
   // An attempt's end, for the router thread.
   using OnFinish = std::function<void(const FinishEvent&)>;
   using OnError = std::function<void(const RequestKey&, std::uint32_t generation, const Error&)>;
-  Flight(Request request, std::shared_ptr<TokenSink> client, OnFinish on_finish, OnError on_error);
+  Flight(Request request, std::shared_ptr<TokenSink> client, const Clock& clock, OnFinish on_finish,
+         OnError on_error);
 
   void token(const TokenEvent& event);
   void finish(const FinishEvent& event) const { on_finish_(event); }
@@ -37,21 +39,35 @@ class Flight {
   void deliver_error(const Error& error);
 
   RequestKey key() const { return key_; }
+  TimePoint arrival() const { return arrival_; }
   std::uint32_t generation() const;
   Request request() const;
+  std::size_t output_size() const;
+  Phase phase() const;
+  // When the client got its first token; nothing before that.
+  std::optional<TimePoint> first_token() const;
 
   // Router thread only.
   std::string node;            // computes now
   std::string planned_decode;  // where the current prefill hands over to
-  std::uint32_t attempts = 0;
+  bool moving = false;         // its engine drains and was asked to hand it over
+  std::uint32_t attempts = 0;  // since it last made progress
+  std::size_t output_at_attempt = 0;
+  std::string avoid;             // the engine that was stuck with it
+  std::size_t stage_output = 0;  // tokens when the current stage began
+  std::size_t last_output = 0;   // tokens when it was last looked at, and since when they are so many
+  TimePoint last_progress{};
   std::stop_source stop;               // of the current stage on the local engine
   std::optional<FinishEvent> prefill;  // what the prefill stage reported
   std::unique_ptr<std::stop_callback<std::function<void()>>> on_client_stop;
 
  private:
   const RequestKey key_;
+  const TimePoint arrival_;
   mutable std::mutex mutex_;
   Request request_;
+  const Clock& clock_;
+  std::optional<TimePoint> first_token_;
   std::shared_ptr<TokenSink> client_;  // null once it has had its last event
   OnFinish on_finish_;
   OnError on_error_;

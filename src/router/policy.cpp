@@ -94,8 +94,9 @@ void add_transfer(RouteCost& cost, const RouteQuery& query, const Candidate& pre
   const auto held = static_cast<double>(decode.held_blocks) * query.block_size;
   const double moved = std::max(0.0, static_cast<double>(query.prompt_tokens) - held);
   const double last = std::min<double>(moved, prefill.chunk);  // leaves when its chunk is done
-  const double before = prefill.profile.link_token * (moved - last);
-  cost.transfer += std::max(0.0, before - cost.prefill) + prefill.profile.transfer_seconds(last);
+  // Whoever receives has measured its links.
+  const double before = decode.profile.link_token * (moved - last);
+  cost.transfer += std::max(0.0, before - cost.prefill) + decode.profile.transfer_seconds(last);
   // Two engines hold the prompt afterwards: the copy takes the place of cached blocks that others would have
   // hit.
   if (decode.role != Role::decode) cost.slowdown += kReuse * decode.profile.token * moved;

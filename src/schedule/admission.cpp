@@ -6,6 +6,7 @@
 // right now only steps aside until that block is published, so that equal prompts are computed once.
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -19,6 +20,7 @@ Result<void> Scheduler::admit(std::unique_ptr<Sequence> sequence) {
   State::Entry entry{.sequence = std::move(sequence), .serial = state.next_serial++};
   extend_hashes(*entry.sequence, state.block_size);
   state.adopt_received_cache(entry);
+  state.welcome(entry.sequence->request.tenant);
   if (!entry.has_blocks())
     entry.cached_at_entry =
         static_cast<std::int32_t>(state.pool.match_length(entry.sequence->hashes, entry.sequence->tokens)) *
@@ -77,7 +79,38 @@ void Scheduler::State::adopt_received_cache(Entry& entry) {
   publish_full_blocks(entry);
 }
 
+bool Scheduler::State::is_active(const std::string& tenant) const {
+  const auto is_theirs = [&](const Entry& entry) {
+    return entry.sequence != nullptr && entry.sequence->request.tenant == tenant;
+  };
+  return std::ranges::any_of(running, is_theirs) || std::ranges::any_of(waiting, is_theirs);
+}
+
+void Scheduler::State::count_for_tenant(const Sequence& sequence, std::int32_t tokens) {
+  const auto tenant = tenants.find(sequence.request.tenant);
+  if (tenant != tenants.end()) tenant->second += static_cast<std::uint64_t>(std::max(tokens, 0));
+}
+
+// By what the tenants have had so far. With one tenant the queue is in order already.
+void Scheduler::State::order_waiting() {
+  if (tenants.size() < 2) return;
+  for (Entry& entry : waiting) entry.tenant_tokens = tenants[entry.sequence->request.tenant];
+  std::ranges::stable_sort(waiting, goes_before);
+}
+
+// Those that are not here any more are forgotten, so that names of tenants do not pile up.
+void Scheduler::State::welcome(const std::string& tenant) {
+  if (is_active(tenant)) return;
+  std::erase_if(tenants, [&](const auto& known) { return known.first != tenant && !is_active(known.first); });
+  std::optional<std::uint64_t> least;
+  for (const auto& [name, tokens] : tenants)
+    if (name != tenant) least = std::min(least.value_or(tokens), tokens);
+  std::uint64_t& had = tenants[tenant];
+  had = std::max(had, least.value_or(0));
+}
+
 void Scheduler::State::enqueue(Entry entry) {
+  if (tenants.size() > 1) entry.tenant_tokens = tenants[entry.sequence->request.tenant];
   const auto position = std::ranges::upper_bound(waiting, entry, goes_before);
   waiting.insert(position, std::move(entry));
 }
@@ -106,6 +139,7 @@ void Scheduler::State::start_received(TimePoint now, StepPlan& plan) {
 
 void Scheduler::State::admit_waiting(TimePoint now, StepPlan& plan) {
   std::size_t reserved = reserved_blocks();
+  order_waiting();
   for (std::size_t turn = 0; turn < waiting.size() && budget > 0 &&
                              running.size() < static_cast<std::size_t>(limits.max_sequences);) {
     Entry& candidate = waiting[turn];
@@ -118,6 +152,7 @@ void Scheduler::State::admit_waiting(TimePoint now, StepPlan& plan) {
     Entry starting = std::move(candidate);
     waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(turn));
     start(std::move(starting), now, plan);
+    order_waiting();
   }
 }
 
@@ -174,6 +209,7 @@ bool Scheduler::State::take_blocks(Entry& candidate, std::size_t reserved) {
 void Scheduler::State::start(Entry entry, TimePoint now, StepPlan& plan) {
   if (!entry.started) {
     entry.started = true;
+    count_for_tenant(*entry.sequence, entry.sequence->size() - entry.sequence->computed);
     entry.sequence->scheduled = now;
     plan.admitted.push_back(entry.sequence.get());
   }

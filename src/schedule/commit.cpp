@@ -62,6 +62,7 @@ void Scheduler::State::count_rows(Entry& entry, const PlannedRows& planned) {
   prefill_tokens_computed += static_cast<std::uint64_t>(planned.rows - (planned.sample ? 1 : 0));
   const std::int32_t again =
       std::clamp(entry.computed_before_preemption - planned.first_position, 0, planned.rows);
+  if (planned.sample) count_for_tenant(*entry.sequence, 1);
   entry.sequence->recomputed_tokens += again;
   recomputed_tokens += static_cast<std::uint64_t>(again);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "baton/schedule/scheduler.hpp"
@@ -147,6 +148,25 @@ PerfProfile PerfCalibration::profile() const {
   for (double* cost : {&p.token, &p.logits, &p.pair}) *cost *= prefill_.value;
   for (double* cost : {&p.step, &p.weights, &p.kv_token}) *cost *= decode_.value;
   return p;
+}
+
+// A window is a burst: arrivals without a pause, at least kWindow long. Shorter bursts say nothing: they were
+// in a buffer already.
+void LinkMeter::arrived(double bytes, double now) {
+  constexpr double kWindow = 0.02, kPause = 0.005, kFade = 60;  // seconds
+  const auto start = [&] {
+    window_begin_ = now;
+    window_bytes_ = 0;
+  };
+  const double since = total_ > 0 ? std::max(0.0, now - last_) : 0;
+  best_ *= std::exp(-since / kFade);
+  last_ = now;
+  total_ += bytes;
+  if (total_ == bytes || since > kPause) return start();
+  window_bytes_ += bytes;
+  if (now - window_begin_ < kWindow) return;
+  best_ = std::max(best_, window_bytes_ / (now - window_begin_));
+  start();
 }
 
 }  // namespace baton

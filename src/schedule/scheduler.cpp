@@ -30,7 +30,8 @@ bool ranks_above(const ScheduledSequence& a, const ScheduledSequence& b) {
 bool goes_before(const ScheduledSequence& a, const ScheduledSequence& b) {
   const std::int32_t pa = a.sequence->request.priority, pb = b.sequence->request.priority;
   if (pa != pb) return pa > pb;
-  return a.resumed != b.resumed ? a.resumed : is_older(a, b);
+  if (a.resumed != b.resumed) return a.resumed;
+  return a.tenant_tokens != b.tenant_tokens ? a.tenant_tokens < b.tenant_tokens : is_older(a, b);
 }
 
 Scheduler::State::State(const SchedulerLimits& l, BlockPool& p)
@@ -68,9 +69,13 @@ StepPlan Scheduler::State::plan(TimePoint now) {
 }
 
 void Scheduler::State::remove_expired(TimePoint now, StepPlan& plan) {
+  const auto in_queue_too_long = [&](const Entry& entry) {
+    return limits.queue_timeout > Duration(0) && !entry.started && !entry.has_blocks() &&
+           now - entry.sequence->queued > limits.queue_timeout;
+  };
   for (std::vector<Entry>* queue : {&running, &waiting}) {
     for (Entry& entry : *queue) {
-      if (entry.sequence->request.deadline > now) continue;
+      if (entry.sequence->request.deadline > now && !in_queue_too_long(entry)) continue;
       release_tail_first(entry.sequence->blocks);
       entry.sequence->finished = now;
       plan.expired.push_back(std::move(entry.sequence));
@@ -200,6 +205,22 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::cancel_all() {
     queue->clear();
   }
   return all;
+}
+
+Sequence* Scheduler::State::find(const RequestKey& key) const {
+  for (const std::vector<Entry>* queue : {&running, &waiting})
+    for (const Entry& entry : *queue)
+      if (key_of(entry.sequence->request) == key) return entry.sequence.get();
+  return nullptr;
+}
+
+const Sequence* Scheduler::find(const RequestKey& key) const { return state_->find(key); }
+
+void Scheduler::hand_off(const RequestKey& key, const std::string& decode_node) {
+  Sequence* sequence = state_->find(key);
+  if (sequence == nullptr) return;
+  sequence->request.phase = Phase::prefill;
+  sequence->request.decode_node = decode_node;
 }
 
 std::size_t Scheduler::waiting() const { return state_->waiting.size(); }

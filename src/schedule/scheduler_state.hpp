@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "baton/schedule/scheduler.hpp"
@@ -23,6 +25,7 @@ struct ScheduledSequence {
   std::int32_t computed_before_preemption = 0;  // rows below this position are computed a second time
   std::int32_t rows = 0;                        // of the plan being made or executed
   std::size_t row_index = 0;                    // into StepPlan::rows, where rows > 0
+  std::uint64_t tenant_tokens = 0;              // what its tenant had when the queue was last put in order
   bool started = false;                         // has been in a plan
   bool sampled = false;                         // has got a token from this engine
   bool resumed = false;                         // preempted, or came with KV cache: goes before new ones
@@ -45,6 +48,10 @@ struct Scheduler::State {
   std::size_t reserved_blocks() const;
   bool take_blocks(Entry& candidate, std::size_t reserved);
   void start(Entry entry, TimePoint now, StepPlan& plan);
+  bool is_active(const std::string& tenant) const;
+  void welcome(const std::string& tenant);
+  void count_for_tenant(const Sequence& sequence, std::int32_t tokens);
+  void order_waiting();
 
   // scheduler.cpp
   StepPlan plan(TimePoint now);
@@ -62,6 +69,7 @@ struct Scheduler::State {
   void count_rows(Entry& entry, const PlannedRows& planned);
   void publish_full_blocks(Entry& entry);
 
+  Sequence* find(const RequestKey& key) const;
   std::size_t blocks_for(std::int32_t tokens) const;
   std::size_t missing_blocks(const Entry& entry, std::int32_t tokens) const;
 
@@ -72,6 +80,9 @@ struct Scheduler::State {
   std::vector<Entry> waiting;
   std::uint64_t next_serial = 0;
   std::int32_t budget = 0;  // rows left in the plan being made
+  // Tokens that each tenant has had: prompts when they start, less what was cached, and each output token. A
+  // tenant that comes back after a pause starts at the least of those that are here: idling saves nothing up.
+  std::unordered_map<std::string, std::uint64_t> tenants;
 
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_queried_tokens = 0;
@@ -82,6 +93,7 @@ struct Scheduler::State {
 
 bool is_older(const ScheduledSequence& a, const ScheduledSequence& b);     // by arrival
 bool ranks_above(const ScheduledSequence& a, const ScheduledSequence& b);  // by priority, then age
-bool goes_before(const ScheduledSequence& a, const ScheduledSequence& b);  // by priority, resumed, then age
+bool goes_before(const ScheduledSequence& a,
+                 const ScheduledSequence& b);  // by priority, resumed, its tenant's tokens, then age
 
 }  // namespace baton

@@ -41,20 +41,23 @@ class Daemon:
 
     running = []  # of this test
 
-    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1):
+    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, network=None):
         self.name, self.port, self.peer_port = name, free_port(), free_port()
+        self.host = network.address if network else "127.0.0.1"
         self.log = tempfile.NamedTemporaryFile(prefix=f"baton-{name}-", suffix=".log", delete=False)
         command = [BINARY, "serve", "--role", role, "--node-name", name, "--port", str(self.port), "--kv-memory", kv_memory, "--threads", str(threads)]
+        if network:
+            command = network.command + command + ["--host", self.host, "--insecure"]
         if cluster:
-            command += ["--peer-listen", f"127.0.0.1:{self.peer_port}"]
+            command += ["--peer-listen", f"{self.host}:{self.peer_port}"]
         for peer in peers:
-            command += ["--peer", f"127.0.0.1:{peer.peer_port}"]
+            command += ["--peer", f"{peer.host}:{peer.peer_port}"]
         self.process = subprocess.Popen(command + list(extra), stderr=self.log, stdout=self.log)
         Daemon.running.append(self)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def log_text(self) -> str:
         return pathlib.Path(self.log.name).read_text()
@@ -81,7 +84,8 @@ class Daemon:
         deadline = time.monotonic() + seconds
         while True:
             metrics = self.metrics()
-            if metrics['baton_kv_blocks{state="in_use"}'] == 0 and metrics["baton_transfer_in_flight"] == 0:
+            busy = ('baton_kv_blocks{state="in_use"}', "baton_transfer_in_flight", "baton_engine_running_requests", "baton_engine_waiting_requests")
+            if not any(metrics[name] for name in busy):
                 return metrics
             if time.monotonic() > deadline:
                 own = {name: value for name, value in metrics.items() if name.startswith("baton_")}

@@ -109,13 +109,7 @@ class Pair {
 
   // As the router does it: prefill there, then decode here with what has been generated so far.
   std::vector<TokenId> answer(const DemoCase& demo, bool share_cache = true) {
-    Request request;
-    request.id = {7, ++ids_};
-    request.prompt = demo.prompt;
-    if (!share_cache) request.cache_salt = std::to_string(ids_);
-    request.sampling.temperature = 0;
-    request.stop.max_tokens = 100;
-    request.stop.eos_token_ids = {3, 1};
+    Request request = make_request(demo, share_cache);
     request.phase = Phase::prefill;
     request.decode_node = "decode";
     auto first = std::make_shared<CollectingSink>();
@@ -123,9 +117,25 @@ class Pair {
     REQUIRE(first->wait_end());
     REQUIRE(first->finish());
     REQUIRE(first->finish()->reason == FinishReason::handed_off);
-    request.output = first->tokens();
+    return go_on(std::move(request), *first);
+  }
+
+  Request make_request(const DemoCase& demo, bool share_cache) {
+    Request request;
+    request.id = {7, ++ids_};
+    request.prompt = demo.prompt;
+    if (!share_cache) request.cache_salt = std::to_string(ids_);
+    request.sampling.temperature = 0;
+    request.stop.max_tokens = 100;
+    request.stop.eos_token_ids = {3, 1};
+    return request;
+  }
+
+  // The decode stage of what was handed off.
+  std::vector<TokenId> go_on(Request request, const CollectingSink& first) {
+    request.output = first.tokens();
     request.phase = Phase::decode;
-    request.prefill_node = first->finish()->handoff.decode_node.empty() ? "" : "prefill";
+    request.prefill_node = first.finish()->handoff.decode_node.empty() ? "" : "prefill";
     auto rest = std::make_shared<Rest>();
     REQUIRE(decode_.engine->submit(request, {}, rest));
     REQUIRE(rest->done.wait_end());
@@ -133,6 +143,21 @@ class Pair {
     tokens.insert(tokens.end(), rest->tokens.begin(), rest->tokens.end());
     return tokens;
   }
+
+  // Computed at "prefill" alone at first, and moved in mid-stream, as from an engine that drains.
+  std::vector<TokenId> moved_answer(const DemoCase& demo, std::size_t after) {
+    Request request = make_request(demo, false);
+    auto first = std::make_shared<CollectingSink>();
+    REQUIRE(prefill_.engine->submit(request, {}, first));
+    REQUIRE(first->wait_tokens(after));
+    prefill_.engine->handle("front", MoveMessage{key_of(request), 0, "decode"});
+    REQUIRE(first->wait_end());
+    REQUIRE(first->finish());
+    if (first->finish()->reason != FinishReason::handed_off) return first->tokens();  // it was quicker
+    ++moved;
+    return go_on(std::move(request), *first);
+  }
+  int moved = 0;
 
   EngineStats at_rest(Node& node) const {
     for (int i = 0; i < 2000 && !(node.engine->idle() && node.engine->stats().blocks_in_use == 0); ++i)
@@ -187,6 +212,20 @@ TEST_CASE("the demo model answers word for word over a handoff, and the decode e
   CHECK(decode.prefill_tokens == 0);
   CHECK(decode.recomputed_tokens == 0);
   CHECK(decode.blocks_received > cases.size());
+  CHECK(decode.blocks_in_use == 0);
+  CHECK(pair.prefill_stats().blocks_in_use == 0);
+  CHECK(pair.prefill_stats().transfers_failed == 0);
+}
+
+TEST_CASE("a request that moves in mid-stream goes on word for word, and nothing is computed again") {
+  const auto cases = demo_cases();
+  Pair pair;
+  std::size_t after = 0;
+  for (const DemoCase& demo : cases) CHECK(pair.moved_answer(demo, 1 + after++ % 20) == demo.answer);
+  CHECK(pair.moved > static_cast<int>(cases.size() / 2));
+  const EngineStats decode = pair.decode_stats();
+  CHECK(decode.prefill_tokens == 0);
+  CHECK(decode.blocks_received > 0);
   CHECK(decode.blocks_in_use == 0);
   CHECK(pair.prefill_stats().blocks_in_use == 0);
   CHECK(pair.prefill_stats().transfers_failed == 0);

@@ -122,6 +122,10 @@ struct Draw {
         return BlockEventsMessage{u64(), below(2) == 0, hashes(), hashes(), {u64(), hash()}};
       case 12:
         return SnapshotRequestMessage{};
+      case 14:
+        return MoveMessage{key(), u32(), text()};
+      case 15:
+        return SetRoleMessage{static_cast<Role>(below(3))};
       default:
         return StatusMessage{
             static_cast<Role>(below(3)),
@@ -134,7 +138,11 @@ struct Draw {
             u32(),
             u64(),
             u32(),
-            PerfProfile{real(), real(), real(), real(), real(), real(), real(), real(), below(2) == 0}};
+            u64(),
+            u64(),
+            below(2) == 0,
+            PerfProfile{real(), real(), real(), real(), real(), real(), real(), real(), below(2) == 0},
+            {u64(), u64(), u64(), u64(), u64(), u64(), u64(), u64(), u64(), real(), real(), real(), real()}};
     }
   }
 };
@@ -297,8 +305,8 @@ TEST_CASE("a malformed message is corrupt and names the field") {
   CHECK(field_after(0, "/1/0/5/0", "hot") == "submit.request.sampling.temperature");
   CHECK(field_after(0, "/1/0/5/1", std::nan("")) == "submit.request.sampling.top_p");
   CHECK(field_after(0, "/1/0/6", json::array({1})) == "submit.request.stop");
-  CHECK(field_after(0, "/1/0/10", std::numeric_limits<std::int64_t>::max()) == "submit.request.deadline");
-  CHECK(field_after(0, "/1/0/11", 3) == "submit.request.phase");
+  CHECK(field_after(0, "/1/0/11", std::numeric_limits<std::int64_t>::max()) == "submit.request.deadline");
+  CHECK(field_after(0, "/1/0/12", 3) == "submit.request.phase");
   CHECK(field_after(1, "/1/0/0", json::binary({1, 2, 3})) == "cancel.key.id");
   CHECK(field_after(1, "/1/1", 0x100000000ULL) == "cancel.generation");
   CHECK(field_after(2, "/1/0", json::array({7})) == "tokens.events[0]");
@@ -308,7 +316,7 @@ TEST_CASE("a malformed message is corrupt and names the field") {
   CHECK(field_after(11, "/1/4", 7) == "block_events.digest");
   CHECK(field_after(11, "/1/4/1", json::binary({1})) == "block_events.digest.sum");
   CHECK(field_after(13, "/1/1", 1) == "status.ready");
-  CHECK(field_after(13, "/0", 14) == "message");
+  CHECK(field_after(13, "/0", kKinds) == "message");
   CHECK(why(decode_message({}, kNow)) == "message");
 
   Bytes longer = encode_message(SnapshotRequestMessage{}, kNow);

@@ -145,3 +145,27 @@ TEST_CASE("a peer's profile is checked before it is used") {
     CHECK_FALSE(broken.sane());
   }
 }
+
+TEST_CASE("a link is as fast as its best burst, pauses do not count, and an old rate fades") {
+  LinkMeter meter;
+  double now = 100;
+  const auto burst = [&](double rate, double seconds) {
+    for (const double end = now + seconds; now < end; now += 0.001) meter.arrived(rate * 0.001, now);
+  };
+  burst(1e6, 0.5);
+  CHECK(meter.rate() == 0);  // too little
+  burst(1e9, 0.5);
+  CHECK(meter.rate() > 0.8e9);
+  CHECK(meter.rate() < 1.2e9);
+  for (int i = 0; i < 20; ++i) {  // a sender that waits for its prefill
+    now += 0.1;
+    burst(1e9, 0.03);
+  }
+  CHECK(meter.rate() > 0.8e9);
+  for (int i = 0; i < 300; ++i) {
+    now += 1;
+    burst(1e8, 0.05);
+  }
+  CHECK(meter.rate() < 1.5e8);
+  CHECK(meter.rate() > 0.8e8);
+}

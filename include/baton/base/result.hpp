@@ -36,10 +36,11 @@ struct Error {
   ErrorCode code = ErrorCode::internal;
   std::string message;
   std::string field;  // the JSON path, flag, key or tensor that is wrong; empty where none applies
+  std::uint32_t retry_after_s = 0;  // with overloaded or unavailable: when it may go better; 0: unknown
 };
 
 inline Error make_error(ErrorCode code, std::string message, std::string field = {}) {
-  return Error{code, std::move(message), std::move(field)};
+  return Error{code, std::move(message), std::move(field), 0};
 }
 
 template <class T>

@@ -67,11 +67,12 @@ class Engine final : public InferenceService {
   void stop();
 
   Result<void> submit(Request request, std::stop_token stop, std::shared_ptr<TokenSink> sink) override;
-  // Handoff messages (Reserve, Reserved, Refused, Resend, Received, Abort, SnapshotRequest) from another
-  // daemon's engine.
+  // Handoff messages (Reserve, Reserved, Refused, Resend, Received, Abort, SnapshotRequest, Move) from
+  // another daemon.
   void handle(const std::string& from, Message message);
   void peer_down(const std::string& node);
-  void set_role(Role role);  // takes effect at the next step
+  // Told by stats() at once; takes effect at the next step. What runs goes on, the prefix cache stays.
+  void set_role(Role role);
 
   EngineStats stats() const;  // as of the last step
   // Nothing waiting, running, parked or travelling.

@@ -79,6 +79,14 @@ struct AbortMessage {
   std::uint32_t generation = 0;
 };
 
+// Accepting daemon -> engine: this request goes on at `decode_node`. Its KV cache is to be handed over there,
+// as a prefill engine does, after the token that is computed now.
+struct MoveMessage {
+  RequestKey key;
+  std::uint32_t generation = 0;
+  std::string decode_node;
+};
+
 // Engine -> everyone: what its prefix cache holds. sequence counts messages; a gap, or another digest than
 // the receiver's own, makes it ask for a snapshot. A hash stands in one of the lists, once.
 struct BlockEventsMessage {
@@ -90,7 +98,18 @@ struct BlockEventsMessage {
 };
 struct SnapshotRequestMessage {};
 
-// Engine -> everyone, with every heartbeat.
+// A node's figures for people: GET /cluster and `baton top`. Totals since its start.
+struct NodeFigures {
+  std::uint64_t prefix_queried_tokens = 0, prefix_hit_tokens = 0;
+  std::uint64_t blocks_sent = 0, blocks_received = 0, bytes_sent = 0, bytes_received = 0;
+  std::uint64_t transfers_in_flight = 0, transfers_failed = 0;
+  // Of the requests that it accepted: those that are here, and the latencies of the latest that ended, in
+  // milliseconds; 0: none yet.
+  std::uint64_t accepted = 0;
+  double ttft_p50 = 0, ttft_p99 = 0, itl_p50 = 0, itl_p99 = 0;
+};
+
+// Engine -> everyone, with every heartbeat, and at once when its role or `draining` changes.
 struct StatusMessage {
   Role role = Role::mixed;
   bool ready = false;
@@ -100,14 +119,23 @@ struct StatusMessage {
   std::uint64_t waiting_prefill_tokens = 0;
   std::uint32_t blocks_total = 0;
   std::uint32_t blocks_in_use = 0;
-  std::uint64_t kv_tokens = 0;         // contexts of the running requests, added up
-  std::uint32_t max_batch_tokens = 0;  // rows of a step
-  PerfProfile profile;                 // what its steps cost, as measured so far
+  std::uint64_t kv_tokens = 0;                          // contexts of the running requests, added up
+  std::uint32_t max_batch_tokens = 0;                   // rows of a step
+  std::uint64_t prefill_tokens = 0, decode_tokens = 0;  // computed since its start
+  bool auto_roles = false;  // takes part in `--roles auto`: may be given roles, and may give them
+  PerfProfile profile;      // what its steps cost, as measured so far
+  NodeFigures figures;
 };
 
-using Message = std::variant<SubmitMessage, CancelMessage, TokensMessage, FinishMessage, FailMessage,
-                             ReserveMessage, ReservedMessage, RefusedMessage, ResendMessage, ReceivedMessage,
-                             AbortMessage, BlockEventsMessage, SnapshotRequestMessage, StatusMessage>;
+// Daemon -> daemon: an operator, or the cluster's own controller, wants this engine in another role.
+struct SetRoleMessage {
+  Role role = Role::mixed;
+};
+
+using Message =
+    std::variant<SubmitMessage, CancelMessage, TokensMessage, FinishMessage, FailMessage, ReserveMessage,
+                 ReservedMessage, RefusedMessage, ResendMessage, ReceivedMessage, AbortMessage,
+                 BlockEventsMessage, SnapshotRequestMessage, StatusMessage, MoveMessage, SetRoleMessage>;
 
 // CBOR. decode checks every field: a malformed frame is `corrupt`, never undefined behaviour. `now` turns
 // deadlines into time left and back.

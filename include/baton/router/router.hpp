@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "baton/base/clock.hpp"
@@ -22,6 +23,7 @@
 #include "baton/engine/engine.hpp"
 #include "baton/peer/mesh.hpp"
 #include "baton/router/policy.hpp"
+#include "baton/router/role_controller.hpp"
 #include "baton/schedule/service.hpp"
 #include "baton/transfer/kv_transport.hpp"
 
@@ -30,7 +32,13 @@ namespace baton {
 struct RouterOptions {
   std::string node_name = "local";
   std::size_t max_in_flight = 4096;  // requests accepted here and not finished
-  std::uint32_t max_attempts = 3;    // of one request on engines that then turned out to be gone
+  std::uint32_t max_attempts = 3;    // of one request without a new token, on engines that then were gone
+  // An engine that gives no token for so long is taken to be stuck, and the request starts over elsewhere.
+  Duration first_token_timeout = std::chrono::seconds(180);  // queue and prefill
+  Duration transfer_timeout = std::chrono::seconds(10);      // of the KV cache, before the decode begins
+  Duration token_timeout = std::chrono::seconds(60);         // between tokens
+  std::optional<RoleTargets> auto_roles;                     // this node takes part in `--roles auto`
+  Duration admission_ttft{0};  // a request predicted to wait longer for its first token is refused; 0: none
   std::int32_t block_size = 16;
   std::int32_t max_context = 0;                                   // of the local engine
   std::size_t index_bytes = std::size_t{256} << 20;               // the block index's bound
@@ -67,8 +75,11 @@ class Router final : public InferenceService, public ControlPlane, public PeerEv
   void on_message(const std::string& from, Message message) override;
   StatusMessage on_heartbeat() override;
 
-  void set_draining(bool draining);  // tells the peers to send nothing new
-  bool ready() const;                // an engine for each phase is reachable
+  // Tells the peers to send nothing new, and to move on what runs here for them.
+  void set_draining(bool draining);
+  // Of this node's engine, at once, or of a peer's: then its next status shows it. not_found: no such node.
+  Result<void> set_role(const std::string& node, Role role);
+  bool ready() const;  // an engine for each phase is reachable
   std::size_t in_flight() const;
   nlohmann::json cluster() const;  // GET /cluster
   // POST /route/explain: every engine and what each route would cost this request now. Waits for the router

@@ -96,4 +96,20 @@ class PerfCalibration {
   } prefill_, decode_;
 };
 
+// How fast KV cache arrives over an engine's links, by what does arrive. The best rate over a short window
+// counts, so that a sender that waits for its own prefill does not look like a slow link; it fades, so that a
+// link that has become slow is believed. Pure.
+class LinkMeter {
+ public:
+  void arrived(double bytes, double now);  // seconds
+  // Bytes a second; 0: too little has arrived to tell.
+  double rate() const { return total_ < kLeast ? 0 : best_; }
+
+ private:
+  static constexpr double kLeast = 4 << 20;  // bytes
+  double total_ = 0;
+  double best_ = 0;
+  double window_bytes_ = 0, window_begin_ = 0, last_ = 0;
+};
+
 }  // namespace baton

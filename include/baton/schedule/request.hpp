@@ -45,6 +45,7 @@ struct Request {
   SamplingParams sampling;
   StopRules stop;
   std::string cache_salt;
+  std::string tenant;         // whose share of an engine it takes; empty: nobody's in particular
   std::int32_t priority = 0;  // higher runs first
   TimePoint arrival{};
   TimePoint deadline = TimePoint::max();

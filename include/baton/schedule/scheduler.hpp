@@ -7,6 +7,8 @@
 // applies the stop rules and hands back what has ended. plan() and commit() alternate; a plan that is not
 // committed is made again, but lists nobody as admitted or expired twice. Owned by the engine thread.
 // Properties, tested with seeds: every admitted sequence ends; no block leaks; the budget is never exceeded.
+// Among waiting sequences of equal priority, the tenant that has had the fewest tokens goes first (a virtual
+// token counter as in Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024).
 // Preemption never takes the oldest running sequence. It drops blocks at once: who still reads one (a
 // transfer) holds a pin of its own.
 #pragma once
@@ -16,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -36,6 +39,7 @@ struct SchedulerLimits {
   std::int32_t max_batch_tokens = 512;  // rows of a step
   std::int32_t max_waiting = 1024;      // queued beyond the running ones
   std::int32_t max_context = 0;         // tokens of a sequence, the model's limit
+  Duration queue_timeout{0};            // longest wait before a sequence is first scheduled; 0: none
 };
 
 // One sequence's part of a step. The pointer is valid until commit() of this plan.
@@ -48,9 +52,10 @@ struct PlannedRows {
 
 struct StepPlan {
   std::vector<PlannedRows> rows;
-  std::int32_t tokens = 0;                         // sum of rows
-  std::vector<const Sequence*> admitted;           // scheduled for the first time by this plan
-  std::vector<std::unique_ptr<Sequence>> expired;  // deadline passed; already without blocks
+  std::int32_t tokens = 0;                // sum of rows
+  std::vector<const Sequence*> admitted;  // scheduled for the first time by this plan
+  std::vector<std::unique_ptr<Sequence>>
+      expired;  // past their deadline, or too long in the queue; already without blocks
   bool empty() const { return rows.empty(); }
 };
 
@@ -91,6 +96,10 @@ class Scheduler {
   // Removes it wherever it is; null where unknown. Must not be called between plan() and commit().
   std::unique_ptr<Sequence> cancel(const RequestKey& key);
   std::vector<std::unique_ptr<Sequence>> cancel_all();
+  const Sequence* find(const RequestKey& key) const;  // null where unknown
+  // From here on a prefill for `decode_node`: it ends, handed off, with its next token. Must not be called
+  // between plan() and commit().
+  void hand_off(const RequestKey& key, const std::string& decode_node);
 
   std::size_t waiting() const;
   std::size_t running() const;
