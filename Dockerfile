@@ -20,7 +20,7 @@ COPY --from=build /src/models/demo /usr/share/baton/models/demo
 COPY --from=build /src/LICENSE /src/README.md /usr/share/doc/baton/
 USER baton
 EXPOSE 8000 7000
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD curl -sf http://127.0.0.1:8000/health/ready || exit 1
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD curl -sf http://127.0.0.1:8000/health/ready || curl -sfk https://127.0.0.1:8000/health/ready || exit 1
 # In a container the network is the container's own, so the ports bind to all of it; keep 7000 inside the cluster's network.
 ENTRYPOINT ["/usr/bin/baton"]
 CMD ["serve", "--host", "0.0.0.0", "--insecure"]

@@ -41,7 +41,7 @@ finish() {
   fi
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
 # start NAME ROLE HTTP_PORT PEER_PORT [PEER...]
 start() {

@@ -5,8 +5,8 @@ baton_packages=(
   libboost1.81-dev nlohmann-json3-dev libcli11-dev libtomlplusplus-dev catch2
   libcurl4-openssl-dev libpcre2-dev libicu-dev libxxhash-dev libssl-dev prometheus-cpp-dev libucx-dev
 )
-# What only tests use: network namespaces, Prometheus' own checker, and UCX's perftest.
-baton_test_packages=(iproute2 prometheus ucx-utils)
+# What only tests use: network namespaces, certificates, Prometheus' own checker, and UCX's perftest.
+baton_test_packages=(iproute2 openssl prometheus ucx-utils)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 die() {

@@ -305,6 +305,10 @@ Result<void> Daemon::Parts::start_http() {
   f.request_timeout = options.request_timeout;
   f.max_queued_requests = static_cast<std::size_t>(options.max_waiting + options.max_sequences);
   f.node_name = node_name;
+  f.api_key_file = options.api_key_file;
+  f.tls_certificate = options.tls_cert;
+  f.tls_key = options.tls_key;
+  if (const auto admin = parse_host_port(options.admin_listen); admin) f.admin = {admin->host, admin->port};
   ServedModel served;
   served.names = options.served_names;
   served.context = engine_options().limits.max_context;
@@ -321,6 +325,12 @@ Result<void> Daemon::Parts::start_http() {
   auto port = http->start();
   if (!port) return std::move(port).error();
   http_port = *port;
+  if (!options.api_key_file.empty() && options.tls_cert.empty() && !is_loopback(options.host))
+    logger.warn(
+        "API keys travel unencrypted: give --tls-cert and --tls-key, or let a TLS proxy stand in front");
+  if (http->admin_port() != 0)
+    logger.info("listening for administration",
+                {{"address", options.admin_listen}, {"port", http->admin_port()}});
   return {};
 }
 
@@ -346,7 +356,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const ServeOptions& options, Logg
     if (auto done = (p.*step)(); !done) return std::move(done).error();
   }
   p.started = true;
-  logger.info("serving", {{"url", "http://" + options.host + ":" + std::to_string(p.http_port)},
+  logger.info("serving", {{"url", (options.tls_cert.empty() ? "http://" : "https://") + options.host + ":" +
+                                      std::to_string(p.http_port)},
                           {"model", p.model_name},
                           {"role", options.role},
                           {"node", p.node_name}});
@@ -354,6 +365,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const ServeOptions& options, Logg
 }
 
 Daemon::~Daemon() { stop(); }
+
+void Daemon::reload(bool even_if_unchanged) { parts_->http->reload(even_if_unchanged); }
 
 void Daemon::begin_drain() {
   parts_->router->set_draining(true);

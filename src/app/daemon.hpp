@@ -17,6 +17,8 @@ class Daemon {
   static Result<std::unique_ptr<Daemon>> create(const ServeOptions& options, Logger& logger);
   ~Daemon();
 
+  void reload(bool even_if_unchanged);  // API keys and certificate, HttpServer::reload
+
   void begin_drain();    // accept nothing new, here or from peers
   bool drained() const;  // nothing of ours or of our peers' runs or travels here any more
   void stop();           // drops what is left

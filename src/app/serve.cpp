@@ -1,8 +1,9 @@
 // baton serve: options, the daemon, and its signals. SIGTERM or SIGINT: stop accepting, finish, exit 0; a
-// second one exits at once.
+// second one exits at once. SIGHUP: read API keys and certificate again, as also happens when they change.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
@@ -17,7 +18,8 @@
 namespace baton {
 namespace {
 
-constexpr int kStopped = 130;  // by a second signal
+constexpr int kStopped = 130;                            // by a second signal
+constexpr Duration kFileLook = std::chrono::seconds(1);  // how often files are looked at for changes
 
 struct Serve {
   ServeOptions options;
@@ -42,11 +44,22 @@ Result<void> settle_options(Serve& serve) {
   return check(serve.options);
 }
 
-// Waits for SIGTERM or SIGINT, at most so long. They are blocked in every thread and taken here.
-bool signalled(const sigset_t& signals, Duration timeout) {
+// Waits for one of the signals, at most so long; 0: none came. They are blocked in every thread and taken
+// here.
+int wait_signal(const sigset_t& signals, Duration timeout) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
   const timespec wait{static_cast<time_t>(seconds.count()), static_cast<long>((timeout - seconds).count())};
-  return ::sigtimedwait(&signals, nullptr, &wait) > 0;
+  return std::max(0, ::sigtimedwait(&signals, nullptr, &wait));
+}
+
+void serve_until_stopped(Daemon& daemon, const sigset_t& stop) {
+  sigset_t signals = stop;
+  sigaddset(&signals, SIGHUP);
+  while (true) {
+    const int signal = wait_signal(signals, kFileLook);
+    if (signal != 0 && signal != SIGHUP) return;
+    daemon.reload(signal == SIGHUP);
+  }
 }
 
 void drain(Daemon& daemon, const sigset_t& signals, const Serve& serve, Logger& logger) {
@@ -55,7 +68,7 @@ void drain(Daemon& daemon, const sigset_t& signals, const Serve& serve, Logger& 
   const SteadyClock clock;
   const TimePoint give_up = clock.now() + serve.options.drain_timeout;
   while (!daemon.drained() && clock.now() < give_up) {
-    if (signalled(signals, std::chrono::milliseconds(20))) ::_exit(kStopped);
+    if (wait_signal(signals, std::chrono::milliseconds(20)) != 0) ::_exit(kStopped);
   }
   if (!daemon.drained()) logger.warn("the drain timeout is over: dropping what is left");
 }
@@ -71,7 +84,9 @@ int run(Serve& serve) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  sigset_t blocked = signals;
+  sigaddset(&blocked, SIGHUP);
+  ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
   auto daemon = Daemon::create(serve.options, *logger);
@@ -79,8 +94,7 @@ int run(Serve& serve) {
     logger->error("cannot serve: " + daemon.error().message);
     return 1;
   }
-  while (!signalled(signals, std::chrono::hours(1))) {
-  }
+  serve_until_stopped(**daemon, signals);
   drain(**daemon, signals, serve, *logger);
   (*daemon)->stop();
   logger->info("stopped");

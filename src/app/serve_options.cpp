@@ -4,13 +4,10 @@
 #include "baton/router/policy.hpp"
 
 namespace baton {
-namespace {
 
 bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
-
-}  // namespace
 
 std::vector<ConfigRow> serve_rows(ServeOptions& o) {
   using namespace std::chrono_literals;
@@ -28,6 +25,16 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
 
       string_row({"--host", "http.host", "ADDRESS", "address that the HTTP port binds to"}, o.host),
       int_row({"--port", "http.port", "PORT", "HTTP port; 0: any free one"}, 0, 65535, o.port),
+      string_row({"--api-key-file", "http.api_key_file", "FILE",
+                  "keys that clients must have, one line each (baton api-key); read again when it changes"},
+                 o.api_key_file),
+      string_row({"--tls-cert", "http.tls_cert", "FILE",
+                  "certificate chain in PEM: HTTP over TLS only; read again when it changes"},
+                 o.tls_cert),
+      string_row({"--tls-key", "http.tls_key", "FILE", "private key of --tls-cert in PEM"}, o.tls_key),
+      string_row({"--admin-listen", "http.admin_listen", "HOST:PORT",
+                  "where /metrics, /cluster and /route/explain are instead of on the HTTP port"},
+                 o.admin_listen),
       duration_row({"--request-timeout", "http.request_timeout", "TIME", "longest time for one request"}, 1ms,
                    o.request_timeout),
       duration_row(
@@ -101,7 +108,7 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
                 "memory for the index of all engines' KV blocks; what does not fit is not remembered"},
                o.index_memory),
       switch_row({"--insecure", "cluster.insecure", "",
-                  "allow other addresses than loopback without a cluster secret"},
+                  "allow other addresses than loopback without a cluster secret or API keys"},
                  o.insecure),
 
       choice_row({"--log-level", "log.level", "LEVEL", "debug, info, warn or error"},
@@ -113,7 +120,33 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
   };
 }
 
+namespace {
+
+Result<void> check_http(const ServeOptions& o) {
+  const auto bad = [](const std::string& flag, const std::string& what) {
+    return make_error(ErrorCode::invalid_argument, flag + what, flag);
+  };
+  if (o.tls_cert.empty() != o.tls_key.empty())
+    return bad(o.tls_cert.empty() ? "--tls-key" : "--tls-cert", ": --tls-cert and --tls-key go together");
+  std::string admin_host;
+  if (!o.admin_listen.empty()) {
+    auto address = parse_host_port(o.admin_listen);
+    if (!address) return bad("--admin-listen", ": " + address.error().message);
+    admin_host = address->host;
+  }
+  if (o.insecure || !o.api_key_file.empty()) return {};
+  constexpr const char* kReachable =
+      " is reachable from other machines: give --api-key-file, or --insecure if you mean it";
+  if (!is_loopback(o.host)) return bad("--host", " " + o.host + kReachable);
+  if (!admin_host.empty() && !is_loopback(admin_host))
+    return bad("--admin-listen", " " + o.admin_listen + kReachable);
+  return {};
+}
+
+}  // namespace
+
 Result<void> check(const ServeOptions& o) {
+  if (auto http = check_http(o); !http) return http;
   auto peer_listen = parse_host_port(o.peer_listen.empty() ? "127.0.0.1:0" : o.peer_listen);
   if (!peer_listen)
     return make_error(ErrorCode::invalid_argument, "--peer-listen: " + peer_listen.error().message,
@@ -126,20 +159,12 @@ Result<void> check(const ServeOptions& o) {
       return make_error(ErrorCode::invalid_argument, "--peer: '" + peer + "' needs a port other than 0",
                         "--peer");
   }
-  if (o.insecure) return {};
-  if (o.secret_file.empty() && !is_loopback(peer_listen->host)) {
+  if (o.secret_file.empty() && !o.insecure && !is_loopback(peer_listen->host)) {
     return make_error(
         ErrorCode::invalid_argument,
         "--peer-listen " + o.peer_listen +
             " is reachable from other machines: give --cluster-secret-file, or --insecure if you mean it",
         "--peer-listen");
-  }
-  if (!is_loopback(o.host)) {
-    return make_error(ErrorCode::invalid_argument,
-                      "--host " + o.host +
-                          " is reachable from other machines and there are no API keys yet: put a proxy in "
-                          "front, or give --insecure if you mean it",
-                      "--host");
   }
   return {};
 }

@@ -18,6 +18,10 @@ struct ServeOptions {
   std::vector<std::string> served_names;  // empty: the model directory's name
   std::string host = "127.0.0.1";
   std::int32_t port = 8000;
+  std::string api_key_file;  // empty: no keys are asked for
+  std::string tls_cert;      // with tls_key; empty: plain HTTP
+  std::string tls_key;
+  std::string admin_listen;  // empty: admin routes are on the HTTP port
   std::string role = "mixed";
   std::string roles = "static";
   Duration ttft_target = std::chrono::seconds(2);
@@ -52,8 +56,9 @@ struct ServeOptions {
   std::map<std::string, std::string> ucx;  // [ucx] of the file: UCX settings without their prefix
 };
 
+bool is_loopback(const std::string& host);
 std::vector<ConfigRow> serve_rows(ServeOptions& options);
-// What no single row can check: combinations, and what needs a secret.
+// What no single row can check: combinations, and what needs a secret or keys.
 Result<void> check(const ServeOptions& options);
 
 }  // namespace baton

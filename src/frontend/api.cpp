@@ -73,8 +73,8 @@ bool is_slow(Endpoint endpoint) {
          endpoint == Endpoint::metrics || endpoint == Endpoint::cluster || endpoint == Endpoint::explain;
 }
 
-HttpReply answer(const Route& route, const std::string& body, const FrontendServices& services,
-                 EngineMetrics& engine_metrics) {
+HttpReply answer(const Route& route, const std::string& body, const std::string& tenant,
+                 const FrontendServices& services, EngineMetrics& engine_metrics) {
   switch (route.endpoint) {
     case Endpoint::models:
       return answer_models(services.model);
@@ -95,7 +95,7 @@ HttpReply answer(const Route& route, const std::string& body, const FrontendServ
     case Endpoint::cluster:
       return answer_cluster(services);
     case Endpoint::explain:
-      return answer_explain(body, services);
+      return answer_explain(body, tenant, services);
     case Endpoint::chat_completions:
     case Endpoint::completions:
       break;  // answered by a Generation

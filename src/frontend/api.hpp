@@ -14,8 +14,8 @@ namespace baton::frontend {
 bool is_slow(Endpoint endpoint);
 
 // For every endpoint but the two that generate. Thread-safe.
-HttpReply answer(const Route& route, const std::string& body, const FrontendServices& services,
-                 EngineMetrics& engine_metrics);
+HttpReply answer(const Route& route, const std::string& body, const std::string& tenant,
+                 const FrontendServices& services, EngineMetrics& engine_metrics);
 HttpReply route_failure(const Route& route, const std::string& method, const std::string& target);
 
 }  // namespace baton::frontend

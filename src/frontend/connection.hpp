@@ -1,5 +1,5 @@
-// One TCP connection with deadlines: an always-running reader into a bounded inbox, writes that give up on a
-// client that stops reading, and one place to wait for "something happened".
+// One connection, plain or TLS, with deadlines: an always-running reader into a bounded inbox, writes that
+// give up on a client that stops reading, and one place to wait for "something happened".
 //
 // The reader never stops between requests, so that a client's disconnect is seen while its answer is being
 // computed; what it pipelines meanwhile waits in the inbox. Invariant: everything runs on the socket's
@@ -16,12 +16,20 @@
 #include <string_view>
 
 #include "baton/base/clock.hpp"
+#include "frontend/byte_stream.hpp"
 
 namespace baton::frontend {
+
+struct TlsContext;
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(boost::asio::ip::tcp::socket socket, Duration write_timeout);
+
+  // TLS from here on, before anything is read. `not_tls`: the client's first byte begins no handshake, and
+  // the connection is still a plain one, to say so; `failed`: it is over. Takes at most `timeout`.
+  enum class Secured { ready, not_tls, failed };
+  boost::asio::awaitable<Secured> secure(std::shared_ptr<TlsContext> context, Duration timeout);
 
   // Received bytes, to be consumed from the front.
   std::string& inbox() { return inbox_; }
@@ -44,15 +52,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::awaitable<void> close_gently();
   void abort();
 
-  boost::asio::any_io_executor executor() { return socket_.get_executor(); }
+  boost::asio::any_io_executor executor() { return executor_; }
 
  private:
   void on_read(const boost::system::error_code& error, std::size_t n);
-  void arm_write_timer();
+  // What is not done by then ends with the connection.
+  void begin_limited(Duration timeout);
+  void end_limited();
 
-  boost::asio::ip::tcp::socket socket_;
+  const boost::asio::any_io_executor executor_;
+  std::unique_ptr<ByteStream> stream_;
   boost::asio::steady_timer wake_timer_;
-  boost::asio::steady_timer write_timer_;
+  boost::asio::steady_timer limit_timer_;
   const Duration write_timeout_;
   std::array<char, 8192> read_buffer_;
   std::string inbox_;
@@ -60,8 +71,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool reading_ = false;
   bool peer_gone_ = false;
   bool signalled_ = false;
-  bool write_expired_ = false;
-  std::uint64_t write_serial_ = 0;  // tells a late timer from a current one
+  bool limit_passed_ = false;
+  std::uint64_t limit_serial_ = 0;  // tells a late timer from a current one
 };
 
 }  // namespace baton::frontend

@@ -92,6 +92,9 @@ ApiError http_error(int status, std::string message) {
   out.message = std::move(message);
   out.type = status < 500 ? "invalid_request_error" : "server_error";
   switch (status) {
+    case 403:
+      out.code = "insufficient_permissions";
+      break;
     case 404:
       out.code = "unknown_url";
       break;

@@ -93,7 +93,7 @@ Request Generation::make_request(const Choice& choice) const {
   request.stop.ignore_eos = fields.ignore_eos;
   request.stop.eos_token_ids = context_.services.model.generation.eos_token_ids;
   request.stop.stop_token_ids = fields.stop_token_ids;
-  request.cache_salt = fields.cache_salt;
+  request.cache_salt = request_.cache_salt;
   request.priority = fields.priority;
   request.arrival = context_.arrival;
   request.deadline = context_.deadline;

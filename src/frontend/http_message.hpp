@@ -12,6 +12,8 @@ struct HttpRequest {
   std::string method;  // as sent: "GET"
   std::string target;  // as sent: "/v1/models?x=1"
   std::string body;
+  std::string authorization;  // header values, as sent
+  std::string x_api_key;
   int version = 11;  // 10 or 11
   bool keep_alive = true;
 };

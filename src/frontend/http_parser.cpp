@@ -105,14 +105,21 @@ bool HttpRequestParser::expects_continue() const {
   return message.version() >= 11 && boost::beast::iequals(message[http::field::expect], "100-continue");
 }
 
-HttpRequest HttpRequestParser::take_request() {
-  auto message = state_->parser.release();
+HttpRequest HttpRequestParser::head() const {
+  const auto& message = state_->parser.get();
   HttpRequest request;
   request.method = std::string(message.method_string());
   request.target = std::string(message.target());
+  request.authorization = std::string(message[http::field::authorization]);
+  request.x_api_key = std::string(message["x-api-key"]);
   request.version = static_cast<int>(message.version());
   request.keep_alive = message.keep_alive();
-  request.body = std::move(message.body());
+  return request;
+}
+
+HttpRequest HttpRequestParser::take_request() {
+  HttpRequest request = head();
+  request.body = std::move(state_->parser.get().body());
   return request;
 }
 

@@ -35,6 +35,7 @@ class HttpRequestParser {
 
   bool in_body() const;
   bool expects_continue() const;
+  HttpRequest head() const;    // without the body, once the header is done
   HttpRequest take_request();  // after complete
   const ApiError& error() const;
 

@@ -33,6 +33,7 @@ HttpReply error_reply(const ApiError& error) {
   reply.status = error.status;
   reply.body = error_body(error);
   if (error.retry_after_s > 0) reply.headers.emplace_back("retry-after", std::to_string(error.retry_after_s));
+  if (error.status == 401) reply.headers.emplace_back("www-authenticate", "Bearer");
   if (error.never_retry) reply.headers.emplace_back("x-should-retry", "false");
   return reply;
 }
@@ -69,6 +70,8 @@ std::string_view reason_phrase(int status) {
       return "Bad Request";
     case 401:
       return "Unauthorized";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "frontend/access.hpp"
 #include "frontend/http_writer.hpp"
 #include "frontend/openai/chat_request.hpp"
 #include "frontend/openai/completion_request.hpp"
@@ -54,7 +55,8 @@ HttpReply failure(const Error& error) { return error_reply(api_error(error)); }
 
 }  // namespace
 
-Result<PreparedRequest> prepare_chat(std::string_view body, const FrontendServices& services) {
+Result<PreparedRequest> prepare_chat(std::string_view body, const std::string& tenant,
+                                     const FrontendServices& services) {
   auto parsed = parse_chat_request(body, services.model);
   if (!parsed) return std::move(parsed).error();
   auto text = render(parsed->template_variables, services);
@@ -62,6 +64,7 @@ Result<PreparedRequest> prepare_chat(std::string_view body, const FrontendServic
   PreparedRequest out;
   out.chat = true;
   out.fields = std::move(parsed->fields);
+  out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);
   auto prompt = fit(services.tokenizer.encode(*text, kTemplateEncoding), out.fields, std::nullopt, services);
   if (!prompt) return prompt_error(std::move(prompt).error(), "messages");
   if (prompt->ids.empty()) {
@@ -71,13 +74,15 @@ Result<PreparedRequest> prepare_chat(std::string_view body, const FrontendServic
   return out;
 }
 
-Result<PreparedRequest> prepare_completion(std::string_view body, const FrontendServices& services) {
+Result<PreparedRequest> prepare_completion(std::string_view body, const std::string& tenant,
+                                           const FrontendServices& services) {
   constexpr std::int32_t kDefaultTokens = 16;
   auto parsed = parse_completion_request(body, services.model);
   if (!parsed) return std::move(parsed).error();
   PreparedRequest out;
   out.chat = false;
   out.fields = std::move(parsed->fields);
+  out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);
   for (PromptInput& input : parsed->prompts) {
     const auto* text = std::get_if<std::string>(&input);
     std::vector<TokenId> ids = text != nullptr
@@ -127,17 +132,21 @@ HttpReply answer_tokenize(std::string_view body, const FrontendServices& service
   return json_reply(out);
 }
 
-HttpReply answer_explain(std::string_view body, const FrontendServices& services) {
+HttpReply answer_explain(std::string_view body, const std::string& tenant, const FrontendServices& services) {
   const auto object = parse_json_object(body);
   if (!object) return failure(object.error());
-  const auto prepared =
-      object->contains("messages") ? prepare_chat(body, services) : prepare_completion(body, services);
+  JsonFields fields(*object);
+  std::string as = tenant;
+  fields.text("tenant", as);
+  if (fields.error()) return failure(*fields.error());
+  const auto prepared = object->contains("messages") ? prepare_chat(body, as, services)
+                                                     : prepare_completion(body, as, services);
   if (!prepared) return failure(prepared.error());
   if (!services.explain) return error_reply(http_error(404, "This server routes nothing."));
   Request request;
   request.prompt = prepared->prompts.front().ids;
   request.stop.max_tokens = prepared->prompts.front().max_tokens;
-  request.cache_salt = prepared->fields.cache_salt;
+  request.cache_salt = prepared->cache_salt;
   const auto explained = services.explain(request);
   if (!explained) return failure(explained.error());
   HttpReply reply;

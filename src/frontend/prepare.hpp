@@ -23,18 +23,23 @@ struct PreparedPrompt {
 struct PreparedRequest {
   bool chat = true;
   GenerationFields fields;
+  std::string cache_salt;  // isolation_salt of tenant and fields.cache_salt
   std::vector<PreparedPrompt> prompts;
 
   std::size_t choices() const { return prompts.size() * static_cast<std::size_t>(fields.n); }
 };
 
-Result<PreparedRequest> prepare_chat(std::string_view body, const FrontendServices& services);
-Result<PreparedRequest> prepare_completion(std::string_view body, const FrontendServices& services);
+// `tenant` is whose prefix cache it may use; empty where there are no keys.
+Result<PreparedRequest> prepare_chat(std::string_view body, const std::string& tenant,
+                                     const FrontendServices& services);
+Result<PreparedRequest> prepare_completion(std::string_view body, const std::string& tenant,
+                                           const FrontendServices& services);
 
 // POST /tokenize and /detokenize.
 HttpReply answer_tokenize(std::string_view body, const FrontendServices& services);
 HttpReply answer_detokenize(std::string_view body, const FrontendServices& services);
-// POST /route/explain: the body of a chat completion or completion, of which the first prompt counts.
-HttpReply answer_explain(std::string_view body, const FrontendServices& services);
+// POST /route/explain: the body of a chat completion or completion, of which the first prompt counts, and
+// optionally the `tenant` that is meant to send it.
+HttpReply answer_explain(std::string_view body, const std::string& tenant, const FrontendServices& services);
 
 }  // namespace baton::frontend

@@ -9,6 +9,7 @@ struct Row {
   std::string_view path;
   bool post;  // else GET and HEAD
   Endpoint endpoint;
+  Access access = Access::api;
 };
 
 constexpr std::array kRows = {
@@ -17,13 +18,13 @@ constexpr std::array kRows = {
     Row{"/v1/models", false, Endpoint::models},
     Row{"/tokenize", true, Endpoint::tokenize},
     Row{"/detokenize", true, Endpoint::detokenize},
-    Row{"/health", false, Endpoint::health},
-    Row{"/health/live", false, Endpoint::health},
-    Row{"/health/ready", false, Endpoint::ready},
     Row{"/version", false, Endpoint::version},
-    Row{"/metrics", false, Endpoint::metrics},
-    Row{"/cluster", false, Endpoint::cluster},
-    Row{"/route/explain", true, Endpoint::explain},
+    Row{"/health", false, Endpoint::health, Access::open},
+    Row{"/health/live", false, Endpoint::health, Access::open},
+    Row{"/health/ready", false, Endpoint::ready, Access::open},
+    Row{"/metrics", false, Endpoint::metrics, Access::admin},
+    Row{"/cluster", false, Endpoint::cluster, Access::admin},
+    Row{"/route/explain", true, Endpoint::explain, Access::admin},
 };
 constexpr std::string_view kModelPrefix = "/v1/models/";
 
@@ -44,27 +45,32 @@ std::string_view path_of(std::string_view target) {
   return target.substr(0, target.find_first_of("?#"));
 }
 
-Route with_method(std::string_view method, bool post, Endpoint endpoint) {
+bool has(const ListenerRoutes& listener, Access access) {
+  return access == Access::open || (access == Access::api ? listener.api : listener.admin);
+}
+
+Route with_method(std::string_view method, const Row& row) {
   Route route;
-  route.endpoint = endpoint;
-  route.head_only = !post && method == "HEAD";
-  const bool known = post ? method == "POST" : (method == "GET" || method == "HEAD");
+  route.endpoint = row.endpoint;
+  route.access = row.access;
+  route.head_only = !row.post && method == "HEAD";
+  const bool known = row.post ? method == "POST" : (method == "GET" || method == "HEAD");
   if (!known) {
     route.status = 405;
-    route.allow = post ? "POST" : "GET, HEAD";
+    route.allow = row.post ? "POST" : "GET, HEAD";
   }
   return route;
 }
 
 }  // namespace
 
-Route find_route(std::string_view method, std::string_view target) {
+Route find_route(std::string_view method, std::string_view target, const ListenerRoutes& listener) {
   const std::string_view path = path_of(target);
   for (const Row& row : kRows) {
-    if (path == row.path) return with_method(method, row.post, row.endpoint);
+    if (path == row.path && has(listener, row.access)) return with_method(method, row);
   }
-  if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix)) {
-    Route route = with_method(method, false, Endpoint::model);
+  if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix) && listener.api) {
+    Route route = with_method(method, {kModelPrefix, false, Endpoint::model});
     route.argument = percent_decode(path.substr(kModelPrefix.size()));
     return route;
   }

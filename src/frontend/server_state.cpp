@@ -18,6 +18,7 @@ ServerState::ServerState(FrontendOptions o, FrontendServices s)
     : options(std::move(o)),
       services(std::move(s)),
       limits{.body_bytes = options.max_body_bytes},
+      credentials(options.api_key_file, options.tls_certificate, options.tls_key, services.logger),
       request_metrics(services.metrics, services.model.names.front()),
       engine_metrics(services.metrics, services.model.names.front()),
       pool(options.text_threads),

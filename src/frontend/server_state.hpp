@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "baton/frontend/server.hpp"
+#include "frontend/credentials.hpp"
 #include "frontend/engine_metrics.hpp"
 #include "frontend/event_queue.hpp"
 #include "frontend/http_parser.hpp"
@@ -29,6 +30,7 @@ class ServerState {
   const FrontendOptions options;
   const FrontendServices services;
   const HttpLimits limits;
+  Credentials credentials;
   RequestMetrics request_metrics;
   EngineMetrics engine_metrics;
   TextPool pool;

@@ -53,8 +53,9 @@ struct Session::RequestScope {
   ServerState& server;
 };
 
-Session::Session(asio::ip::tcp::socket socket, ServerState& server)
+Session::Session(asio::ip::tcp::socket socket, ServerState& server, const ListenerRoutes& routes)
     : server_(server),
+      routes_(routes),
       connection_(std::make_shared<Connection>(std::move(socket), server.options.write_timeout)) {}
 
 Session::~Session() { server_.remove(this); }
@@ -77,8 +78,23 @@ void Session::stop() {
   });
 }
 
+// Where there is a certificate: TLS. False where the connection is over; a client that speaks plain HTTP has
+// been told so, in plain HTTP.
+asio::awaitable<bool> Session::secure() {
+  auto tls = server_.credentials.tls();
+  if (!tls) co_return true;
+  const auto secured = co_await connection_->secure(std::move(tls), server_.options.header_timeout);
+  if (secured == Connection::Secured::not_tls) {
+    keep_alive_ = false;
+    co_await reply(error_reply(http_error(400, "This port speaks HTTPS only: use https://.")));
+    co_await connection_->close_gently();
+  }
+  co_return secured == Connection::Secured::ready;
+}
+
 asio::awaitable<void> Session::run() {
   const auto self = shared_from_this();
+  if (!co_await secure()) co_return;
   connection_->read_ahead();
   while (keep_alive_ && !stopping_) {
     HttpRequest request;
@@ -101,17 +117,27 @@ asio::awaitable<void> Session::run() {
 
 asio::awaitable<void> Session::reject() {
   const auto self = shared_from_this();
+  if (!co_await secure()) co_return;
   keep_alive_ = false;
   connection_->read_ahead();
   co_await reply(error_reply(http_error(503, "The server has too many connections: try again later.")));
   co_await connection_->close_gently();
 }
 
-// False where there is no request to answer: the client left, was too slow or spoke no HTTP. The latter two
-// have been told.
+// Settles who asks; true where `reply` says no.
+bool Session::refused(const HttpRequest& request, const Route& route, HttpReply& reply) {
+  const auto keys = server_.credentials.keys();
+  const auto refusal = refuse_access(request, route.access, keys.get(), caller_);
+  if (refusal) reply = error_reply(*refusal);
+  return refusal.has_value();
+}
+
+// False where there is no request to answer: the client left, was too slow, spoke no HTTP, or sends a body
+// with a request that it may not make. All but the first have been told.
 asio::awaitable<bool> Session::read_request(HttpRequest& request, std::unique_ptr<RequestScope>& scope) {
   using Progress = HttpRequestParser::Progress;
   HttpRequestParser parser(server_.limits);
+  caller_ = Caller{.known = server_.credentials.keys() == nullptr, .tenant = {}};
   TimePoint deadline = now() + server_.options.idle_timeout;
   while (true) {
     std::string& inbox = connection_->inbox();
@@ -132,6 +158,14 @@ asio::awaitable<bool> Session::read_request(HttpRequest& request, std::unique_pt
       co_return false;
     }
     if (progress == Progress::header_done) {
+      const HttpRequest head = parser.head();
+      HttpReply no;
+      if (refused(head, find_route(head.method, head.target, routes_), no)) {
+        version_ = head.version;
+        keep_alive_ = false;  // the body is not read
+        co_await reply(no);
+        co_return false;
+      }
       deadline = now() + server_.options.body_timeout;
       if (parser.expects_continue() && !co_await connection_->write(kContinue)) co_return false;
     }
@@ -151,13 +185,18 @@ asio::awaitable<bool> Session::read_request(HttpRequest& request, std::unique_pt
 }
 
 asio::awaitable<void> Session::respond(const HttpRequest& request) {
-  const Route route = find_route(request.method, request.target);
-  if (route.status != 200) {
+  const Route route = find_route(request.method, request.target, routes_);
+  HttpReply no;
+  if (refused(request, route, no)) {
+    co_await reply(no, route.head_only);
+  } else if (route.status != 200) {
     co_await reply(route_failure(route, request.method, request.target), route.head_only);
   } else if (route.endpoint == Endpoint::chat_completions || route.endpoint == Endpoint::completions) {
     co_await generate(route.endpoint == Endpoint::chat_completions, request);
   } else {
-    auto work = [&] { return answer(route, request.body, server_.services, server_.engine_metrics); };
+    auto work = [&] {
+      return answer(route, request.body, caller_.tenant, server_.services, server_.engine_metrics);
+    };
     HttpReply answered;  // not ?: with co_await in it: GCC 12 destroys such temporaries twice
     if (is_slow(route.endpoint)) {
       answered = co_await in_pool(server_.pool, work);
@@ -172,8 +211,8 @@ asio::awaitable<void> Session::generate(bool chat, const HttpRequest& request) {
   const TimePoint arrival = now();
   RequestMetrics::Record record(server_.request_metrics, chat, arrival);
   auto work = [&] {
-    return chat ? prepare_chat(request.body, server_.services)
-                : prepare_completion(request.body, server_.services);
+    return chat ? prepare_chat(request.body, caller_.tenant, server_.services)
+                : prepare_completion(request.body, caller_.tenant, server_.services);
   };
   Result<PreparedRequest> prepared = co_await in_pool(server_.pool, work);
   if (!prepared) {
@@ -284,7 +323,7 @@ WireOptions Session::wire() {
   WireOptions options;
   options.version = version_;
   options.keep_alive = keep_alive_;
-  options.node_name = server_.options.node_name;
+  if (caller_.known) options.node_name = server_.options.node_name;
   return options;
 }
 

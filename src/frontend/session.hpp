@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "frontend/access.hpp"
 #include "frontend/connection.hpp"
 #include "frontend/generation.hpp"
 #include "frontend/http_writer.hpp"
@@ -19,7 +20,7 @@ namespace baton::frontend {
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(boost::asio::ip::tcp::socket socket, ServerState& server);
+  Session(boost::asio::ip::tcp::socket socket, ServerState& server, const ListenerRoutes& routes);
   ~Session();
 
   boost::asio::awaitable<void> run();
@@ -33,6 +34,8 @@ class Session : public std::enable_shared_from_this<Session> {
  private:
   struct RequestScope;  // counts the request while it is read and answered
 
+  boost::asio::awaitable<bool> secure();
+  bool refused(const HttpRequest& request, const Route& route, HttpReply& reply);
   boost::asio::awaitable<bool> read_request(HttpRequest& request, std::unique_ptr<RequestScope>& scope);
   boost::asio::awaitable<void> respond(const HttpRequest& request);
   boost::asio::awaitable<void> generate(bool chat, const HttpRequest& request);
@@ -43,9 +46,11 @@ class Session : public std::enable_shared_from_this<Session> {
   WireOptions wire();  // settles keep_alive_
 
   ServerState& server_;
+  const ListenerRoutes routes_;
   std::shared_ptr<Connection> connection_;  // shared with its pending reads and timers
   Generation* generation_ = nullptr;        // while one is being answered
   std::string outbox_;                      // frames that wait for the connection
+  Caller caller_;                           // of the request at hand
   bool stream_head_sent_ = false;
   bool keep_alive_ = true;
   bool stopping_ = false;

@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -44,6 +45,8 @@ class Daemon:
     def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, network=None):
         self.name, self.port, self.peer_port = name, free_port(), free_port()
         self.host = network.address if network else "127.0.0.1"
+        self.scheme = "https" if "--tls-cert" in extra else "http"
+        self.headers = {}  # of every request to it, e.g. an API key
         self.log = tempfile.NamedTemporaryFile(prefix=f"baton-{name}-", suffix=".log", delete=False)
         command = [BINARY, "serve", "--role", role, "--node-name", name, "--port", str(self.port), "--kv-memory", kv_memory, "--threads", str(threads)]
         if network:
@@ -57,7 +60,7 @@ class Daemon:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def log_text(self) -> str:
         return pathlib.Path(self.log.name).read_text()
@@ -68,7 +71,7 @@ class Daemon:
             if self.process.poll() is not None:
                 raise AssertionError(f"{self.name} exited with {self.process.returncode}:\n{self.log_text()}")
             try:
-                urllib.request.urlopen(self.url + "/health/ready", timeout=5)
+                get(self.url + "/health/ready", timeout=5)
                 return self
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.05)
@@ -76,7 +79,7 @@ class Daemon:
         raise AssertionError(f"{self.name} was not ready in {seconds} s:\n{logs}")
 
     def metrics(self) -> dict[str, float]:
-        text = urllib.request.urlopen(self.url + "/metrics", timeout=10).read().decode()
+        text = get(self.url + "/metrics", self.headers).read().decode()
         return {m[1]: float(m[2]) for m in re.finditer(r"^([a-z][^ ]*) ([^ \n]+)$", text, re.M)}
 
     def wait_at_rest(self, seconds: float = 15) -> dict[str, float]:
@@ -142,14 +145,22 @@ class DaemonTest(unittest.TestCase):
         return prefill.wait_ready(), decode
 
 
-def post(url: str, body: dict, timeout: float = 120):
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return urllib.request.urlopen(request, timeout=timeout)
+# Whoever made the certificate of a test: encryption is what is tested there, unless a test says otherwise.
+ANY_CERTIFICATE = ssl._create_unverified_context()
+
+
+def get(url: str, headers: dict = {}, timeout: float = 10, context=ANY_CERTIFICATE):
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout, context=context)
+
+
+def post(url: str, body: dict, timeout: float = 120, headers: dict = {}, context=ANY_CERTIFICATE):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+    return urllib.request.urlopen(request, timeout=timeout, context=context)
 
 
 def chat(daemon: Daemon, messages: list, **fields) -> dict:
     body = {"messages": messages, "temperature": 0, "max_tokens": 200, **fields}
-    return json.load(post(daemon.url + "/v1/chat/completions", body))
+    return json.load(post(daemon.url + "/v1/chat/completions", body, headers=daemon.headers))
 
 
 def content(answer: dict) -> str:
@@ -160,7 +171,7 @@ def stream(daemon: Daemon, messages: list, on_piece=None, **fields):
     """(text, error or None, saw [DONE]) of one streamed answer."""
     body = {"messages": messages, "temperature": 0, "max_tokens": 200, "stream": True, **fields}
     text, error, done = "", None, False
-    with post(daemon.url + "/v1/chat/completions", body) as response:
+    with post(daemon.url + "/v1/chat/completions", body, headers=daemon.headers) as response:
         for line in response:
             if not line.startswith(b"data: "):
                 continue

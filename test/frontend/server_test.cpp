@@ -3,8 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "frontend/fakes.hpp"
-#include "frontend/raw_client.hpp"
+#include "frontend/server_fixture.hpp"
 #include "support/catch.hpp"
 
 using namespace baton;
@@ -13,90 +12,6 @@ using nlohmann::json;
 using namespace std::chrono_literals;
 
 namespace {
-
-FrontendOptions options() {
-  FrontendOptions out;
-  out.port = 0;
-  out.io_threads = 2;
-  out.text_threads = 2;
-  out.node_name = "node-a";
-  return out;
-}
-
-ServedModel served() {
-  ServedModel model;
-  model.names = {"org/Demo", "alias"};
-  model.context = 200000;
-  model.created = 1700000000;
-  model.generation.eos_token_ids = {kEos};
-  model.vocab = kVocab;
-  return model;
-}
-
-struct Fixture {
-  explicit Fixture(FrontendOptions given = options(), std::int32_t context = 200000)
-      : server(given, services(context)) {
-    const auto bound = server.start();
-    REQUIRE(bound);
-    port = *bound;
-  }
-  FrontendServices services(std::int32_t context) {
-    ServedModel model = served();
-    model.context = context;
-    return {service,
-            tokenizer,
-            &lines,
-            model,
-            metrics,
-            [this] { return metrics.text(); },
-            [] {
-              EngineStats stats;
-              stats.running = 3;
-              return stats;
-            },
-            [this] { return is_ready.load(); },
-            [] {
-              return json{{"nodes", {"node-a"}}};
-            },
-            [](const Request& request) -> Result<json> {
-              if (request.cache_salt == "busy") return make_error(ErrorCode::deadline_exceeded, "too busy");
-              return json{{"prompt_tokens", request.prompt.size()}, {"max_tokens", request.stop.max_tokens}};
-            },
-            null_logger()};
-  }
-  RawReply post(const std::string& path, const std::string& body) {
-    RawClient client(port);
-    client.post(path, body);
-    return client.read();
-  }
-  RawReply get(const std::string& path) {
-    RawClient client(port);
-    client.get(path);
-    return client.read();
-  }
-  bool idle() {
-    return eventually([&] { return service.live() == 0; });
-  }
-
-  FakeService service;
-  ByteTokenizer tokenizer;
-  LinesTemplate lines;
-  PrometheusMetrics metrics;
-  std::atomic<bool> is_ready{true};
-  HttpServer server;
-  std::uint16_t port = 0;
-};
-
-std::string chat(const std::string& extra = "", const std::string& text = "hi") {
-  return R"({"model":"org/Demo","messages":[{"role":"user","content":")" + text + R"("}])" +
-         (extra.empty() ? "" : "," + extra) + "}";
-}
-
-FakeService::Behaviour says(const std::string& text) {
-  FakeService::Behaviour behaviour;
-  behaviour.script = [text](const Request&) { return ids_of(text); };
-  return behaviour;
-}
 
 // The events of an SSE body; "[DONE]" becomes a string.
 std::vector<json> events_of(const std::string& body) {
@@ -113,8 +28,6 @@ std::vector<json> events_of(const std::string& body) {
   return out;
 }
 
-json error_of(const RawReply& reply) { return json::parse(reply.body)["error"]; }
-
 double metric(const std::string& text, const std::string& line) {
   const std::size_t at = text.find("\n" + line + " ");
   return at == std::string::npos ? -1 : std::atof(text.c_str() + at + line.size() + 2);
@@ -128,10 +41,10 @@ TEST_CASE("a route is explained for the body that a completion would have") {
       json::parse(f.post("/route/explain", R"({"messages": [{"role": "user", "content": "hello"}]})").body);
   CHECK(chat["prompt_tokens"].get<int>() > 5);
   const json plain = json::parse(f.post("/route/explain", R"({"prompt": [1, 2, 3], "max_tokens": 7})").body);
-  CHECK(plain == json{{"prompt_tokens", 3}, {"max_tokens", 7}});
+  CHECK(plain == json{{"prompt_tokens", 3}, {"max_tokens", 7}, {"salt", ""}});
   CHECK(error_of(f.post("/route/explain", R"({"max_tokens": 7})"))["param"] == "prompt");
   CHECK(f.post("/route/explain", "[]").status == 400);
-  CHECK(f.post("/route/explain", R"({"prompt": [1], "cache_salt": "busy"})").status == 504);
+  CHECK(f.post("/route/explain", R"({"prompt": [99]})").status == 504);
   CHECK(f.get("/route/explain").status == 405);
 }
 

@@ -131,6 +131,50 @@ TEST_CASE("an unknown transfer id is dropped") {
   CHECK(to.equals(before));
 }
 
+TEST_CASE("a transfer id that has been closed is dropped like one that never was") {
+  Pair pair;
+  Blocks from(2, 20000, 61), to(2, 20000, 62);
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(pair.b->expect(id, to.expected(from), sink));
+  Dones dones;
+  pair.a->send("b", from.outgoing(id, 0), dones.next());
+  REQUIRE(sink->wait_landed(1));
+  pair.b->close(id);
+  REQUIRE(sink->wait_closed());
+  to.fill(std::byte{0xEE});  // the memory is somebody else's now
+  for (std::size_t i = 0; i < 2; ++i) pair.a->send("b", from.outgoing(id, i), dones.next());
+  REQUIRE(dones.wait_all());
+  round_trip(pair);
+  CHECK(pair.b->counters().dropped == 2);
+  CHECK(sink->blocks_landed() == 1);
+  CHECK(sink->late() == 0);
+  CHECK(to.all(std::byte{0xEE}));
+}
+
+TEST_CASE("a transfer id opens the places of its own transfer only") {
+  Pair pair;
+  Blocks mine(1, 20000, 63), theirs(2, 20000, 64), to_mine(1, 20000, 65), to_theirs(2, 20000, 66);
+  Blocks before_mine = to_mine, before_theirs = to_theirs;
+  const TransferId my_id = new_transfer(), their_id = new_transfer();
+  auto my_sink = std::make_shared<RecordingSink>(), their_sink = std::make_shared<RecordingSink>();
+  REQUIRE(pair.b->expect(my_id, to_mine.expected(mine), my_sink));
+  REQUIRE(pair.b->expect(their_id, to_theirs.expected(theirs), their_sink));
+  Dones dones;
+  pair.a->send("b", theirs.outgoing(my_id, 0), dones.next());  // an index that mine has, with another hash
+  pair.a->send("b", theirs.outgoing(my_id, 1), dones.next());  // an index that mine has not
+  REQUIRE(dones.wait_all());
+  REQUIRE(my_sink->wait_failed(1));
+  round_trip(pair);
+  CHECK(my_sink->last_error() == ErrorCode::corrupt);
+  CHECK(pair.b->counters().dropped == 1);
+  CHECK(my_sink->blocks_landed() == 0);
+  CHECK(their_sink->blocks_landed() == 0);
+  CHECK(their_sink->failures() == 0);
+  CHECK(to_mine.equals(before_mine));
+  CHECK(to_theirs.equals(before_theirs));
+}
+
 TEST_CASE("an index that nobody expects is dropped") {
   Pair pair;
   Blocks from(2, 20000, 11), to(1, 20000, 12);

@@ -24,6 +24,11 @@
 
 namespace baton {
 
+struct ListenAddress {
+  std::string host;
+  std::uint16_t port = 0;  // 0: any free one
+};
+
 struct FrontendOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 8000;  // 0: any free one
@@ -34,12 +39,17 @@ struct FrontendOptions {
   std::size_t max_queued_requests = 1024;    // choices in flight towards the engines; beyond it 429 with
                                              // Retry-After
   std::size_t max_buffered_bytes = 1 << 20;  // of one response, waiting for a slow client; then it is dropped
-  Duration header_timeout = std::chrono::seconds(15);  // request line and headers
+  Duration header_timeout =
+      std::chrono::seconds(15);  // request line and headers; before it, the TLS handshake
   Duration body_timeout = std::chrono::seconds(30);
   Duration write_timeout = std::chrono::seconds(30);    // a client that stops reading
   Duration idle_timeout = std::chrono::seconds(75);     // keep-alive
   Duration request_timeout = std::chrono::minutes(10);  // whole request; its deadline at the engine
-  std::string node_name;                                // header x-baton-node; empty: none
+  std::string node_name;                                // header x-baton-node, for who may ask; empty: none
+  ListenAddress admin;          // where the admin routes are instead; an empty host: with the others
+  std::string api_key_file;     // api_keys.hpp; empty: everybody may ask everything
+  std::string tls_certificate;  // chain in PEM, with tls_key; then every listener speaks TLS only
+  std::string tls_key;          // PEM
 };
 
 struct ServedModel {
@@ -70,10 +80,16 @@ class HttpServer {
   HttpServer(FrontendOptions options, FrontendServices services);
   ~HttpServer();
 
-  Result<std::uint16_t> start();  // the bound port; io with host:port where it is taken
-  void stop_accepting();          // closes the listener and idle connections; running requests go on
-  bool drain(Duration timeout);   // waits for running requests; false where some were left
-  void stop();                    // drops everything, joins the threads
+  // The bound port; io with host:port where it is taken, and what is wrong with a file of keys or
+  // certificates.
+  Result<std::uint16_t> start();
+  std::uint16_t admin_port() const;  // 0: no admin listener
+  // Reads API keys and certificate again if their files have changed, or anyway. What cannot be used is
+  // logged and changes nothing. Reads files: not for an io thread.
+  void reload(bool even_if_unchanged);
+  void stop_accepting();         // closes the listener and idle connections; running requests go on
+  bool drain(Duration timeout);  // waits for running requests; false where some were left
+  void stop();                   // drops everything, joins the threads
 
  private:
   struct State;

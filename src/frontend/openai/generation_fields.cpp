@@ -17,6 +17,15 @@ void refuse_unsupported(JsonFields& fields) {
     if (value == nullptr || (value->is_boolean() && !value->get<bool>())) continue;
     fields.fail(name, "'" + std::string(name) + "' is not supported.", ErrorCode::unsupported);
   }
+  // Other servers' ways for a client to say where KV blocks come from: handles into foreign memory, if they
+  // were believed. Here the router alone says it, and no client field gets there.
+  for (const char* name :
+       {"kv_transfer_params", "disaggregated_params", "bootstrap_host", "bootstrap_port", "bootstrap_room"}) {
+    if (fields.find(name) == nullptr) continue;
+    fields.fail(
+        name, "'" + std::string(name) + "' is not supported: a client cannot say where KV blocks come from.",
+        ErrorCode::unsupported);
+  }
   const Json* format = fields.find("response_format");
   if (format == nullptr) return;
   if (!format->is_object() || !format->contains("type") || !(*format)["type"].is_string()) {
