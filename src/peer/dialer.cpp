@@ -9,8 +9,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
+#include "baton/peer/resolve.hpp"
 #include "peer/mesh_state.hpp"
-#include "peer/resolve.hpp"
 
 namespace baton {
 namespace {

@@ -10,9 +10,9 @@
 #include <exception>
 #include <utility>
 
+#include "baton/peer/resolve.hpp"
 #include "peer/mesh_state.hpp"
 #include "peer/message_codec.hpp"
-#include "peer/resolve.hpp"
 
 namespace baton {
 namespace {

@@ -273,7 +273,7 @@ TEST_CASE("an address that is gone is not dialed any more, and dialed again once
   a.mesh->set_peers({});
   a.mesh->set_peers({address});  // before the first one's dialer is gone
   b.mesh->stop();
-  CHECK(a.events.event(1) == "down b: left (it is shutting down)");
+  CHECK(a.events.event(1).starts_with("down b: "));
   Node again("b");
   again.options.listen_port = port;
   again.start();
