@@ -58,8 +58,8 @@ class CombinedMembership final : public Membership {
   std::mutex mutex_;  // guards the next four
   Watcher watcher_;
   bool begun_ = false;
-  std::vector<std::vector<std::string>> views_;  // one for each source
-  std::vector<std::string> last_;                // what the watcher was told
+  std::vector<std::vector<std::string>> views_;       // one for each source
+  std::vector<std::string> last_;                     // what the watcher was told
   std::vector<std::unique_ptr<Membership>> sources_;  // last: they call update() until they are gone
 };
 

@@ -163,12 +163,12 @@ Result<std::unique_ptr<Membership>> make_dns_membership(DnsOptions options, Logg
     if (server) boost::asio::ip::make_address(server->host, not_an_address);
     if (!server || not_an_address || server->port == 0) {
       return make_error(ErrorCode::invalid_argument,
-                        "'" + options.server + "' is not the address and port of a name server", "dns_server");
+                        "'" + options.server + "' is not the address and port of a name server",
+                        "dns_server");
     }
     options.server = to_string(*server);
   }
-  return std::unique_ptr<Membership>(
-      std::make_unique<DnsMembership>(options, std::move(names), logger));
+  return std::unique_ptr<Membership>(std::make_unique<DnsMembership>(options, std::move(names), logger));
 }
 
 }  // namespace baton

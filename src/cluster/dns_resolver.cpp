@@ -137,7 +137,8 @@ class Round {
       const bool reads = (bits & (1U << i)) != 0;
       const bool writes = (bits & (1U << (i + ARES_GETSOCK_MAXNUM))) != 0;
       const int events = (reads ? POLLIN : 0) | (writes ? POLLOUT : 0);
-      if (events != 0) polled.push_back({sockets[static_cast<std::size_t>(i)], static_cast<short>(events), 0});
+      if (events != 0)
+        polled.push_back({sockets[static_cast<std::size_t>(i)], static_cast<short>(events), 0});
     }
     timeval most{};
     const int limit = poll_timeout(left);

@@ -51,10 +51,10 @@ struct DnsOptions {
 Result<std::unique_ptr<Membership>> make_dns_membership(DnsOptions options, Logger& logger);
 
 struct EtcdOptions {
-  std::vector<std::string> endpoints;            // "http://host:port", tried in turn
-  std::string prefix = "/baton/nodes/";          // a node's key is this and its name
-  Duration lease_ttl = std::chrono::seconds(10);  // a dead node's key is gone after so long
-  Duration timeout = std::chrono::seconds(3);    // of one request
+  std::vector<std::string> endpoints;                 // "http://host:port", tried in turn
+  std::string prefix = "/baton/nodes/";               // a node's key is this and its name
+  Duration lease_ttl = std::chrono::seconds(10);      // a dead node's key is gone after so long
+  Duration timeout = std::chrono::seconds(3);         // of one request
   Duration watch_renewal = std::chrono::seconds(60);  // a frozen etcd looks like a quiet one, at most so long
 };
 // etcd v3 (3.4 or later) through its JSON gateway. Keys without a lease are read as well, for nodes that
