@@ -19,7 +19,8 @@ Result<HostPort> parse_etcd_endpoint(const std::string& url) {
   rest.remove_prefix(kScheme.size());
   if (rest.ends_with('/')) rest.remove_suffix(1);
   auto address = parse_host_port(rest);
-  if (address && address->port == 0)
+  if (!address) return make_error(ErrorCode::invalid_argument, "'" + url + "': " + address.error().message);
+  if (address->port == 0)
     return make_error(ErrorCode::invalid_argument, "'" + url + "': the port must not be 0");
   return address;
 }
