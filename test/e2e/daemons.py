@@ -41,8 +41,8 @@ class Daemon:
 
     running = []  # of this test
 
-    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1):
-        self.name, self.port, self.peer_port = name, free_port(), free_port()
+    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, peer_port=None):
+        self.name, self.port, self.peer_port = name, free_port(), peer_port or free_port()
         self.log = tempfile.NamedTemporaryFile(prefix=f"baton-{name}-", suffix=".log", delete=False)
         command = [BINARY, "serve", "--role", role, "--node-name", name, "--port", str(self.port), "--kv-memory", kv_memory, "--threads", str(threads)]
         if cluster:
