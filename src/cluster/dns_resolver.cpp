@@ -81,7 +81,7 @@ class Round {
   Round(const std::string& server, Duration timeout) : deadline_(SteadyClock{}.now() + timeout) {
     ares_options options{};
     options.tries = kTries;
-    options.timeout = std::max(1, poll_timeout(timeout) / 3);  // then twice as long: both tries fit
+    options.timeout = std::max(1, poll_timeout(timeout) / 4);  // then twice as long: both tries fit
     int mask = ARES_OPT_TRIES | ARES_OPT_TIMEOUTMS;
     std::array<char, 2> only_dns{'b', '\0'};
     if (!server.empty()) {  // this server is asked, not /etc/hosts

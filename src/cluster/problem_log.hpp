@@ -1,7 +1,8 @@
-// Says a lasting problem once, not at every attempt: when it begins, when it becomes another one, and when it
-// is over. Not thread-safe: belongs to the thread that makes the attempts.
+// Says a lasting problem when it begins, each of its reasons once however they alternate, and its end; not
+// every attempt. Not thread-safe: belongs to the thread that makes the attempts.
 #pragma once
 
+#include <set>
 #include <string>
 #include <utility>
 
@@ -19,22 +20,23 @@ class ProblemLog {
         recovery_(std::move(recovery)) {}
 
   void failed(const std::string& why) {
-    if (why == why_) return;
-    why_ = why;
+    if (said_.size() >= kMaxReasons || !said_.insert(why).second) return;
     logger_.warn(problem_, {where_, {"why", why}});
   }
   void succeeded() {
-    if (why_.empty()) return;
-    why_.clear();
+    if (said_.empty()) return;
+    said_.clear();
     logger_.info(recovery_, {where_});
   }
 
  private:
+  static constexpr std::size_t kMaxReasons = 8;  // what the other side words may differ each time
+
   Logger& logger_;
   const LogField where_;
   const std::string problem_;
   const std::string recovery_;
-  std::string why_;  // empty: no problem
+  std::set<std::string> said_;  // reasons; empty: no problem
 };
 
 }  // namespace baton::cluster

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <mutex>
+#include <set>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "baton/base/log.hpp"
 
@@ -22,11 +25,18 @@ class RecordingLogger final : public Logger {
     return text_;
   }
   bool has(const std::string& part) const { return text().find(part) != std::string::npos; }
-  std::size_t count(const std::string& part) const {
-    const std::string all = text();
-    std::size_t n = 0;
-    for (std::size_t at = all.find(part); at != std::string::npos; at = all.find(part, at + 1)) ++n;
-    return n;
+  // The lines that contain `part`.
+  std::vector<std::string> lines(const std::string& part) const {
+    std::vector<std::string> out;
+    std::istringstream all(text());
+    for (std::string line; std::getline(all, line);) {
+      if (line.find(part) != std::string::npos) out.push_back(line);
+    }
+    return out;
+  }
+  bool repeats(const std::string& part) const {  // a line that contains it
+    const std::vector<std::string> all = lines(part);
+    return std::set<std::string>(all.begin(), all.end()).size() < all.size();
   }
 
  private:
