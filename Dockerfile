@@ -12,7 +12,7 @@ RUN bash -ec '. scripts/setup.sh; build_baton -DBATON_TESTS=OFF'
 
 FROM ${BASE}
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-      libucx0 libpcre2-8-0 libicu72 libssl3 libprometheus-cpp-core1.0 libtomlplusplus3 curl ca-certificates \
+      libucx0 libpcre2-8-0 libicu72 libssl3 libprometheus-cpp-core1.0 libtomlplusplus3 libc-ares2 curl ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --no-create-home baton
 COPY --from=build /src/build/baton /usr/bin/baton

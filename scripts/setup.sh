@@ -3,10 +3,10 @@
 baton_packages=(
   g++ cmake ninja-build pkg-config ccache git ca-certificates curl python3
   libboost1.81-dev nlohmann-json3-dev libcli11-dev libtomlplusplus-dev catch2
-  libcurl4-openssl-dev libpcre2-dev libicu-dev libxxhash-dev libssl-dev prometheus-cpp-dev libucx-dev
+  libcurl4-openssl-dev libpcre2-dev libicu-dev libxxhash-dev libssl-dev prometheus-cpp-dev libucx-dev libc-ares-dev
 )
-# What only tests use: network namespaces, certificates, Prometheus' own checker, and UCX's perftest.
-baton_test_packages=(iproute2 openssl prometheus ucx-utils)
+# What only tests use: network namespaces, certificates, Prometheus' own checker, UCX's perftest, and an etcd to find each other by.
+baton_test_packages=(iproute2 openssl prometheus ucx-utils etcd-server)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 die() {

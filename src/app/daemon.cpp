@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "app/command.hpp"
+#include "app/membership.hpp"
 #include "app/readiness.hpp"
 #include "app/system.hpp"
 #include "baton/base/clock.hpp"
@@ -63,10 +64,6 @@ std::string host_name() {
   return name[0] == '\0' ? "baton" : name;
 }
 
-bool has_cluster(const ServeOptions& options) {
-  return !options.peers.empty() || !options.peer_listen.empty();
-}
-
 // Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
 // size.
 Result<void> weights_fit(const std::filesystem::path& directory) {
@@ -95,8 +92,10 @@ struct Daemon::Parts {
   Result<void> start_cluster_transport();
   Result<void> start_engine();
   Result<void> start_mesh();
+  Result<void> start_membership(std::uint16_t peer_port);
   Result<void> start_http();
   EngineOptions engine_options() const;
+  NodeInfo node_info() const;  // once the transport and HTTP are there
 
   ServeOptions options;
   Logger& logger;
@@ -116,6 +115,7 @@ struct Daemon::Parts {
   std::unique_ptr<Router> router;          // before engine and mesh, which report to it
   std::unique_ptr<Engine> engine;
   std::unique_ptr<PeerMesh> mesh;
+  std::unique_ptr<Membership> membership;  // after the mesh, which it tells whom to dial
   std::unique_ptr<Readiness> readiness;
   std::unique_ptr<HttpServer> http;
   std::uint16_t http_port = 0;
@@ -223,6 +223,22 @@ EngineOptions Daemon::Parts::engine_options() const {
   return e;
 }
 
+NodeInfo Daemon::Parts::node_info() const {
+  NodeInfo self;
+  self.name = node_name;
+  self.http_address = options.host + ":" + std::to_string(http_port);
+  self.role = parse_role(options.role).value_or(Role::mixed);
+  self.model_name = model_name;
+  self.model_fingerprint = model->fingerprint();
+  self.kv_layout = kv->view().layout.id();
+  self.numerics = ops->numerics_id();
+  self.version = version_text();
+  self.transport_address = transport->address();
+  self.max_context = engine_options().limits.max_context;
+  self.transport = transport->name() + (options.kv_digests == "on" ? "" : " without digests");
+  return self;
+}
+
 Result<void> Daemon::Parts::start_engine() {
   node_name = options.node_name;
   if (node_name.empty())  // with a port that is not known yet, the process tells nodes of one host apart
@@ -267,22 +283,9 @@ Result<void> Daemon::Parts::start_mesh() {
     const auto listen = parse_host_port(options.peer_listen);
     m.listen_host = listen ? listen->host : "127.0.0.1";
     m.listen_port = listen ? listen->port : 0;
-    m.peers = options.peers;
     m.secret = secret;
     m.silence = options.peer_silence;
-    NodeInfo self;
-    self.name = node_name;
-    self.http_address = options.host + ":" + std::to_string(http_port);
-    self.role = parse_role(options.role).value_or(Role::mixed);
-    self.model_name = model_name;
-    self.model_fingerprint = model->fingerprint();
-    self.kv_layout = kv->view().layout.id();
-    self.numerics = ops->numerics_id();
-    self.version = version_text();
-    self.transport_address = transport->address();
-    self.max_context = engine_options().limits.max_context;
-    self.transport = transport->name() + (options.kv_digests == "on" ? "" : " without digests");
-    mesh = std::make_unique<PeerMesh>(std::move(m), std::move(self), *router, logger, metrics);
+    mesh = std::make_unique<PeerMesh>(std::move(m), node_info(), *router, logger, metrics);
     parts.mesh = mesh.get();
   }
   engine->start();
@@ -291,11 +294,22 @@ Result<void> Daemon::Parts::start_mesh() {
   auto port = mesh->start();
   if (!port) return std::move(port).error();
   logger.info("listening for peers", {{"node", node_name},
-                                      {"address", mesh ? options.peer_listen : ""},
+                                      {"address", options.peer_listen},
                                       {"port", *port},
                                       {"transport", transport->name()},
                                       {"digests", options.kv_digests}});
-  return {};
+  return start_membership(*port);
+}
+
+Result<void> Daemon::Parts::start_membership(std::uint16_t peer_port) {
+  auto made = make_membership(options, logger);
+  if (!made) return std::move(made).error();
+  membership = *std::move(made);
+  membership->watch([this](const std::vector<std::string>& addresses) { mesh->set_peers(addresses); });
+  if (options.etcd.empty()) return {};  // nobody to tell
+  const auto address = advertised_address(options, peer_port);
+  if (!address) return address.error();
+  return membership->announce(node_info(), *address);
 }
 
 Result<void> Daemon::Parts::start_http() {
@@ -369,6 +383,7 @@ Daemon::~Daemon() { stop(); }
 void Daemon::reload(bool even_if_unchanged) { parts_->http->reload(even_if_unchanged); }
 
 void Daemon::begin_drain() {
+  if (parts_->membership) parts_->membership->leave();
   parts_->router->set_draining(true);
   parts_->http->stop_accepting();
 }
@@ -381,6 +396,7 @@ void Daemon::stop() {
   Parts& p = *parts_;
   if (p.http) p.http->stop();
   if (p.router) p.router->stop();
+  p.membership.reset();  // it calls the mesh
   if (p.mesh) p.mesh->stop();
   if (p.engine) p.engine->stop();
 }

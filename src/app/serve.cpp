@@ -39,7 +39,7 @@ Result<void> settle_options(Serve& serve) {
       return read;
   }
   if (auto applied = serve.flags.apply(); !applied) return applied;
-  if (!serve.options.peers.empty() && serve.options.peer_listen.empty())
+  if (has_cluster(serve.options) && serve.options.peer_listen.empty())
     serve.options.peer_listen = "127.0.0.1:0";
   return check(serve.options);
 }

@@ -1,5 +1,6 @@
 #include "app/serve_options.hpp"
 
+#include "app/membership.hpp"
 #include "baton/peer/address.hpp"
 #include "baton/router/policy.hpp"
 
@@ -7,6 +8,10 @@ namespace baton {
 
 bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+bool has_cluster(const ServeOptions& o) {
+  return !o.peer_listen.empty() || !o.peers.empty() || !o.dns.empty() || !o.etcd.empty();
 }
 
 std::vector<ConfigRow> serve_rows(ServeOptions& o) {
@@ -85,10 +90,31 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
                  o.node_name),
       string_row(
           {"--peer-listen", "cluster.peer_listen", "HOST:PORT",
-           "where other daemons connect to; port 0: any free one; without it and --peer this node is alone"},
+           "where other daemons connect to; port 0: any free one; without it, --peer, --dns and --etcd this "
+           "node is alone"},
           o.peer_listen),
       list_row({"--peer", "cluster.peers", "HOST:PORT", "another daemon's --peer-listen; may be repeated"},
                o.peers),
+      list_row(
+          {"--dns", "cluster.dns", "NAME:PORT",
+           "a name whose addresses are daemons, or, with SRV records, _peer._tcp.NAME without a port; asked "
+           "again and again; may be repeated"},
+          o.dns),
+      string_row(
+          {"--dns-server", "cluster.dns_server", "ADDRESS:PORT", "name server to ask; default: the system's"},
+          o.dns_server),
+      duration_row(
+          {"--dns-interval", "cluster.dns_interval", "TIME", "pause between two rounds of questions"}, 10ms,
+          o.dns_interval),
+      list_row({"--etcd", "cluster.etcd", "URL",
+                "http://HOST:PORT of an etcd (3.4 or later) where daemons find each other; may be repeated"},
+               o.etcd),
+      string_row(
+          {"--etcd-prefix", "cluster.etcd_prefix", "KEY", "what the keys of this cluster's nodes begin with"},
+          o.etcd_prefix),
+      string_row({"--advertise", "cluster.advertise", "HOST:PORT",
+                  "what others dial, as etcd tells them; default: --peer-listen"},
+                 o.advertise),
       string_row({"--cluster-secret-file", "cluster.secret_file", "FILE",
                   "file with the secret that all daemons of the cluster share"},
                  o.secret_file),
@@ -151,13 +177,9 @@ Result<void> check(const ServeOptions& o) {
   if (!peer_listen)
     return make_error(ErrorCode::invalid_argument, "--peer-listen: " + peer_listen.error().message,
                       "--peer-listen");
-  for (const std::string& peer : o.peers) {
-    auto address = parse_host_port(peer);
-    if (!address)
-      return make_error(ErrorCode::invalid_argument, "--peer: " + address.error().message, "--peer");
-    if (address->port == 0)
-      return make_error(ErrorCode::invalid_argument, "--peer: '" + peer + "' needs a port other than 0",
-                        "--peer");
+  if (const auto membership = make_membership(o, null_logger()); !membership) return membership.error();
+  if (!o.etcd.empty()) {
+    if (const auto address = advertised_address(o, 0); !address) return address.error();
   }
   if (o.secret_file.empty() && !o.insecure && !is_loopback(peer_listen->host)) {
     return make_error(

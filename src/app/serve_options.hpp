@@ -29,6 +29,12 @@ struct ServeOptions {
   std::string node_name;    // empty: host name and port
   std::string peer_listen;  // empty: no peers
   std::vector<std::string> peers;
+  std::vector<std::string> dns;
+  std::string dns_server;  // empty: the system's
+  Duration dns_interval = std::chrono::seconds(5);
+  std::vector<std::string> etcd;
+  std::string etcd_prefix = "/baton/nodes/";
+  std::string advertise;  // empty: where we listen
   std::string secret_file;
   std::int32_t block_size = 16;
   std::string kv_memory = "10%";
@@ -57,6 +63,9 @@ struct ServeOptions {
 };
 
 bool is_loopback(const std::string& host);
+// Where the options name peers, or a place to find them or be found, this node is part of a cluster.
+bool has_cluster(const ServeOptions& options);
+
 std::vector<ConfigRow> serve_rows(ServeOptions& options);
 // What no single row can check: combinations, and what needs a secret or keys.
 Result<void> check(const ServeOptions& options);

@@ -12,6 +12,7 @@ class StaticMembership final : public Membership {
   explicit StaticMembership(std::vector<std::string> addresses) : addresses_(std::move(addresses)) {}
   void watch(Watcher watcher) override { watcher(addresses_); }
   Result<void> announce(const NodeInfo&, const std::string&) override { return {}; }
+  void leave() override {}
 
  private:
   const std::vector<std::string> addresses_;

@@ -10,9 +10,9 @@
 #include <exception>
 #include <utility>
 
+#include "baton/peer/resolve.hpp"
 #include "peer/mesh_state.hpp"
 #include "peer/message_codec.hpp"
-#include "peer/resolve.hpp"
 
 namespace baton {
 namespace {
@@ -65,12 +65,10 @@ Result<std::uint16_t> PeerMesh::State::start() {
   }
   jitter.seed(seed);
   for (const std::string& text : options.peers) {
-    auto address = parse_host_port(text);
+    const auto address = parse_host_port(text);
     if (!address) return make_error(ErrorCode::invalid_argument, "peer " + address.error().message, "peers");
     if (address->port == 0)
       return make_error(ErrorCode::invalid_argument, "peer '" + text + "': port 0", "peers");
-    dialers.push_back(std::make_unique<Dialer>(io, *std::move(address), dialers.size()));
-    links.emplace_back(PeerLink{text, {}, false, "not tried yet"});
   }
   if (auto listening = listen(); !listening) return listening.error();
 
@@ -78,14 +76,7 @@ Result<std::uint16_t> PeerMesh::State::start() {
   asio::co_spawn(io, accept_connections(), asio::detached);
   asio::co_spawn(io, send_heartbeats(), asio::detached);
   asio::co_spawn(io, watch_silence(), asio::detached);
-  for (const auto& dialer : dialers) {
-    ++dialing;
-    asio::co_spawn(io, dial(*dialer), [this](std::exception_ptr exception) {
-      if (exception) logger.error("a dialer of peers ended by an exception");
-      --dialing;
-      finish_if_idle();
-    });
-  }
+  set_peers(options.peers);
   started = true;
   thread = std::thread([this] { run(); });
   return port;
@@ -275,6 +266,10 @@ void PeerMesh::broadcast(const Message& message) {
   for (const ConnectionPtr& connection : receivers) connection->send(payload);
 }
 
+void PeerMesh::set_peers(std::vector<std::string> addresses) {
+  asio::post(state_->io, [state = state_.get(), wanted = std::move(addresses)] { state->set_peers(wanted); });
+}
+
 std::vector<NodeInfo> PeerMesh::peers() const {
   std::vector<NodeInfo> out;
   for (const ConnectionPtr& connection : state_->all_in_use()) out.push_back(connection->peer().node);
@@ -284,8 +279,8 @@ std::vector<NodeInfo> PeerMesh::peers() const {
 std::vector<PeerLink> PeerMesh::links() const {
   std::lock_guard lock(state_->mutex);
   std::vector<PeerLink> out;
-  for (const auto& link : state_->links) {
-    if (link) out.push_back(*link);
+  for (const auto& dialer : state_->dialers) {
+    if (!dialer->unwanted && !dialer->is_self) out.push_back(dialer->link);
   }
   return out;
 }

@@ -28,13 +28,16 @@ namespace baton {
 
 struct PeerMesh::State final : peer::ConnectionOwner {
   struct Dialer {
-    Dialer(boost::asio::io_context& context, HostPort to, std::size_t i)
-        : address(std::move(to)), index(i), wake(context) {}
+    Dialer(boost::asio::io_context& context, HostPort to, std::string as_given)
+        : address(std::move(to)), link{std::move(as_given), {}, false, "not tried yet"}, wake(context) {}
     HostPort address;
-    std::size_t index;  // into links
-    std::string name;   // of who answers there, once known
+    std::string name;  // of who answers there, once known
     peer::ConnectionPtr connection;
     Duration backoff{0};
+    bool running = true;    // its coroutine has not ended
+    bool unwanted = false;  // its address is gone: ends at its next step [guarded]
+    bool is_self = false;   // this node itself answers there [guarded]
+    PeerLink link;          // [guarded]
     boost::asio::steady_timer wake;
   };
   // Introduced connections to one node, on the side that offers: one offer at a time, so that the other side,
@@ -75,12 +78,15 @@ struct PeerMesh::State final : peer::ConnectionOwner {
   void report_failure(const peer::Connection& connection);
 
   // dialer.cpp
+  void set_peers(const std::vector<std::string>& addresses);
+  void run_dialer(Dialer& dialer);
+  void forget_ended_dialers();
   boost::asio::awaitable<void> dial(Dialer& dialer);
   boost::asio::awaitable<Result<peer::ConnectionPtr>> connect(const HostPort& address);
   boost::asio::awaitable<void> sleep(Dialer& dialer, Duration duration);
   void note_problem(Dialer& dialer, const std::string& problem);
   void wake_dialers();
-  void set_link(const Dialer& dialer, bool connected, const std::string& problem);
+  void set_link(Dialer& dialer, bool connected, const std::string& problem);
 
   boost::asio::io_context io{1};  // first: outlives every socket
   const MeshOptions options;
@@ -99,16 +105,16 @@ struct PeerMesh::State final : peer::ConnectionOwner {
   std::set<peer::ConnectionPtr> connections;  // all that are not closed
   std::deque<peer::ConnectionPtr> unproven;   // inbound, oldest first
   std::map<std::string, Candidates> candidates;
-  std::vector<std::unique_ptr<Dialer>> dialers;
   std::size_t dialing = 0;  // dialers whose coroutine runs
   bool stopping = false;
   std::minstd_rand jitter;
   TimePoint next_failure_log{};
   std::uint64_t unlogged_failures = 0;
 
-  mutable std::mutex mutex;                           // for the next two, which any thread reads
+  // Guards the next two and what is marked so in Dialer: only the io thread changes them, any thread reads.
+  mutable std::mutex mutex;
   std::map<std::string, peer::ConnectionPtr> in_use;  // by node name
-  std::vector<std::optional<PeerLink>> links;         // nothing: this node itself
+  std::vector<std::unique_ptr<Dialer>> dialers;       // each until its coroutine has ended
 
   std::mutex life;  // start and stop
   bool started = false;

@@ -1,4 +1,4 @@
-#include "peer/resolve.hpp"
+#include "baton/peer/resolve.hpp"
 
 #include <netdb.h>
 

@@ -1,8 +1,10 @@
 #include "baton/cluster/cluster_view.hpp"
 #include "baton/cluster/membership.hpp"
+#include "cluster/view_recorder.hpp"
 #include "support/catch.hpp"
 
 using namespace baton;
+using namespace baton::test;
 using namespace std::chrono_literals;
 
 namespace {
@@ -22,19 +24,6 @@ StatusMessage ready(Role role) {
   status.role = role;
   status.ready = true;
   return status;
-}
-
-// What holds for every Membership whose addresses are known to be `expected`.
-void check_contract(Membership& membership, const std::vector<std::string>& expected) {
-  int calls = 0;
-  std::vector<std::string> seen;
-  membership.watch([&](const std::vector<std::string>& addresses) {
-    ++calls;
-    seen = addresses;
-  });
-  CHECK(calls >= 1);  // before watch() returns
-  CHECK(seen == expected);
-  CHECK(membership.announce(node("a", Role::mixed), "127.0.0.1:7000"));
 }
 
 }  // namespace
@@ -117,10 +106,10 @@ TEST_CASE("this node reports, too; nodes that are long gone are forgotten") {
 TEST_CASE("static membership is the --peer list, each address once") {
   auto membership = make_static_membership({"node-1:7000", "[::1]:7000", "node-1:7000"});
   REQUIRE(membership);
-  check_contract(**membership, {"node-1:7000", "[::1]:7000"});
+  check_membership(*std::move(membership), {"node-1:7000", "[::1]:7000"});
   auto none = make_static_membership({});
   REQUIRE(none);
-  check_contract(**none, {});
+  check_membership(*std::move(none), {});
 
   for (const char* bad : {"node-1", "node-1:0", ":1"}) {
     INFO(bad);
@@ -129,4 +118,46 @@ TEST_CASE("static membership is the --peer list, each address once") {
     CHECK(result.error().code == ErrorCode::invalid_argument);
     CHECK(result.error().message.find(bad) != std::string::npos);
   }
+}
+
+TEST_CASE("a combined membership is the union, each address once") {
+  // One that changes when told to.
+  struct Told final : Membership {
+    void watch(Watcher watcher) override {
+      tell = std::move(watcher);
+      tell({});
+    }
+    Result<void> announce(const NodeInfo&, const std::string& address) override {
+      announced = address;
+      return {};
+    }
+    void leave() override { announced.clear(); }
+    Watcher tell;
+    std::string announced;
+  };
+  const auto make = [](Told** told) {
+    std::vector<std::unique_ptr<Membership>> sources;
+    sources.push_back(*make_static_membership({"a:1", "b:1"}));
+    auto second = std::make_unique<Told>();
+    *told = second.get();
+    sources.push_back(std::move(second));
+    return make_combined_membership(std::move(sources));
+  };
+  Told* told = nullptr;
+  check_membership(make(&told), {"a:1", "b:1"});
+
+  const auto membership = make(&told);
+  ViewRecorder view;
+  membership->watch(view.watcher());
+  CHECK(view.calls() == 1);
+  told->tell({"b:1", "c:1"});
+  CHECK(view.sees({"a:1", "b:1", "c:1"}));
+  told->tell({"c:1"});  // a and b are in the list by hand
+  CHECK(view.calls() == 2);
+  told->tell({});
+  CHECK(view.sees({"a:1", "b:1"}));
+  CHECK(membership->announce(named("a"), "a:1"));
+  CHECK(told->announced == "a:1");
+  membership->leave();
+  CHECK(told->announced.empty());
 }

@@ -42,8 +42,8 @@ class Daemon:
 
     running = []  # of this test
 
-    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, network=None):
-        self.name, self.port, self.peer_port = name, free_port(), free_port()
+    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, network=None, peer_port=None):
+        self.name, self.port, self.peer_port = name, free_port(), peer_port or free_port()
         self.host = network.address if network else "127.0.0.1"
         self.scheme = "https" if "--tls-cert" in extra else "http"
         self.headers = {}  # of every request to it, e.g. an API key

@@ -2,13 +2,6 @@
 // damage a stream, and a peer made of a bare socket that may do anything.
 #pragma once
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -23,111 +16,10 @@
 #include "baton/peer/mesh.hpp"
 #include "peer/handshake.hpp"
 #include "support/catch.hpp"
+#include "support/recording_logger.hpp"
+#include "support/sockets.hpp"
 
 namespace baton::test {
-
-using Bytes = std::vector<std::byte>;
-using namespace std::chrono_literals;
-
-inline constexpr auto kPatience = 20s;  // for what must happen; nothing is asserted about how fast
-
-class Socket {
- public:
-  explicit Socket(int fd = -1) : fd_(fd) {}
-  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Socket& operator=(Socket&& other) noexcept {
-    reset(std::exchange(other.fd_, -1));
-    return *this;
-  }
-  ~Socket() { reset(-1); }
-  int fd() const { return fd_; }
-  void shut() const { ::shutdown(fd_, SHUT_RDWR); }
-
- private:
-  void reset(int fd) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = fd;
-  }
-  int fd_;
-};
-
-inline sockaddr_in loopback(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-inline std::pair<Socket, std::uint16_t> listen_anywhere() {
-  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address = loopback(0);
-  REQUIRE(::bind(socket.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-  REQUIRE(::listen(socket.fd(), 64) == 0);
-  socklen_t size = sizeof address;
-  ::getsockname(socket.fd(), reinterpret_cast<sockaddr*>(&address), &size);
-  return {std::move(socket), ntohs(address.sin_port)};
-}
-
-inline Socket connect_to(std::uint16_t port) {
-  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const int on = 1;
-  ::setsockopt(socket.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  const sockaddr_in address = loopback(port);
-  if (::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    return Socket();
-  return socket;
-}
-
-inline bool write_all(const Socket& socket, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::send(socket.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n <= 0) return false;
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-  return true;
-}
-
-// Appends what arrives next; false at the end of the stream (or after kPatience).
-inline bool read_some(const Socket& socket, Bytes& into) {
-  pollfd wait{socket.fd(), POLLIN, 0};
-  if (::poll(&wait, 1, static_cast<int>(std::chrono::milliseconds(kPatience).count())) <= 0) return false;
-  std::byte chunk[4096];
-  const ssize_t n = ::recv(socket.fd(), chunk, sizeof chunk, 0);
-  if (n <= 0) return false;
-  into.insert(into.end(), chunk, chunk + n);
-  return true;
-}
-
-inline Bytes read_to_end(const Socket& socket) {
-  Bytes all;
-  while (read_some(socket, all)) {
-  }
-  return all;
-}
-
-// A port that was free a moment ago, for nodes that must know each other's before either has started.
-inline std::uint16_t free_port() { return listen_anywhere().second; }
-
-class RecordingLogger final : public Logger {
- public:
-  void log(LogLevel level, std::string_view message, LogFields fields) override {
-    if (level == LogLevel::debug) return;
-    std::lock_guard lock(mutex_);
-    text_ += message;
-    for (const LogField& field : fields) text_ += "  " + field.key + '=' + field.value;
-    text_ += '\n';
-  }
-  std::string text() const {
-    std::lock_guard lock(mutex_);
-    return text_;
-  }
-  bool has(const std::string& part) const { return text().find(part) != std::string::npos; }
-
- private:
-  mutable std::mutex mutex_;
-  std::string text_;
-};
 
 // Records events as lines: "up b", "down b: why", and messages apart.
 class Recorder : public PeerEvents {
@@ -238,15 +130,9 @@ struct Node {
   double failures(const std::string& reason) {
     return metrics.counter("baton_peer_handshake_failures_total", "", {{"reason", reason}}).value();
   }
-  // Polls: for conditions that no event announces.
   template <class Predicate>
   static bool eventually(Predicate predicate) {
-    const auto until = std::chrono::steady_clock::now() + kPatience;
-    while (!predicate()) {
-      if (std::chrono::steady_clock::now() > until) return false;
-      std::this_thread::sleep_for(2ms);
-    }
-    return true;
+    return test::eventually(predicate);
   }
 
   MeshOptions options;

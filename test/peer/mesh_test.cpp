@@ -230,6 +230,77 @@ TEST_CASE("a node that is its own peer drops that entry") {
   CHECK(a.failures("name") == 0);
 }
 
+TEST_CASE("addresses that come later are dialed, and a live connection outlives its address") {
+  Node b("b");
+  b.start();
+  Node c("c");
+  c.start();
+  Node a("a");
+  a.start();
+  CHECK(a.mesh->links().empty());
+  a.mesh->set_peers({b.address(), "no address", a.address(), b.address()});
+  REQUIRE(a.events.event(0) == "up b");
+  CHECK(a.logger.has("address=no address"));
+  // Of the four entries, b's is left: this node itself is found out.
+  REQUIRE(Node::eventually([&] { return a.mesh->links().size() == 1 && a.mesh->links()[0].connected; }));
+  CHECK(a.mesh->links()[0].name == "b");
+
+  a.mesh->set_peers({c.address()});
+  REQUIRE(a.events.event(1) == "up c");
+  REQUIRE(a.mesh->links().size() == 1);
+  CHECK(a.mesh->links()[0].address == c.address());
+  CHECK(a.mesh->peers().size() == 2);
+  CHECK(a.mesh->send("b", numbered(0)));
+  CHECK(b.events.wait_messages(1));
+  CHECK(a.events.events().size() == 2);  // b did not go down
+}
+
+TEST_CASE("an address that is gone is not dialed any more, and dialed again once it is back") {
+  const std::uint16_t port = free_port();
+  const std::string address = "127.0.0.1:" + std::to_string(port);
+  Node a("a", {address});
+  a.start();
+  REQUIRE(Node::eventually([&] { return a.logger.has("why=Connection refused"); }));
+  a.mesh->set_peers({});
+  REQUIRE(Node::eventually([&] { return a.mesh->links().empty(); }));
+  Node b("b");
+  b.options.listen_port = port;
+  b.start();
+  std::this_thread::sleep_for(300ms);  // a dialer would have tried again by now
+  CHECK(a.events.events().empty());
+  a.mesh->set_peers({address});
+  CHECK(a.events.event(0) == "up b");
+  a.mesh->set_peers({});
+  a.mesh->set_peers({address});  // before the first one's dialer is gone
+  b.mesh->stop();
+  CHECK(a.events.event(1).starts_with("down b: "));
+  Node again("b");
+  again.options.listen_port = port;
+  again.start();
+  CHECK(a.events.event(2) == "up b");
+}
+
+TEST_CASE("addresses may change at any time, also while connecting and stopping") {
+  Node b("b");
+  b.start();
+  Node a("a");
+  a.start();
+  std::atomic<bool> over{false};
+  std::thread changes([&] {
+    // 192.0.2.1 belongs to nobody (RFC 5737): connecting hangs or fails, as the network likes.
+    for (int i = 0; i < 200 && !over; ++i) {
+      a.mesh->set_peers({b.address(), "192.0.2.1:7"});
+      a.mesh->set_peers({"localhost:" + std::to_string(b.port)});
+      std::this_thread::sleep_for(1ms);
+    }
+  });
+  CHECK(a.events.event(0) == "up b");
+  std::this_thread::sleep_for(50ms);
+  a.mesh->stop();
+  over = true;
+  changes.join();
+}
+
 TEST_CASE("names are resolved, IPv6 works") {
   Node a("a");
   a.start();

@@ -1,11 +1,12 @@
 // PeerMesh: one authenticated, multiplexed control stream to every other daemon.
 //
-// It listens, dials the configured peers again and again with backoff, proves the cluster secret both ways,
-// refuses what does not match (naming the field), and reports peers going up and down. Heartbeats both ways;
-// a peer silent for `silence` is down. Frames carry a MAC and a counter. Thread-safe. Callbacks come from the
-// mesh's own io thread, in order for each peer, and must not block; they may call send(), broadcast() and the
-// accessors, but not stop(). For each peer: up, messages, down, and again; after stop() was called, no more.
-// Two nodes that dial each other end with one connection, chosen before any message travels on it.
+// It listens, dials the addresses it is given again and again with backoff, proves the cluster secret both
+// ways, refuses what does not match (naming the field), and reports peers going up and down. Heartbeats both
+// ways; a peer silent for `silence` is down. Frames carry a MAC and a counter. Thread-safe. Callbacks come
+// from the mesh's own io thread, in order for each peer, and must not block; they may call send(),
+// broadcast() and the accessors, but not stop(). For each peer: up, messages, down, and again; after stop()
+// was called, no more. Two nodes that dial each other end with one connection, chosen before any message
+// travels on it.
 #pragma once
 
 #include <chrono>
@@ -43,7 +44,7 @@ struct NodeInfo {
 struct MeshOptions {
   std::string listen_host = "127.0.0.1";
   std::uint16_t listen_port = 0;   // 0: any free one
-  std::vector<std::string> peers;  // "host:port"
+  std::vector<std::string> peers;  // "host:port", dialed from the start; later set_peers() replaces them
   std::string secret;              // may be empty (loopback only; the app enforces that)
   Duration heartbeat = std::chrono::milliseconds(500);
   Duration silence = std::chrono::seconds(3);
@@ -61,9 +62,9 @@ class PeerEvents {
   virtual StatusMessage on_heartbeat() = 0;  // sent along with each heartbeat
 };
 
-// One configured peer, for people: GET /cluster and the logs say why it is not there.
+// One address that is dialed, for people: the logs say why nobody is there.
 struct PeerLink {
-  std::string address;  // as configured
+  std::string address;  // as given
   std::string name;     // once it has introduced itself
   bool connected = false;
   std::string problem;  // why not
@@ -80,8 +81,12 @@ class PeerMesh {
   bool send(const std::string& peer,
             const Message& message);  // false: not connected (or dropped as too slow)
   void broadcast(const Message& message);
+  // From now on these "host:port" are dialed, and no others; what is no such address is left out with a
+  // warning. Any time after start(); takes effect soon, on the io thread. A connection that lives is never
+  // cut because its address is gone: only heartbeats decide that.
+  void set_peers(std::vector<std::string> addresses);
   std::vector<NodeInfo> peers() const;  // connected now
-  std::vector<PeerLink> links() const;  // one for each configured peer that is not this node itself
+  std::vector<PeerLink> links() const;  // one for each address that is dialed and is not this node itself
 
  private:
   struct State;

@@ -1,0 +1,13 @@
+// Base64 (RFC 4648, with padding), as etcd's JSON gateway writes keys and values.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace baton::cluster {
+
+std::string encode_base64(std::string_view bytes);
+std::optional<std::string> decode_base64(std::string_view text);  // nothing: not base64, in its one form
+
+}  // namespace baton::cluster
