@@ -335,7 +335,9 @@ Result<void> Daemon::Parts::start_http() {
       f, FrontendServices{*router, *tokenizer, chat_template.get(), served, metrics,
                           [this] { return metrics.text(); }, [this] { return engine->stats(); },
                           [this] { return readiness->ready(); }, [this] { return router->cluster(); },
-                          [this](const Request& request) { return router->explain(request); }, logger});
+                          [this](const Request& request) { return router->explain(request); },
+                          [this](const std::string& node, Role role) { return router->set_role(node, role); },
+                          logger});
   auto port = http->start();
   if (!port) return std::move(port).error();
   http_port = *port;
@@ -383,8 +385,8 @@ Daemon::~Daemon() { stop(); }
 void Daemon::reload(bool even_if_unchanged) { parts_->http->reload(even_if_unchanged); }
 
 void Daemon::begin_drain() {
+  parts_->router->set_draining(true);  // first: peers then move on at once what runs here
   if (parts_->membership) parts_->membership->leave();
-  parts_->router->set_draining(true);
   parts_->http->stop_accepting();
 }
 

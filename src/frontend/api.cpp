@@ -70,7 +70,8 @@ HttpReply answer_cluster(const FrontendServices& services) {
 
 bool is_slow(Endpoint endpoint) {
   return endpoint == Endpoint::tokenize || endpoint == Endpoint::detokenize ||
-         endpoint == Endpoint::metrics || endpoint == Endpoint::cluster || endpoint == Endpoint::explain;
+         endpoint == Endpoint::metrics || endpoint == Endpoint::cluster || endpoint == Endpoint::explain ||
+         endpoint == Endpoint::role;
 }
 
 HttpReply answer(const Route& route, const std::string& body, const std::string& tenant,
@@ -96,6 +97,8 @@ HttpReply answer(const Route& route, const std::string& body, const std::string&
       return answer_cluster(services);
     case Endpoint::explain:
       return answer_explain(body, tenant, services);
+    case Endpoint::role:
+      return answer_role(route.argument, body, services);
     case Endpoint::chat_completions:
     case Endpoint::completions:
       break;  // answered by a Generation

@@ -26,7 +26,7 @@ struct TokenArrival {
 
 struct StreamEvent {
   std::size_t stream = 0;  // which of the answer's choices
-  std::variant<TokenArrival, FinishEvent, Error> what;
+  std::variant<TokenArrival, FinishEvent, Error, RouteEvent> what;
 };
 
 class EventQueue {
@@ -89,6 +89,7 @@ class ChoiceSink final : public TokenSink {
       : queue_(std::move(queue)), admission_(std::move(admission)), stream_(stream) {}
   ~ChoiceSink() override { admission_->release(1); }
 
+  void on_route(const RouteEvent& event) override { queue_->push({stream_, event}); }
   void on_token(const TokenEvent& event) override {
     queue_->push({stream_, TokenArrival{event.token, std::chrono::steady_clock::now()}});
   }

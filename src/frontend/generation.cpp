@@ -94,6 +94,7 @@ Request Generation::make_request(const Choice& choice) const {
   request.stop.eos_token_ids = context_.services.model.generation.eos_token_ids;
   request.stop.stop_token_ids = fields.stop_token_ids;
   request.cache_salt = request_.cache_salt;
+  request.tenant = request_.tenant;
   request.priority = fields.priority;
   request.arrival = context_.arrival;
   request.deadline = context_.deadline;
@@ -139,6 +140,8 @@ void Generation::advance(std::string& out) {
       on_token(choice, *arrival, out);
     } else if (auto* finish = std::get_if<FinishEvent>(&event.what)) {
       on_finish(choice, *finish, out);
+    } else if (auto* route = std::get_if<RouteEvent>(&event.what)) {
+      if (choice.index == 0) route_ = std::move(*route);
     } else {
       fail(std::get<Error>(event.what), out);
     }
@@ -270,6 +273,14 @@ std::optional<HandoffInfo> Generation::handoff() const {
     sum->recomputed = sum->recomputed || one.recomputed;
   }
   return sum;
+}
+
+std::string Generation::route() const {
+  RouteEvent did = route_;
+  if (const auto& finish = choices_.front()->finish; finish && !finish->handoff.decode_node.empty())
+    did = {finish->handoff.prefill_node, finish->handoff.decode_node};
+  if (did.prefill_node.empty() && did.decode_node.empty()) return {};
+  return "prefill=" + did.prefill_node + ", decode=" + did.decode_node;
 }
 
 std::string Generation::unary_body() const {

@@ -53,6 +53,9 @@ class Generation {
   const std::optional<Error>& early_error() const { return early_error_; }
   std::string unary_body() const;  // when done without early_error
   const std::string& id() const { return head_.id; }
+  // Of its first choice, for the header x-baton-route: "prefill=a, decode=b". Empty before it is known. Of an
+  // answer in one piece, which engines did it; of a stream, which were chosen when it began.
+  std::string route() const;
 
  private:
   struct Choice;
@@ -83,6 +86,7 @@ class Generation {
   bool streamed_ = false;  // a frame has been produced
   bool done_ = false;
   std::optional<Error> early_error_;
+  RouteEvent route_;
 };
 
 }  // namespace baton::frontend

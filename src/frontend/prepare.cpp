@@ -64,6 +64,7 @@ Result<PreparedRequest> prepare_chat(std::string_view body, const std::string& t
   PreparedRequest out;
   out.chat = true;
   out.fields = std::move(parsed->fields);
+  out.tenant = tenant;
   out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);
   auto prompt = fit(services.tokenizer.encode(*text, kTemplateEncoding), out.fields, std::nullopt, services);
   if (!prompt) return prompt_error(std::move(prompt).error(), "messages");
@@ -82,6 +83,7 @@ Result<PreparedRequest> prepare_completion(std::string_view body, const std::str
   PreparedRequest out;
   out.chat = false;
   out.fields = std::move(parsed->fields);
+  out.tenant = tenant;
   out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);
   for (PromptInput& input : parsed->prompts) {
     const auto* text = std::get_if<std::string>(&input);
@@ -152,6 +154,23 @@ HttpReply answer_explain(std::string_view body, const std::string& tenant, const
   HttpReply reply;
   reply.body = explained->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return reply;
+}
+
+HttpReply answer_role(const std::string& node, std::string_view body, const FrontendServices& services) {
+  const auto object = parse_json_object(body);
+  if (!object) return failure(object.error());
+  JsonFields fields(*object);
+  std::string name;
+  fields.text("role", name);
+  if (fields.error()) return failure(*fields.error());
+  const auto role = parse_role(name);
+  if (!role)
+    return failure(make_error(ErrorCode::invalid_argument,
+                              "Invalid 'role': expected \"mixed\", \"prefill\" or \"decode\".", "role"));
+  if (!services.set_role) return error_reply(http_error(404, "This server has no engines to give roles to."));
+  const auto previous = services.set_role(node, *role);
+  if (!previous) return failure(previous.error());
+  return json_reply({{"node", node}, {"role", to_string(*role)}, {"previous", to_string(*previous)}});
 }
 
 HttpReply answer_detokenize(std::string_view body, const FrontendServices& services) {

@@ -22,6 +22,7 @@ struct PreparedPrompt {
 
 struct PreparedRequest {
   bool chat = true;
+  std::string tenant;  // the API key's name; empty where there are no keys
   GenerationFields fields;
   std::string cache_salt;  // isolation_salt of tenant and fields.cache_salt
   std::vector<PreparedPrompt> prompts;
@@ -41,5 +42,7 @@ HttpReply answer_detokenize(std::string_view body, const FrontendServices& servi
 // POST /route/explain: the body of a chat completion or completion, of which the first prompt counts, and
 // optionally the `tenant` that is meant to send it.
 HttpReply answer_explain(std::string_view body, const std::string& tenant, const FrontendServices& services);
+// PUT /engines/{node}/role: {"role": "mixed" | "prefill" | "decode"}.
+HttpReply answer_role(const std::string& node, std::string_view body, const FrontendServices& services);
 
 }  // namespace baton::frontend

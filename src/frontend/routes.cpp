@@ -5,28 +5,31 @@
 namespace baton::frontend {
 namespace {
 
+enum class Method : std::uint8_t { get, post, put };  // get: HEAD, too
+
 struct Row {
   std::string_view path;
-  bool post;  // else GET and HEAD
+  Method method;
   Endpoint endpoint;
   Access access = Access::api;
 };
 
 constexpr std::array kRows = {
-    Row{"/v1/chat/completions", true, Endpoint::chat_completions},
-    Row{"/v1/completions", true, Endpoint::completions},
-    Row{"/v1/models", false, Endpoint::models},
-    Row{"/tokenize", true, Endpoint::tokenize},
-    Row{"/detokenize", true, Endpoint::detokenize},
-    Row{"/version", false, Endpoint::version},
-    Row{"/health", false, Endpoint::health, Access::open},
-    Row{"/health/live", false, Endpoint::health, Access::open},
-    Row{"/health/ready", false, Endpoint::ready, Access::open},
-    Row{"/metrics", false, Endpoint::metrics, Access::admin},
-    Row{"/cluster", false, Endpoint::cluster, Access::admin},
-    Row{"/route/explain", true, Endpoint::explain, Access::admin},
+    Row{"/v1/chat/completions", Method::post, Endpoint::chat_completions},
+    Row{"/v1/completions", Method::post, Endpoint::completions},
+    Row{"/v1/models", Method::get, Endpoint::models},
+    Row{"/tokenize", Method::post, Endpoint::tokenize},
+    Row{"/detokenize", Method::post, Endpoint::detokenize},
+    Row{"/version", Method::get, Endpoint::version},
+    Row{"/health", Method::get, Endpoint::health, Access::open},
+    Row{"/health/live", Method::get, Endpoint::health, Access::open},
+    Row{"/health/ready", Method::get, Endpoint::ready, Access::open},
+    Row{"/metrics", Method::get, Endpoint::metrics, Access::admin},
+    Row{"/cluster", Method::get, Endpoint::cluster, Access::admin},
+    Row{"/route/explain", Method::post, Endpoint::explain, Access::admin},
 };
 constexpr std::string_view kModelPrefix = "/v1/models/";
+constexpr std::string_view kEnginePrefix = "/engines/", kRoleSuffix = "/role";
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -53,11 +56,12 @@ Route with_method(std::string_view method, const Row& row) {
   Route route;
   route.endpoint = row.endpoint;
   route.access = row.access;
-  route.head_only = !row.post && method == "HEAD";
-  const bool known = row.post ? method == "POST" : (method == "GET" || method == "HEAD");
-  if (!known) {
+  const bool get = row.method == Method::get;
+  route.head_only = get && method == "HEAD";
+  const std::string_view wanted = get ? "GET" : row.method == Method::post ? "POST" : "PUT";
+  if (method != wanted && !route.head_only) {
     route.status = 405;
-    route.allow = row.post ? "POST" : "GET, HEAD";
+    route.allow = get ? "GET, HEAD" : wanted;
   }
   return route;
 }
@@ -65,13 +69,20 @@ Route with_method(std::string_view method, const Row& row) {
 }  // namespace
 
 Route find_route(std::string_view method, std::string_view target, const ListenerRoutes& listener) {
-  const std::string_view path = path_of(target);
+  std::string_view path = path_of(target);
   for (const Row& row : kRows) {
     if (path == row.path && has(listener, row.access)) return with_method(method, row);
   }
   if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix) && listener.api) {
-    Route route = with_method(method, {kModelPrefix, false, Endpoint::model});
+    Route route = with_method(method, {kModelPrefix, Method::get, Endpoint::model});
     route.argument = percent_decode(path.substr(kModelPrefix.size()));
+    return route;
+  }
+  if (path.starts_with(kEnginePrefix) && path.ends_with(kRoleSuffix) && listener.admin &&
+      path.size() > kEnginePrefix.size() + kRoleSuffix.size()) {
+    Route route = with_method(method, {kEnginePrefix, Method::put, Endpoint::role, Access::admin});
+    path = path.substr(kEnginePrefix.size());
+    route.argument = percent_decode(path.substr(0, path.size() - kRoleSuffix.size()));
     return route;
   }
   Route none;

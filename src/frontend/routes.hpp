@@ -20,6 +20,7 @@ enum class Endpoint : std::uint8_t {
   metrics,
   cluster,
   explain,
+  role,  // Route::argument is the engine's node
 };
 
 enum class Access : std::uint8_t {

@@ -270,6 +270,8 @@ asio::awaitable<void> Session::run_generation(Generation& generation, TimePoint 
     HttpReply done;
     done.body = generation.unary_body();
     done.headers.emplace_back("x-request-id", generation.id());
+    if (const std::string route = generation.route(); caller_.known && !route.empty())
+      done.headers.emplace_back("x-baton-route", route);
     co_await reply(done);
   } else {
     co_await send_frames(generation);
@@ -286,6 +288,8 @@ asio::awaitable<bool> Session::send_frames(Generation& generation) {
     head.content_type = "text/event-stream; charset=utf-8";
     head.headers.emplace_back("cache-control", "no-cache");
     head.headers.emplace_back("x-request-id", generation.id());
+    if (const std::string route = generation.route(); caller_.known && !route.empty())
+      head.headers.emplace_back("x-baton-route", route);
     if (version_ == 10) keep_alive_ = false;  // its end is the connection's
     bytes = serialize_stream_head(head, wire());
     server_.count_response(200);

@@ -33,6 +33,11 @@ Request Flight::begin(Phase phase, const std::string& prefill_node, const std::s
   return request_;
 }
 
+void Flight::routed(const RouteEvent& route) {
+  std::lock_guard lock(mutex_);
+  if (client_ != nullptr) client_->on_route(route);
+}
+
 void Flight::deliver(FinishEvent event) {
   std::lock_guard lock(mutex_);
   if (client_ == nullptr) return;

@@ -34,6 +34,7 @@ class Flight {
   // The next stage or attempt: what an engine needs to go on from here.
   Request begin(Phase phase, const std::string& prefill_node, const std::string& decode_node,
                 bool new_attempt);
+  void routed(const RouteEvent& route);
   // The client's last event; later ones are ignored.
   void deliver(FinishEvent event);
   void deliver_error(const Error& error);

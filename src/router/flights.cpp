@@ -53,6 +53,7 @@ void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attemp
   ++flight->attempts;
   flight->planned_decode = chosen->decode_node;
   const bool hands_off = chosen->disaggregated();
+  flight->routed({chosen->prefill_node, chosen->decode_node});
   dispatch(flight, chosen->prefill_node,
            flight->begin(hands_off ? Phase::prefill : Phase::whole, chosen->prefill_node, chosen->decode_node,
                          new_attempt));

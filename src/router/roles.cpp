@@ -74,11 +74,6 @@ Result<void> Router::State::give_role(const std::string& node, Role role) {
     tell_status();
     return {};
   }
-  {
-    std::lock_guard lock(view_mutex);
-    if (!view.contains(node))
-      return make_error(ErrorCode::not_found, "no engine is called '" + node + "' here", "id");
-  }
   if (!send(node, SetRoleMessage{role}))
     return make_error(ErrorCode::unavailable, "node " + node + " is not connected");
   return {};

@@ -11,6 +11,7 @@ namespace {
 
 constexpr auto kIdleWait = std::chrono::milliseconds(200);
 constexpr auto kExplainTimeout = std::chrono::seconds(2);
+constexpr auto kRoleTimeout = std::chrono::seconds(3);
 
 }  // namespace
 
@@ -121,9 +122,24 @@ void Router::set_draining(bool draining) {
   state_->post([state = state_.get()] { state->tell_status(); });
 }
 
-Result<void> Router::set_role(const std::string& node, Role role) {
+Result<Role> Router::set_role(const std::string& node, Role role) {
   if (!state_->started) return make_error(ErrorCode::unavailable, "the router is not running");
-  return state_->give_role(node, role);
+  const auto role_of = [&]() -> std::optional<Role> {
+    if (node == state_->options.node_name) return state_->own_status().role;
+    std::lock_guard lock(state_->view_mutex);
+    const auto peer = state_->view.find(node);
+    return peer == state_->view.end() ? std::nullopt : std::optional(peer->second.status.role);
+  };
+  const std::optional<Role> before = role_of();
+  if (!before) return make_error(ErrorCode::not_found, "no engine is called '" + node + "' here", "id");
+  if (auto given = state_->give_role(node, role); !given) return given.error();
+  const auto give_up = std::chrono::steady_clock::now() + kRoleTimeout;
+  while (role_of() != role) {
+    if (std::chrono::steady_clock::now() > give_up)
+      return make_error(ErrorCode::deadline_exceeded, "node " + node + " has not taken the role yet");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return *before;
 }
 
 bool Router::ready() const {

@@ -72,6 +72,8 @@ struct FrontendServices {
   std::function<bool()> ready;                                    // GET /health/ready
   std::function<nlohmann::json()> cluster;                        // GET /cluster: nodes, roles, links
   std::function<Result<nlohmann::json>(const Request&)> explain;  // POST /route/explain
+  // PUT /engines/{node}/role: waits until the engine has it; the role before.
+  std::function<Result<Role>(const std::string& node, Role role)> set_role;
   Logger& logger;
 };
 

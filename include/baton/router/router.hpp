@@ -77,8 +77,9 @@ class Router final : public InferenceService, public ControlPlane, public PeerEv
 
   // Tells the peers to send nothing new, and to move on what runs here for them.
   void set_draining(bool draining);
-  // Of this node's engine, at once, or of a peer's: then its next status shows it. not_found: no such node.
-  Result<void> set_role(const std::string& node, Role role);
+  // Of this node's engine, or of a peer's: then waits until its status shows it. The role that it had before.
+  // not_found: no such node; deadline_exceeded: no answer.
+  Result<Role> set_role(const std::string& node, Role role);
   bool ready() const;  // an engine for each phase is reachable
   std::size_t in_flight() const;
   nlohmann::json cluster() const;  // GET /cluster

@@ -51,11 +51,17 @@ struct FinishEvent {
   HandoffInfo handoff;
 };
 
+// Which engines were chosen for a request; comes again where it had to go elsewhere.
+struct RouteEvent {
+  std::string prefill_node, decode_node;
+};
+
 // Receives one Request's results, in order: tokens, then exactly one of finish or error. Called from the
 // service's threads; must not block.
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
+  virtual void on_route(const RouteEvent&) {}
   virtual void on_token(const TokenEvent& event) = 0;
   virtual void on_finish(const FinishEvent& event) = 0;
   virtual void on_error(const Error& error) = 0;
