@@ -372,6 +372,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const ServeOptions& options, Logg
     if (auto done = (p.*step)(); !done) return std::move(done).error();
   }
   p.started = true;
+  (void)p.readiness->ready();  // the first probe is on its way before anybody asks
   logger.info("serving", {{"url", (options.tls_cert.empty() ? "http://" : "https://") + options.host + ":" +
                                       std::to_string(p.http_port)},
                           {"model", p.model_name},

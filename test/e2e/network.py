@@ -62,7 +62,8 @@ class Switch:
         number = os.getpid() % 250
         self.name, self.subnet = f"bt{os.getpid() % 100000}", f"10.203.{number}"
         self.hosts = []
-        ip("link", "add", self.name, "type", "bridge")
+        # An address of its own: it would take that of a cable, and another one when that is cut, and nobody would find it.
+        ip("link", "add", self.name, "address", "02:ba:70:00:00:01", "type", "bridge")
         ip("addr", "add", f"{self.subnet}.254/24", "dev", self.name)
         ip("link", "set", self.name, "up")
 

@@ -30,7 +30,7 @@ int main(int argc, char** argv) {
                               [] {
                                 return nlohmann::json{{"nodes", nlohmann::json::array()}};
                               },
-                              nullptr, null_logger()});
+                              nullptr, nullptr, null_logger()});
   const auto port = server.start();
   if (!port) {
     std::fprintf(stderr, "%s\n", port.error().message.c_str());

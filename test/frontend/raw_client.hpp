@@ -54,7 +54,11 @@ class RawClient {
     return true;
   }
   bool post(const std::string& path, const std::string& body, const std::string& extra = "") {
-    return send("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + extra +
+    return with_body("POST", path, body, extra);
+  }
+  bool with_body(const std::string& method, const std::string& path, const std::string& body,
+                 const std::string& extra = "") {
+    return send(method + " " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + extra +
                 "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
   }
   bool get(const std::string& path) { return send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"); }

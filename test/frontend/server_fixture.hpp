@@ -63,6 +63,10 @@ struct Fixture {
                                     {"max_tokens", request.stop.max_tokens},
                                     {"salt", request.cache_salt}};
             },
+            [](const std::string& node, Role) -> Result<Role> {
+              if (node == "node b") return Role::mixed;
+              return make_error(ErrorCode::not_found, "no such engine", "id");
+            },
             null_logger()};
   }
   RawReply post(const std::string& path, const std::string& body) {

@@ -35,6 +35,24 @@ double metric(const std::string& text, const std::string& line) {
 
 }  // namespace
 
+TEST_CASE("an engine's role is put, and what is no role or no engine is said") {
+  Fixture f;
+  const auto put = [&](const std::string& path, const std::string& body) {
+    RawClient client(f.port);
+    client.with_body("PUT", path, body);
+    return client.read();
+  };
+  const json done = json::parse(put("/engines/node%20b/role", R"({"role": "decode"})").body);
+  CHECK(done == json{{"node", "node b"}, {"role", "decode"}, {"previous", "mixed"}});
+  CHECK(put("/engines/x/role", R"({"role": "decode"})").status == 404);
+  for (const char* body : {"{}", R"({"role": "boss"})", R"({"role": 1})"})
+    CHECK(error_of(put("/engines/node%20b/role", body))["param"] == "role");
+  CHECK(put("/engines/node%20b/role", "[").status == 400);
+  CHECK(f.get("/engines/node%20b/role").status == 405);
+  CHECK(put("/engines//role", "{}").status == 404);
+  CHECK(put("/v1/models", "{}").status == 405);
+}
+
 TEST_CASE("a route is explained for the body that a completion would have") {
   Fixture f;
   const json chat =

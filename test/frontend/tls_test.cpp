@@ -30,7 +30,7 @@ Error start_error(const FrontendOptions& options) {
   ByteTokenizer tokenizer;
   PrometheusMetrics metrics;
   HttpServer server(options,
-                    {service, tokenizer, nullptr, served(), metrics, {}, {}, {}, {}, {}, null_logger()});
+                    {service, tokenizer, nullptr, served(), metrics, {}, {}, {}, {}, {}, {}, null_logger()});
   const auto started = server.start();
   REQUIRE_FALSE(started);
   return started.error();

@@ -205,7 +205,7 @@ TEST_CASE("a server does not start with a key file that it cannot use") {
   ByteTokenizer tokenizer;
   PrometheusMetrics metrics;
   HttpServer server(keys.options(),
-                    {service, tokenizer, nullptr, served(), metrics, {}, {}, {}, {}, {}, null_logger()});
+                    {service, tokenizer, nullptr, served(), metrics, {}, {}, {}, {}, {}, {}, null_logger()});
   const auto started = server.start();
   REQUIRE_FALSE(started);
   CHECK(started.error().field == "--api-key-file");
@@ -333,7 +333,7 @@ TEST_CASE("an admin listener that cannot be had is an error") {
   ByteTokenizer tokenizer;
   PrometheusMetrics metrics;
   HttpServer server(taken,
-                    {service, tokenizer, nullptr, served(), metrics, {}, {}, {}, {}, {}, null_logger()});
+                    {service, tokenizer, nullptr, served(), metrics, {}, {}, {}, {}, {}, {}, null_logger()});
   const auto started = server.start();
   REQUIRE_FALSE(started);
   CHECK(started.error().field == "--admin-listen");

@@ -18,6 +18,7 @@
 #include "baton/base/metrics.hpp"
 #include "baton/base/result.hpp"
 #include "baton/model/config.hpp"
+#include "baton/schedule/scheduler.hpp"
 #include "baton/schedule/service.hpp"
 #include "baton/text/chat_template.hpp"
 #include "baton/text/tokenizer.hpp"
