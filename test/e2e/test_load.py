@@ -121,9 +121,12 @@ class Load(DaemonTest):
         for name in "ab":
             self.set_role(nodes[0], name, "decode")
         self.assertEqual(stream.result(), wanted)
-        hits = sum(node.metrics()["baton_engine_prefix_hit_tokens_total"] for node in nodes)
-        self.assertEqual(Stream(nodes[0], body).result(), wanted)
-        self.assertGreater(sum(node.metrics()["baton_engine_prefix_hit_tokens_total"] for node in nodes), hits)
+        cached = [node.wait_at_rest()['baton_kv_blocks{state="cached"}'] for node in nodes]
+        self.assertGreater(sum(cached), 0)
+        for name in "ab":
+            self.set_role(nodes[0], name, "mixed")
+        self.assertEqual([node.metrics()['baton_kv_blocks{state="cached"}'] for node in nodes], cached)
+        self.assertEqual(Stream(nodes[1], body).result(), wanted)
 
 
 if __name__ == "__main__":
