@@ -31,6 +31,7 @@ using namespace cluster;  // NOLINT: this file is one with it
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr Duration kFirstBackoff = std::chrono::milliseconds(100);
 constexpr Duration kLastBackoff = std::chrono::seconds(5);
+constexpr std::int64_t kMaxTtl = 3600;                  // seconds; what etcd grants is its own decision
 constexpr Duration kGoodbye = std::chrono::seconds(1);  // for taking the lease back at the end
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
@@ -261,7 +262,7 @@ class EtcdMembership final : public Membership {
       const auto lease = co_await client_.grant(seconds.count());
       if (!lease) co_return lease.error();
       lease_ = lease->id;
-      ttl_ = lease->ttl;
+      ttl_ = std::min(lease->ttl, kMaxTtl);
       put_ = false;
     }
     if (put_) co_return Result<void>();
