@@ -230,7 +230,7 @@ class Cluster {
       return;
     }
     handoffs_.erase(id);  // its first token ended it
-    report_.requests[id].finish = now_;
+    report_.requests[id].finish = last_finish_ = now_;
     expected_output_ +=
         kOutputMemory * (static_cast<double>(report_.requests[id].output_tokens) - expected_output_);
     ++finished_;
@@ -302,13 +302,13 @@ class Cluster {
   }
 
   void complete() {
-    report_.seconds = now_;
+    report_.seconds = last_finish_;
     report_.arrivals = trace_.empty() ? 0 : report_.requests.back().arrival;
     for (const auto& engine : engines_)
-      report_.engines.push_back({engine->name, engine->role, now_ > 0 ? engine->busy_seconds / now_ : 0,
-                                 now_ > 0 ? engine->full_seconds / now_ : 0, engine->steps,
-                                 engine->scheduler.preemptions(),
-                                 engine->scheduler.prefill_tokens_computed()});
+      report_.engines.push_back(
+          {engine->name, engine->role, last_finish_ > 0 ? engine->busy_seconds / last_finish_ : 0,
+           last_finish_ > 0 ? engine->full_seconds / last_finish_ : 0, engine->steps,
+           engine->scheduler.preemptions(), engine->scheduler.prefill_tokens_computed()});
   }
 
   const SimOptions& options_;
@@ -322,7 +322,7 @@ class Cluster {
   std::uint64_t next_order_ = 0;
   std::unordered_map<std::size_t, Handoff> handoffs_;  // by request; before engines_ is destroyed it is empty
   std::optional<RoleController> controller_;
-  double now_ = 0;
+  double now_ = 0, last_finish_ = 0;
   double expected_output_ = 256;
   std::size_t finished_ = 0;
   std::optional<Error> failure_;
