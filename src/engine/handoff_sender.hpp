@@ -31,9 +31,9 @@ class HandoffSender {
 
   // For Phase::prefill, when it starts or becomes one.
   void scheduled(const Sequence& sequence, TimePoint now);
-  void progressed(const Sequence& sequence);                // its `computed` has grown
-  void ended(const Sequence& sequence, TimePoint now);      // first token is out, decode goes on elsewhere
-  void dropped(const RequestKey& key, std::string why);     // cancelled, failed, or ended by its first token
+  void progressed(const Sequence& sequence);             // its `computed` has grown
+  void ended(const Sequence& sequence, TimePoint now);   // first token is out, decode goes on elsewhere
+  void dropped(const RequestKey& key, std::string why);  // cancelled, failed, or ended by its first token
 
   void on_reserved(const std::string& from, const ReservedMessage& message, TimePoint now);
   void on_refused(const RefusedMessage& message);

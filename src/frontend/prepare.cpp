@@ -170,7 +170,9 @@ HttpReply answer_role(const std::string& node, std::string_view body, const Fron
   if (!services.set_role) return error_reply(http_error(404, "This server has no engines to give roles to."));
   const auto previous = services.set_role(node, *role);
   if (!previous) return failure(previous.error());
-  return json_reply({{"node", node}, {"role", std::string(to_string(*role))}, {"previous", std::string(to_string(*previous))}});
+  return json_reply({{"node", node},
+                     {"role", std::string(to_string(*role))},
+                     {"previous", std::string(to_string(*previous))}});
 }
 
 HttpReply answer_detokenize(std::string_view body, const FrontendServices& services) {
