@@ -8,7 +8,7 @@ import time
 import unittest
 import urllib.request
 
-from daemons import DaemonTest
+from daemons import DaemonTest, post
 from streams import MIX, QUESTIONS, Stream, undisturbed
 
 SHORT = [dict(body, max_tokens=60) for body in MIX]
@@ -127,6 +127,35 @@ class Load(DaemonTest):
             self.set_role(nodes[0], name, "mixed")
         self.assertEqual([node.metrics()['baton_kv_blocks{state="cached"}'] for node in nodes], cached)
         self.assertEqual(Stream(nodes[1], body).result(), wanted)
+
+    def test_auto_roles_split_a_cluster_under_long_prompts(self):
+        """A strict ITL target and prompts that never stop: some engine is given to prefill, with the reason said; answers stay right."""
+        nodes = self.start_mesh(["a", "b", "c"], extra=("--roles", "auto", "--itl-target", "2ms", "--ttft-target", "60s"))
+        expected = undisturbed(nodes[0], SHORT[:1])[0]
+        stop = threading.Event()
+
+        def flood(seed):
+            dice = random.Random(seed)
+            while not stop.is_set():
+                body = {"model": "demo", "prompt": [dice.randrange(10, 900) for _ in range(1500)], "max_tokens": 30, "ignore_eos": True, "temperature": 0}
+                post(nodes[seed % 3].url + "/v1/completions", body).read()
+
+        threads = [threading.Thread(target=flood, args=(seed,), daemon=True) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        cluster = lambda: json.load(urllib.request.urlopen(nodes[0].url + "/cluster"))
+        seen = self.eventually(cluster, lambda seen: seen["role_changes"], 90)
+        change = seen["role_changes"][0]
+        self.assertIn(change["node"], "abc")
+        self.assertIn("predicted", change["why"])
+        self.assertEqual(Stream(nodes[1], SHORT[0]).result(), expected)
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+        roles = [node["role"] for node in cluster()["nodes"]]
+        self.assertLess(roles.count("mixed"), 3)
+        self.assertLess(roles.count("prefill"), 3)
+        self.assertIn("role moved", nodes[0].log_text())
 
 
 if __name__ == "__main__":
