@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.error
 
 from daemons import BINARY, SOURCE, DaemonTest, chat, content, demo_cases, stream
 
@@ -58,6 +59,38 @@ class Failures(DaemonTest):
 
     def test_decode_frozen_in_mid_stream(self):
         self.lose_decode(signal.SIGSTOP, 8)
+
+    def test_an_engine_that_hangs_is_left_though_it_answers_heartbeats(self):
+        front = self.start("front", "prefill", extra=("--token-timeout", "700ms"))
+        hang = ("--faults", "engine.decode=hold:6000@40")
+        left = self.start("left", "decode", peers=[front], extra=hang)
+        right = self.start("right", "decode", peers=[front, left], extra=hang)
+        for daemon in (left, right, front):
+            daemon.wait_ready()
+            daemon.wait_for_peers(2)
+        while "gave no token" not in front.log_text():
+            self.assertEqual(content(chat(front, CASE["messages"])), CASE["answer"])
+        for daemon in (front, left, right):
+            daemon.wait_at_rest(30)
+
+    def test_what_cannot_be_computed_soon_is_refused(self):
+        one = self.start("one", cluster=False, extra=("--admission-ttft", "1ms")).wait_ready()
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            chat(one, [{"role": "user", "content": "word " * 1200}])
+        self.assertEqual(refused.exception.code, 429)
+        self.assertGreaterEqual(int(refused.exception.headers["retry-after"]), 1)
+        self.assertIn("--admission-ttft", refused.exception.read().decode())
+
+    def test_a_long_queue_is_left(self):
+        one = self.start("one", cluster=False, extra=("--max-sequences", "1", "--queue-timeout", "300ms", *SLOW_DECODE)).wait_ready()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            runs = pool.submit(chat, one, CASE["messages"])
+            time.sleep(0.5)
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                chat(one, CASE["messages"])
+            self.assertEqual(refused.exception.code, 429)
+            self.assertIn("--queue-timeout", refused.exception.read().decode())
+            self.assertEqual(content(runs.result(60)), CASE["answer"])
 
     def test_a_refused_or_lost_reservation_is_recomputed(self):
         prefill, decode = self.start_pair(prefill_extra=("--faults", "handoff.reserve=drop"))
