@@ -14,6 +14,7 @@ constexpr double kRest = 10;         // after a change of mind was carried out
 constexpr double kGoodEnough = 0.7;  // a score below it is left alone
 constexpr double kGain = 0.85;       // another split must be better by this factor
 constexpr double kFull = 0.95;       // a queue that is fuller than this grows without end
+constexpr double kNever = 1e4;       // seconds
 constexpr double kKvShare = 0.85;    // of the KV memory that running requests should take at most
 
 using Readings = std::span<const EngineReading>;
@@ -148,6 +149,11 @@ RoleController::Outlook RoleController::judged(Outlook outlook) const {
 RoleController::Outlook RoleController::predict(const Split& split, Readings engines) const {
   const EngineReading& typical = typical_of(engines);
   const auto n = static_cast<double>(engines.size());
+  if (split.prefill == engines.size()) {  // the decode engines are gone: nobody generates
+    Outlook nothing;
+    nothing.ttft = nothing.itl = kNever;
+    return judged(nothing);
+  }
   if (split.prefill == 0 || split.decode == 0) return predict_mixed(typical, n);
   // Whoever is mixed in between counts for both.
   const double mixed = n - static_cast<double>(split.prefill + split.decode);

@@ -100,6 +100,14 @@ TEST_CASE("when demand turns from prompts to output, engines follow, and then re
   CHECK(cluster.moves.size() <= moves + 1);
 }
 
+TEST_CASE(
+    "where only prefill engines are left, one of them gets another role, however little there is to do") {
+  Cluster cluster(4, {2, 0.05});
+  for (EngineReading& e : cluster.engines) e.role = Role::prefill;
+  cluster.run(60, 100, 10, 500);
+  CHECK(cluster.roles()[Role::prefill] < 4);
+}
+
 TEST_CASE("demand that changes every few seconds moves nothing back and forth") {
   Cluster cluster(8, {2, 0.006});
   for (int i = 0; i < 60; ++i) {
