@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -14,7 +15,7 @@ namespace {
 constexpr auto kWatchPeriod = std::chrono::milliseconds(200);
 
 std::vector<Candidate> without(std::vector<Candidate> candidates, const std::string& node) {
-  if (!node.empty()) std::erase_if(candidates, [&](const Candidate& c) { return c.node == node; });
+  std::erase_if(candidates, [&](const Candidate& c) { return c.node == node; });
   return candidates;
 }
 
@@ -39,9 +40,12 @@ void Router::State::take_off(std::shared_ptr<Flight> flight, std::stop_token sto
 
 void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attempt) {
   const Request request = flight->request();
-  std::vector<Candidate> able = engines.candidates(request, parts.engine->stats(), running_here());
-  auto chosen = parts.policy->choose(engines.query(request), without(able, flight->avoid));
-  if (!chosen && !flight->avoid.empty()) chosen = parts.policy->choose(engines.query(request), able);
+  const std::vector<Candidate> able = engines.candidates(request, parts.engine->stats(), running_here());
+  const auto choose = [&](std::span<const Candidate> from) {
+    return parts.policy->choose(engines.query(request), from);
+  };
+  auto chosen = flight->avoid.empty() ? choose(able) : choose(without(able, flight->avoid));
+  if (!chosen && !flight->avoid.empty()) chosen = choose(able);
   if (auto why_not = chosen ? refuse(request, *chosen) : chosen.error()) {
     flight->deliver_error(*why_not);
     land(flight->key());

@@ -98,8 +98,8 @@ int main(int count, char** arguments) {
     engine.set_role(role);
     while (engine.stats().role != to_string(role)) std::this_thread::yield();
     commit.push_back(to_milliseconds(clock.now() - told));
-    // The step that began first may have taken its commands just before: the second one is sure to be in the
-    // new role.
+    // A step takes its commands microseconds before it begins: a switch just in between is counted one step
+    // too early.
     next_step.push_back(to_milliseconds(steps.step_after(told, 0) - told));
     std::this_thread::sleep_for(std::chrono::microseconds(1000 * step_ms / 7 * (1 + i % 5)));
   }
