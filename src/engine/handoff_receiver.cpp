@@ -258,7 +258,7 @@ void HandoffReceiver::fail(const RequestKey& key, const std::string& why, bool t
   release(key, why, tell_peer);
 }
 
-void HandoffReceiver::release(const RequestKey& key, const std::string& why, bool tell_peer) {
+void HandoffReceiver::release(RequestKey key, const std::string& why, bool tell_peer) {
   const auto found = reservations_.find(key);
   if (found == reservations_.end()) return;
   std::unique_ptr<Reservation> reservation = std::move(found->second);

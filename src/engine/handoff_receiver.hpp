@@ -69,7 +69,8 @@ class HandoffReceiver {
   // Gives a reservation up: because something went wrong (fail, counted), or because nobody wants it any
   // more.
   void fail(const RequestKey& key, const std::string& why, bool tell_peer);
-  void release(const RequestKey& key, const std::string& why, bool tell_peer);
+  // `key` by value: callers may pass the key of the very entry that goes.
+  void release(RequestKey key, const std::string& why, bool tell_peer);
   Delivery take(Reservation& reservation);
   bool is_dead(const RequestKey& key, std::uint32_t generation) const;
 
