@@ -34,6 +34,7 @@ Result<std::unique_ptr<Model>> LlamaModel::load(ModelConfig config, const Checkp
   if (source.error()) return *source.error();
   model->fingerprint_ = source.fingerprint();
   if (const auto dtype = source.dtype_of("model.embed_tokens.weight")) model->config_.weights = *dtype;
+  if (auto begun = ops.begin_model(model->config_.weights); !begun) return std::move(begun).error();
   source.start_packing(ops, progress);
   model->read_weights(source);
   if (source.error()) return *source.error();
@@ -72,52 +73,46 @@ void LlamaModel::read_weights(WeightSource& source) {
   lm_head_ = c.tied_embeddings ? embed_ : source.linear(c.hidden, {"lm_head", c.vocab, false});
 }
 
-KvSpec LlamaModel::kv_spec(std::int32_t block_size) const {
+KvSpec LlamaModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const {
   KvSpec spec;
-  spec.layout = {config_.weights == DType::f32 ? DType::f32 : DType::bf16, config_.layers, config_.kv_heads,
-                 config_.head_dim, block_size};
+  spec.layout = {kv_dtype.value_or(config_.weights == DType::f32 ? DType::f32 : DType::bf16), config_.layers,
+                 config_.kv_heads, config_.head_dim, block_size};
   spec.groups.push_back({0, config_.layers, 0, spec.layout.bytes_per_token(), true});
   return spec;
 }
 
 Tensor LlamaModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
-  ops.begin_step(batch, kv);
+  return ops.run_step(batch, kv, [&](const Batch& rows) {
+    ops.begin_step(rows, kv);
+    return run_layers(rows, ops);
+  });
+}
+
+Tensor LlamaModel::run_layers(const Batch& batch, Ops& ops) const {
   const AttentionShape shape{config_.query_heads, config_.kv_heads, config_.head_dim,
                              1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
-  Tensor x = ops.embed(embed_, batch.tokens);  // [tokens, hidden]
-  for (std::int32_t i = 0; i < config_.layers; ++i) {
+  const float epsilon = config_.norm_epsilon;
+  Tensor x = ops.embed(embed_, batch.tokens);  // [tokens, hidden]: the residual stream
+  Tensor normed = ops.rms_norm(x, layers_.front().attention_norm, epsilon);  // [tokens, hidden]
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& w = layers_[i];
+    const auto layer = static_cast<std::int32_t>(i);
+    const bool last = i + 1 == layers_.size();
     // After the last layer's keys and values, only the rows whose logits are wanted go on.
-    const bool last = i + 1 == config_.layers;
-    const Layer& w = layers_[static_cast<std::size_t>(i)];
-    Tensor residual = last && !batch.logit_rows.empty() ? ops.gather_rows(x, batch.logit_rows) : x;
+    const bool fewer = last && batch.logit_rows.size() < batch.tokens.size();
+    if (fewer && !batch.logit_rows.empty()) x = ops.gather_rows(x, batch.logit_rows);
     const Ops::Scope scope(ops);
-    const Tensor q = project(i, ops.rms_norm(x, w.attention_norm, config_.norm_epsilon), ops);
+    const Tensor q = ops.rope_store(layer, ops.matmul(normed, w.qkv), shape, rope_.get());
     if (last && batch.logit_rows.empty()) return {};
-    Tensor heads = ops.attention(i, q, shape);  // [tokens, query_heads * head_dim]
-    if (last) heads = ops.gather_rows(heads, batch.logit_rows);
-    x = ops.add(residual, ops.all_reduce(ops.matmul(heads, w.output)));
-    x = ops.add(x, feed_forward(w, ops.rms_norm(x, w.ffn_norm, config_.norm_epsilon), ops));
+    Tensor heads = ops.attention(layer, q, shape);  // [tokens, query_heads * head_dim]
+    if (fewer) heads = ops.gather_rows(heads, batch.logit_rows);
+    const Tensor attended = ops.all_reduce(ops.matmul(heads, w.output));
+    normed.rows = x.rows;
+    ops.add_rms_norm(x, attended, w.ffn_norm, epsilon, normed);
+    const Tensor fed = ops.all_reduce(ops.matmul(ops.gated_matmul(normed, w.gate_up), w.down));
+    ops.add_rms_norm(x, fed, last ? norm_ : layers_[i + 1].attention_norm, epsilon, normed);
   }
-  return ops.matmul(ops.rms_norm(x, norm_, config_.norm_epsilon), lm_head_);  // [logit_rows, vocab]
-}
-
-// Queries, rotated; keys (rotated) and values go into the cache.
-Tensor LlamaModel::project(std::int32_t layer, const Tensor& x, Ops& ops) const {
-  const std::int64_t q_size = std::int64_t{config_.query_heads} * config_.head_dim;
-  const std::int64_t kv_size = std::int64_t{config_.kv_heads} * config_.head_dim;
-  const Tensor qkv = ops.matmul(x, layers_[static_cast<std::size_t>(layer)].qkv);
-  const Tensor q = qkv.columns(0, q_size);                  // [tokens, query_heads * head_dim]
-  const Tensor k = qkv.columns(q_size, kv_size);            // [tokens, kv_heads * head_dim]
-  const Tensor v = qkv.columns(q_size + kv_size, kv_size);  // [tokens, kv_heads * head_dim]
-  ops.rope(q, config_.head_dim, rope_.get());
-  ops.rope(k, config_.head_dim, rope_.get());
-  ops.store_kv(layer, k, v);
-  return q;
-}
-
-Tensor LlamaModel::feed_forward(const Layer& layer, const Tensor& x, Ops& ops) const {
-  const Tensor gate_up = ops.matmul(x, layer.gate_up);  // [tokens, 2 * ffn]
-  return ops.all_reduce(ops.matmul(ops.silu_mul(gate_up), layer.down));
+  return ops.logits(normed, lm_head_);  // [logit_rows, vocab]
 }
 
 }  // namespace baton

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "baton/model/model.hpp"
@@ -17,7 +18,7 @@ class LlamaModel : public Model {
 
   const ModelConfig& config() const override { return config_; }
   Hash128 fingerprint() const override { return fingerprint_; }
-  KvSpec kv_spec(std::int32_t block_size) const override;
+  KvSpec kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const override;
   Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) override;
 
  private:
@@ -32,8 +33,7 @@ class LlamaModel : public Model {
 
   explicit LlamaModel(ModelConfig config) : config_(std::move(config)) {}
   void read_weights(class WeightSource& source);
-  Tensor project(std::int32_t layer, const Tensor& x, Ops& ops) const;
-  Tensor feed_forward(const Layer& layer, const Tensor& x, Ops& ops) const;
+  Tensor run_layers(const Batch& batch, Ops& ops) const;  // logits of batch.logit_rows
 
   ModelConfig config_;
   Hash128 fingerprint_;

@@ -227,6 +227,8 @@ std::string_view safetensors_dtype_name(DType dtype) {
       return "F16";
     case DType::bf16:
       return "BF16";
+    case DType::e4m3:
+      return "F8_E4M3";
     case DType::i32:
       break;
   }

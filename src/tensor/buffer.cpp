@@ -1,5 +1,5 @@
-// Buffer on the host. Small ones come from the heap, where the sanitizers see them; large ones are mapped, so
-// that the system zeroes pages when they are first touched, by the thread that touches them.
+// Buffer. On the host, small ones come from the heap, where the sanitizers see them; large ones are mapped,
+// so that the system zeroes pages when they are first touched, by the thread that touches them.
 #include "baton/tensor/buffer.hpp"
 
 #include <sys/mman.h>
@@ -9,6 +9,7 @@
 #include <cstring>
 #include <string>
 
+#include "backend_cuda.hpp"
 #include "baton/base/units.hpp"
 
 namespace baton {
@@ -43,12 +44,15 @@ std::byte* map_aligned(std::size_t bytes) {
 }  // namespace
 
 Result<Buffer> Buffer::allocate(Device device, std::size_t bytes, BufferOptions options) {
-  if (device.kind != DeviceKind::cpu) {
-    return make_error(ErrorCode::unsupported, "this build has no CUDA backend", "device");
-  }
   Buffer buffer;
   if (bytes == 0) return buffer;
   if (bytes > SIZE_MAX / 2) return too_little(bytes);
+  if (device.kind == DeviceKind::cuda) {
+    auto allocated = allocate_on_gpu(device, bytes);
+    if (!allocated) return std::move(allocated).error();
+    buffer.data_ = std::unique_ptr<std::byte, Release>(*allocated, Release{bytes, device});
+    return buffer;
+  }
   std::byte* data = nullptr;
   if (is_mapped(bytes)) {
     data = map_aligned(round_up(bytes, 4096));
@@ -64,7 +68,9 @@ Result<Buffer> Buffer::allocate(Device device, std::size_t bytes, BufferOptions 
 }
 
 void Buffer::Release::operator()(std::byte* data) const {
-  if (is_mapped(bytes)) {
+  if (device.kind == DeviceKind::cuda) {
+    release_on_gpu(device, data);
+  } else if (is_mapped(bytes)) {
     ::munmap(data, round_up(bytes, 4096));
   } else {
     std::free(data);

@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "backend_cuda.hpp"
 #include "baton/tensor/ops.hpp"
 #include "cpu_ops.hpp"
 
@@ -48,9 +49,7 @@ Result<const kernels::Kernels*> choose_kernels(const std::string& isa) {
 }  // namespace
 
 Result<std::unique_ptr<Ops>> make_ops(const OpsOptions& options) {
-  if (options.device.kind != DeviceKind::cpu) {
-    return make_error(ErrorCode::unsupported, "this build has no CUDA backend", "device");
-  }
+  if (options.device.kind == DeviceKind::cuda) return make_cuda_ops(options);
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return make_error(ErrorCode::invalid_argument,
                       "threads must be between 0 and " + std::to_string(kMaxThreads) + ", not " +

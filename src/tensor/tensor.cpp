@@ -13,6 +13,8 @@ std::string_view to_string(DType type) {
       return "bf16";
     case DType::i32:
       return "i32";
+    case DType::e4m3:
+      return "e4m3";
   }
   return "unknown";
 }

@@ -6,18 +6,18 @@
 namespace baton {
 namespace {
 constexpr std::size_t kFirstChunk = std::size_t{1} << 20;
-constexpr std::size_t kAlignment = 64;
 }  // namespace
 
 void* Workspace::allocate(std::size_t bytes) {
-  const std::size_t size = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const std::size_t alignment = device_.kind == DeviceKind::cuda ? 256 : 64;
+  const std::size_t size = (bytes + alignment - 1) / alignment * alignment;
   while (current_ < chunks_.size() && used_ + size > chunks_[current_].size()) {
     used_before_ += chunks_[current_].size();
     ++current_;
     used_ = 0;
   }
   if (current_ == chunks_.size()) {
-    auto chunk = Buffer::allocate({}, std::max({size, kFirstChunk, capacity()}), {.huge_pages = true});
+    auto chunk = Buffer::allocate(device_, std::max({size, kFirstChunk, capacity()}), {.huge_pages = true});
     if (!chunk) throw std::bad_alloc();
     chunks_.push_back(*std::move(chunk));
   }

@@ -13,8 +13,9 @@ namespace baton {
 
 class Workspace {
  public:
-  // 64-byte aligned, not cleared. Throws std::bad_alloc where the system has no memory left: an Ops has no
-  // other way to say so, and the engine thread's root catches it.
+  explicit Workspace(Device device = {}) : device_(device) {}
+  // Aligned to 64 bytes, on a GPU to 256; not cleared. Throws std::bad_alloc where the system has no memory
+  // left: an Ops has no other way to say so, and the engine thread's root catches it.
   void* allocate(std::size_t bytes);
   float* floats(std::size_t count) { return static_cast<float*>(allocate(count * sizeof(float))); }
 
@@ -23,6 +24,7 @@ class Workspace {
   std::size_t capacity() const;  // bytes held
 
  private:
+  Device device_;
   std::vector<Buffer> chunks_;
   std::size_t current_ = 0;      // chunk being filled
   std::size_t used_ = 0;         // bytes of it

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "baton/base/hash.hpp"
 #include "baton/base/result.hpp"
@@ -23,7 +24,8 @@ class Model {
   // Weights + config: equal fingerprints mean equal models. Hashes names, shapes and bytes (of large tensors,
   // evenly spaced samples).
   virtual Hash128 fingerprint() const = 0;
-  virtual KvSpec kv_spec(std::int32_t block_size) const = 0;  // KV dtype: f32 for f32 checkpoints, else bf16
+  // KV dtype where none is given: f32 for f32 checkpoints, else bf16.
+  virtual KvSpec kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype = {}) const = 0;
   // Logits of batch.logit_rows, [logit_rows, vocab] f32. Writes the batch's K and V into `kv`. Engine thread
   // only.
   virtual Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) = 0;

@@ -7,9 +7,11 @@
 
 namespace baton {
 
-enum class DType : std::uint8_t { f32, f16, bf16, i32 };
+enum class DType : std::uint8_t { f32, f16, bf16, i32, e4m3 };  // e4m3: fp8, finite up to 448
 
-constexpr std::size_t size_of(DType type) { return type == DType::f32 || type == DType::i32 ? 4 : 2; }
+constexpr std::size_t size_of(DType type) {
+  return type == DType::f32 || type == DType::i32 ? 4 : type == DType::e4m3 ? 1 : 2;
+}
 std::string_view to_string(DType type);
 
 enum class DeviceKind : std::uint8_t { cpu, cuda };

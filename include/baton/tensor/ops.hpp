@@ -8,8 +8,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -71,6 +74,9 @@ class Ops {
   // Backend, ISA path, dtypes: engines with equal ids compute equal bits, e.g. "cpu/avx2/f32".
   virtual std::string numerics_id() const = 0;
 
+  // Told before a model's weights are packed: backends that compute in the checkpoint's element type choose
+  // it here.
+  virtual Result<void> begin_model(DType /*weights*/) { return {}; }
   // Weights. Several views that share `in` become one Linear whose outputs lie side by side (q|k|v, gate|up).
   virtual Result<Linear> pack(std::span<const WeightView> weights) = 0;
   virtual Result<Linear> pack_vector(
@@ -94,6 +100,15 @@ class Ops {
   // Makes the batch known to the device; it and `kv` stay valid and unchanged until the next begin_step.
   // Releases what to_host returned and, where no Scope is open, every tensor.
   virtual void begin_step(const Batch& batch, const KvView& kv) = 0;
+  // One forward pass over `batch`: what `forward` returns. A device may record the pass once for a number of
+  // rows and replay the recording: then it pads the batch with rows of position -1, for which KV is neither
+  // read nor written, and `forward` is not called again. So `forward` may depend on the batch's shape and on
+  // nothing that changes.
+  virtual Tensor run_step(const Batch& batch, const KvView& kv,
+                          const std::function<Tensor(const Batch&)>& forward) {
+    (void)kv;
+    return forward(batch);
+  }
 
   virtual Tensor embed(const Linear& table, std::span<const std::int32_t> tokens) = 0;  // [rows, hidden]
   virtual Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) = 0;  // [rows.size(), cols]
@@ -108,7 +123,17 @@ class Ops {
                            const AttentionShape& shape) = 0;  // causal over the cache, own rows included;
                                                               // [rows, query_heads * head_dim]
   virtual Tensor silu_mul(const Tensor& gate_up) = 0;         // [rows, 2n] -> silu(gate) * up, [rows, n]
-  virtual Tensor all_reduce(Tensor x) { return x; }           // identity at tensor-parallel width 1
+
+  // Fused forms: the same bits as their parts.
+  virtual void add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
+                            Tensor normed) = 0;  // x += y, normed = rms_norm(x)
+  // Rows q|k|v: q and k are rotated, k and v go into the cache; returns q.
+  virtual Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
+                            const void* prepared);
+  virtual Tensor gated_matmul(const Tensor& x, const Linear& gate_up) { return silu_mul(matmul(x, gate_up)); }
+  virtual Tensor logits(const Tensor& x, const Linear& weight) { return matmul(x, weight); }  // always f32
+
+  virtual Tensor all_reduce(Tensor x) { return x; }  // identity at tensor-parallel width 1
   virtual std::span<const float> to_host(
       const Tensor& x) = 0;  // f32 values, rows * cols, valid until the next begin_step
 
@@ -117,13 +142,30 @@ class Ops {
   virtual void scope_end(std::size_t mark) = 0;
 };
 
+// Thrown by an operation of an Ops whose device failed (std::bad_alloc where it has no memory left):
+// operations return tensors and have no other way to say so. The engine thread's root catches it.
+struct DeviceFailure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct GpuInfo {
+  std::string name;
+  std::uint64_t memory_bytes = 0;
+  int compute_capability = 0;  // 90 for 9.0
+  int multiprocessors = 0;
+};
+// unsupported, with the reason: no GPU, no driver or too old a one, a build without CUDA.
+Result<std::vector<GpuInfo>> list_gpus();
+
 struct OpsOptions {
   Device device = {};
   int threads = 0;  // 0: one per core
   std::string isa =
       "auto";  // "auto", "portable", "avx2", "avx512": for tests and for equal numerics across unlike nodes
+  std::optional<DType> activations =
+      {};  // of a GPU: what it computes in; unset: the checkpoint's element type
 };
-// The only place that knows which backends are built in. unsupported names what is missing.
+// unsupported names what is missing.
 Result<std::unique_ptr<Ops>> make_ops(const OpsOptions& options);
 
 }  // namespace baton

@@ -1,0 +1,19 @@
+// The CUDA backend as the rest of `tensor` sees it. A build has one of two definitions: cuda/, or
+// no_cuda.cpp, where everything is `unsupported`.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "baton/base/result.hpp"
+#include "baton/tensor/ops.hpp"
+
+namespace baton {
+
+Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions& options);
+
+// Device memory, zero-filled, aligned to 256 bytes.
+Result<std::byte*> allocate_on_gpu(Device device, std::size_t bytes);
+void release_on_gpu(Device device, std::byte* data);
+
+}  // namespace baton

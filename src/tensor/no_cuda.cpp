@@ -1,0 +1,16 @@
+// A build without CUDA.
+#include "backend_cuda.hpp"
+
+namespace baton {
+namespace {
+
+Error no_cuda() { return make_error(ErrorCode::unsupported, "this build has no CUDA backend", "device"); }
+
+}  // namespace
+
+Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions&) { return no_cuda(); }
+Result<std::byte*> allocate_on_gpu(Device, std::size_t) { return no_cuda(); }
+void release_on_gpu(Device, std::byte*) {}
+Result<std::vector<GpuInfo>> list_gpus() { return no_cuda(); }
+
+}  // namespace baton
