@@ -5,6 +5,7 @@
 
 #include "baton/model/sampler.hpp"
 #include "baton/schedule/stop_rules.hpp"
+#include "engine/device_sampling.hpp"
 
 namespace baton {
 namespace {
@@ -15,17 +16,15 @@ class ModelExecutor final : public Executor {
 
   void submit(const StepPlan& plan) override { plan_ = &plan; }
 
-  // Ops cannot report exhausted host memory but by throwing; here it becomes the error of this step's
-  // requests.
+  // Ops cannot report exhausted memory or a failed device but by throwing; here it becomes the error of this
+  // step's requests.
   StepResult wait() override {
     try {
       return run();
     } catch (const std::bad_alloc&) {
-      RowResult failed;
-      failed.error = make_error(ErrorCode::out_of_memory, "the machine has no memory left for this step");
-      StepResult result;
-      result.rows.assign(plan_->rows.size(), failed);
-      return result;
+      return failed(make_error(ErrorCode::out_of_memory, "the machine has no memory left for this step"));
+    } catch (const DeviceFailure& failure) {
+      return failed(make_error(ErrorCode::unavailable, failure.what()));
     }
   }
 
@@ -33,15 +32,51 @@ class ModelExecutor final : public Executor {
   StepResult run() {
     build_batch(*plan_);
     const Tensor logits = model_.forward(batch_, kv_, ops_);
-    const std::span<const float> values = ops_.to_host(logits);
     StepResult result;
     result.rows.resize(plan_->rows.size());
+    if (!sample_on_device(logits, result)) sample_on_host(logits, result);
+    return result;
+  }
+
+  bool sample_on_device(const Tensor& logits, StepResult& result) {
+    wanted_.clear();
+    for (const PlannedRows& planned : plan_->rows)
+      if (planned.sample) wanted_.push_back(row_sampling(*planned.sequence));
+    auto samples = ops_.sample(logits, wanted_);
+    if (!samples) return false;
+    auto next = samples->begin();
+    for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
+      if (!plan_->rows[i].sample) continue;
+      RowSample& sample = *next++;
+      if (sample.nan) {
+        result.rows[i].error = nan_error();
+        continue;
+      }
+      SampledToken token{sample.token, sample.logprob, {}};
+      for (const auto& [id, logprob] : sample.top) token.top.push_back({id, logprob});
+      result.rows[i].token = std::move(token);
+    }
+    return true;
+  }
+
+  void sample_on_host(const Tensor& logits, StepResult& result) {
+    const std::span<const float> values = ops_.to_host(logits);
     std::size_t row = 0;
     for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
       if (!plan_->rows[i].sample) continue;
       const auto vocab = static_cast<std::size_t>(logits.cols);
       sample(*plan_->rows[i].sequence, values.subspan(row++ * vocab, vocab), result.rows[i]);
     }
+  }
+
+  // A model that computes only NaN would otherwise stream an arbitrary token for ever.
+  static Error nan_error() { return make_error(ErrorCode::internal, "the model computed NaN logits"); }
+
+  StepResult failed(const Error& error) const {
+    RowResult row;
+    row.error = error;
+    StepResult result;
+    result.rows.assign(plan_->rows.size(), row);
     return result;
   }
 
@@ -63,9 +98,8 @@ class ModelExecutor final : public Executor {
   }
 
   void sample(const Sequence& sequence, std::span<const float> logits, RowResult& out) {
-    // A model that computes only NaN would otherwise stream an arbitrary token for ever.
     if (std::isnan(logits[0]) && std::isnan(logits[logits.size() / 2]) && std::isnan(logits.back())) {
-      out.error = make_error(ErrorCode::internal, "the model computed NaN logits");
+      out.error = nan_error();
       return;
     }
     const std::vector<TokenId> banned = banned_tokens(sequence);
@@ -79,6 +113,7 @@ class ModelExecutor final : public Executor {
   const KvView kv_;
   const StepPlan* plan_ = nullptr;
   Batch batch_;
+  std::vector<RowSampling> wanted_;
   Sampler sampler_;
 };
 

@@ -67,6 +67,18 @@ Result<Buffer> Buffer::allocate(Device device, std::size_t bytes, BufferOptions 
   return buffer;
 }
 
+Result<void> copy_to_host(Device device, const std::byte* on_device, std::span<std::byte> host) {
+  if (device.kind == DeviceKind::cuda) return copy_on_gpu(device, host.data(), on_device, host.size());
+  std::memcpy(host.data(), on_device, host.size());
+  return {};
+}
+
+Result<void> copy_from_host(std::span<const std::byte> host, Device device, std::byte* on_device) {
+  if (device.kind == DeviceKind::cuda) return copy_on_gpu(device, on_device, host.data(), host.size());
+  std::memcpy(on_device, host.data(), host.size());
+  return {};
+}
+
 void Buffer::Release::operator()(std::byte* data) const {
   if (device.kind == DeviceKind::cuda) {
     release_on_gpu(device, data);

@@ -10,6 +10,7 @@ Error no_cuda() { return make_error(ErrorCode::unsupported, "this build has no C
 
 Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions&) { return no_cuda(); }
 Result<std::byte*> allocate_on_gpu(Device, std::size_t) { return no_cuda(); }
+Result<void> copy_on_gpu(Device, std::byte*, const std::byte*, std::size_t) { return no_cuda(); }
 void release_on_gpu(Device, std::byte*) {}
 Result<std::vector<GpuInfo>> list_gpus() { return no_cuda(); }
 

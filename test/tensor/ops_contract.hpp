@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "baton/tensor/buffer.hpp"
 #include "baton/tensor/ops.hpp"
 #include "support/catch.hpp"
 
@@ -22,6 +23,9 @@ inline std::vector<OpsOptions> backends() {
     const OpsOptions options{.threads = 1, .isa = isa};
     if (make_ops(options)) found.push_back(options);
   }
+  // A GPU, where the build and the machine have one, in f32: held to the same figures.
+  const OpsOptions gpu{.device = {DeviceKind::cuda, 0}, .isa = "cuda", .activations = DType::f32};
+  if (make_ops(gpu)) found.push_back(gpu);
   return found;
 }
 

@@ -249,7 +249,9 @@ TEST_CASE("store_kv rounds to nearest even and keeps infinities and NaN") {
     std::memcpy(k.values.data(), bits, sizeof(bits));
     ops->store_kv(0, upload(*ops, k), upload(*ops, k));
     std::uint16_t got[8];
-    std::memcpy(got, pool.view().piece(0, 0, 1, 0) + 3 * 8 * 2, sizeof(got));
+    REQUIRE(copy_to_host(ops->device(), pool.view().piece(0, 0, 1, 0) + 3 * 8 * 2,
+                         std::as_writable_bytes(std::span(got)))
+                .has_value());
     const std::uint16_t want[8] = {0x3F80, 0x3F82, 0x3F81, 0x7F80, 0xFF80, 0x7FC0, 0x8000, 0x7F80};
     for (int i = 0; i < 8; ++i) CHECK(got[i] == want[i]);
   }

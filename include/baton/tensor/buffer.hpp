@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 
 #include "baton/base/result.hpp"
 #include "baton/tensor/dtype.hpp"
@@ -32,5 +33,9 @@ class Buffer {
   };
   std::unique_ptr<std::byte, Release> data_;
 };
+
+// Between host memory and `on_device`, memory of that device. Returns when it is done.
+Result<void> copy_to_host(Device device, const std::byte* on_device, std::span<std::byte> host);
+Result<void> copy_from_host(std::span<const std::byte> host, Device device, std::byte* on_device);
 
 }  // namespace baton

@@ -19,6 +19,7 @@
 #include "baton/base/result.hpp"
 #include "baton/tensor/batch.hpp"
 #include "baton/tensor/buffer.hpp"
+#include "baton/tensor/sampling.hpp"
 #include "baton/tensor/tensor.hpp"
 
 namespace baton {
@@ -124,7 +125,7 @@ class Ops {
                                                               // [rows, query_heads * head_dim]
   virtual Tensor silu_mul(const Tensor& gate_up) = 0;         // [rows, 2n] -> silu(gate) * up, [rows, n]
 
-  // Fused forms: the same bits as their parts.
+  // Fused forms. On the CPU the same bits as their parts; a GPU may round less often in between.
   virtual void add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
                             Tensor normed) = 0;  // x += y, normed = rms_norm(x)
   // Rows q|k|v: q and k are rotated, k and v go into the cache; returns q.
@@ -134,6 +135,12 @@ class Ops {
   virtual Tensor logits(const Tensor& x, const Linear& weight) { return matmul(x, weight); }  // always f32
 
   virtual Tensor all_reduce(Tensor x) { return x; }  // identity at tensor-parallel width 1
+  // Picks a token from each row of logits, on the device; may change `logits`. Nothing where the device
+  // leaves it to the host, as the CPU does.
+  virtual std::optional<std::vector<RowSample>> sample(const Tensor& /*logits*/,
+                                                       std::span<const RowSampling> /*rows*/) {
+    return std::nullopt;
+  }
   virtual std::span<const float> to_host(
       const Tensor& x) = 0;  // f32 values, rows * cols, valid until the next begin_step
 
