@@ -9,27 +9,27 @@ find_package(Threads REQUIRED)
 
 add_library(baton_options INTERFACE)
 target_include_directories(baton_options INTERFACE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
-target_compile_options(baton_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual)
+target_compile_options(baton_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wnon-virtual-dtor;-Woverloaded-virtual>")
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  target_compile_options(baton_options INTERFACE -Wno-restrict)  # GCC 12 misfires on "literal" + std::string (GCC PR 105329)
+  target_compile_options(baton_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>")  # GCC 12 misfires on "literal" + std::string (GCC PR 105329)
 endif()
 if(BATON_WERROR)
-  target_compile_options(baton_options INTERFACE -Werror)
+  target_compile_options(baton_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Werror>")
 endif()
 # Sameness (docs/decisions/0001-sameness.md): the compiler may not contract a*b+c behind our back; kernels that want FMA say so.
-target_compile_options(baton_options INTERFACE -ffp-contract=off)
+target_compile_options(baton_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>")
 target_link_libraries(baton_options INTERFACE Threads::Threads)
 
 if(BATON_SANITIZE)
   # Instrumentation defeats the flow analysis behind this warning; the release build still has it as an error.
-  target_compile_options(baton_options INTERFACE -Wno-maybe-uninitialized)
+  target_compile_options(baton_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>")
 endif()
 if(BATON_SANITIZE STREQUAL "address")
-  target_compile_options(baton_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_compile_options(baton_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined;-fno-sanitize-recover=all;-fno-omit-frame-pointer;-g>")
   target_link_options(baton_options INTERFACE -fsanitize=address,undefined)
 elseif(BATON_SANITIZE STREQUAL "thread")
   # GCC warns that TSan does not model atomic_thread_fence; Asio and libstdc++ use it.
-  target_compile_options(baton_options INTERFACE -fsanitize=thread -fno-omit-frame-pointer -g -Wno-error=tsan)
+  target_compile_options(baton_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=thread;-fno-omit-frame-pointer;-g;-Wno-error=tsan>")
   target_link_options(baton_options INTERFACE -fsanitize=thread)
 elseif(BATON_SANITIZE)
   message(FATAL_ERROR "BATON_SANITIZE must be empty, address or thread, not '${BATON_SANITIZE}'")
@@ -37,8 +37,7 @@ endif()
 
 if(BATON_FUZZ)
   # Without `function`: clang 14 cannot assemble its mark in front of a coroutine.
-  target_compile_options(baton_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function
-                                                 -fno-sanitize-recover=all -g)
+  target_compile_options(baton_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link,address,undefined;-fno-sanitize=function;-fno-sanitize-recover=all;-g>")
   target_link_options(baton_options INTERFACE -fsanitize=address,undefined)
 endif()
 

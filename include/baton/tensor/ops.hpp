@@ -171,6 +171,7 @@ struct OpsOptions {
       "auto";  // "auto", "portable", "avx2", "avx512": for tests and for equal numerics across unlike nodes
   std::optional<DType> activations =
       {};  // of a GPU: what it computes in; unset: the checkpoint's element type
+  bool deterministic = false;  // of a GPU: products of any number of rows in one order of summation
 };
 // unsupported names what is missing.
 Result<std::unique_ptr<Ops>> make_ops(const OpsOptions& options);

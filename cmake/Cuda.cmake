@@ -1,0 +1,31 @@
+# nvcc, the toolkit's libraries, and how the kernels are compiled.
+
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+if(CCACHE_PROGRAM AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+# A list such as 80;90a;100;120. CMake 3.25 does not know the names that end in a letter: the flags are ours.
+set(BATON_CUDA_ARCHITECTURES 90a CACHE STRING "Compute capabilities to build kernels for")
+set(CMAKE_CUDA_ARCHITECTURES OFF)
+# CMake 3.25 does not know how nvcc is asked for C++20 either.
+foreach(kind STANDARD EXTENSION)
+  if(NOT CMAKE_CUDA20_${kind}_COMPILE_OPTION)
+    set(CMAKE_CUDA20_${kind}_COMPILE_OPTION -std=c++20)
+  endif()
+endforeach()
+set(CMAKE_CUDA_STANDARD 20)
+set(cuda_flags -Xptxas=-v)
+if(BATON_WERROR)
+  list(APPEND cuda_flags -Werror=all-warnings)
+endif()
+foreach(architecture IN LISTS BATON_CUDA_ARCHITECTURES)
+  list(APPEND cuda_flags "SHELL:-gencode arch=compute_${architecture},code=sm_${architecture}")
+endforeach()
+
+add_library(baton_cuda_options INTERFACE)
+target_include_directories(baton_cuda_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
+foreach(flag IN LISTS cuda_flags)
+  target_compile_options(baton_cuda_options INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:${flag}>")
+endforeach()

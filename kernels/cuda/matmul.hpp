@@ -1,0 +1,50 @@
+// Matrix products y[rows, out] = x[rows, in] W^T (+ bias) on weights [out, in], both row-major. Every product
+// here is row-invariant: a row's bits depend on that row and the weight alone, not on how many rows there are
+// or on its index.
+//
+// matmul_skinny is for decode (up to 64 rows at a time): it streams the weight once and starts to do so
+// before the kernel ahead of it has ended, so weight, scale and bias must have been complete before that
+// kernel was launched. matmul_generic takes any shape and is slow.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/element.hpp"
+
+namespace baton::cuda {
+
+struct MatmulArguments {
+  const void* x = nullptr;  // [rows, in]
+  std::int64_t x_stride = 0;
+  const void* weight = nullptr;  // [out, in], contiguous
+  const float* scale = nullptr;  // [out], with an e4m3 weight: y = scale * sum(x w) (+ bias)
+  const void* bias = nullptr;    // [out], of the activation's type, or none
+  void* y = nullptr;             // [rows, out], or [rows, out / 2] with silu_mul
+  std::int64_t y_stride = 0;
+  std::int32_t rows = 0;
+  std::int32_t out = 0;  // rows of the weight
+  std::int32_t in = 0;
+  Element activation = Element::bf16;
+  Element weight_type = Element::bf16;  // activation, or e4m3; with f32 activations any
+  Element result = Element::bf16;       // activation, or f32
+  bool silu_mul =
+      false;  // weight: gate rows, then as many up rows; y = silu(gate) * up, neither rounded before
+  // Zero means by the shape, as it should be outside a benchmark.
+  std::int32_t splits = 0;  // blocks that share a tile's K: 1, 2, 4 or 8; another number is another rounding
+  std::int32_t depth = 0;   // stages in flight
+};
+
+// Whether matmul_skinny has a fast path: two-byte activations, 16-byte alignment of x, its rows and the
+// weight's.
+bool skinny_takes(const MatmulArguments& arguments);
+
+// Falls back to matmul_generic where there is no fast path. Any number of rows, 64 at a time.
+cudaError_t matmul_skinny(const MatmulArguments& arguments, cudaStream_t stream);
+
+// f32 accumulation in the order of K; exact products. cudaErrorInvalidValue for combinations of types not
+// listed.
+cudaError_t matmul_generic(const MatmulArguments& arguments, cudaStream_t stream);
+
+}  // namespace baton::cuda

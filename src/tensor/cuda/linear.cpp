@@ -1,0 +1,104 @@
+#include "linear.hpp"
+
+#include <cstring>
+#include <string>
+
+#include "narrow.hpp"
+#include "runtime.hpp"
+
+namespace baton {
+namespace {
+
+Result<void> check(std::span<const WeightView> weights) {
+  if (weights.empty()) return make_error(ErrorCode::invalid_argument, "no weights to pack");
+  for (const WeightView& view : weights) {
+    if (view.dtype == DType::i32 || view.dtype == DType::e4m3)
+      return make_error(ErrorCode::unsupported, "weights of type " + std::string(to_string(view.dtype)),
+                        "dtype");
+    if (view.in != weights[0].in || view.out <= 0 || view.in <= 0 || !view.data)
+      return make_error(ErrorCode::invalid_argument,
+                        "weights that are packed together must share their input size");
+    if ((view.bias == nullptr) != (weights[0].bias == nullptr))
+      return make_error(ErrorCode::invalid_argument,
+                        "weights that are packed together must all have a bias, or none");
+  }
+  return {};
+}
+
+// Copies `count` elements to the device, converted where the types differ.
+Result<void> copy_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target) {
+  std::vector<std::byte> converted;
+  if (from != to) {
+    converted.resize(static_cast<std::size_t>(count) * size_of(to));
+    convert_values(values, from, count, to, converted.data());
+    values = converted.data();
+  }
+  const cudaError_t copied =
+      cudaMemcpy(target, values, static_cast<std::size_t>(count) * size_of(to), cudaMemcpyHostToDevice);
+  if (copied != cudaSuccess) return cuda_error(copied, "cannot copy weights to the GPU");
+  return {};
+}
+
+}  // namespace
+
+cuda::Element element_on_gpu(DType dtype) {
+  switch (dtype) {
+    case DType::f16:
+      return cuda::Element::f16;
+    case DType::bf16:
+      return cuda::Element::bf16;
+    case DType::e4m3:
+      return cuda::Element::e4m3;
+    case DType::f32:
+    case DType::i32:
+      break;
+  }
+  return cuda::Element::f32;
+}
+
+Result<std::shared_ptr<const CudaMatrix>> pack_on_gpu(Device device, std::span<const WeightView> weights,
+                                                      DType compute) {
+  if (auto checked = check(weights); !checked) return std::move(checked).error();
+  auto body = std::make_shared<CudaMatrix>();
+  body->in = weights[0].in;
+  for (const WeightView& view : weights) body->out += view.out;
+  body->element = element_on_gpu(compute);
+  const std::size_t row_bytes = static_cast<std::size_t>(body->in) * size_of(compute);
+  auto memory = Buffer::allocate(device, static_cast<std::size_t>(body->out) * row_bytes);
+  if (!memory) return std::move(memory).error();
+  body->weight = *std::move(memory);
+  if (weights[0].bias) {
+    auto bias = Buffer::allocate(device, static_cast<std::size_t>(body->out) * size_of(compute));
+    if (!bias) return std::move(bias).error();
+    body->bias = *std::move(bias);
+  }
+  const CurrentDevice current(device.index);
+  std::size_t first = 0;
+  for (const WeightView& view : weights) {
+    auto copied = copy_values(view.data, view.dtype, view.out * view.in, compute,
+                              body->weight.data() + first * row_bytes);
+    if (copied && view.bias)
+      copied =
+          copy_values(view.bias, view.dtype, view.out, compute, body->bias.data() + first * size_of(compute));
+    if (!copied) return std::move(copied).error();
+    first += static_cast<std::size_t>(view.out);
+  }
+  return std::shared_ptr<const CudaMatrix>(std::move(body));
+}
+
+Result<std::shared_ptr<const CudaVector>> pack_vector_on_gpu(Device device, const WeightView& weight) {
+  if (auto checked = check({&weight, 1}); !checked) return std::move(checked).error();
+  auto body = std::make_shared<CudaVector>();
+  body->in = weight.in;
+  body->out = 1;
+  auto memory = Buffer::allocate(device, static_cast<std::size_t>(weight.in) * sizeof(float));
+  if (!memory) return std::move(memory).error();
+  body->values = *std::move(memory);
+  const CurrentDevice current(device.index);
+  if (auto copied = copy_values(weight.data, weight.dtype, weight.in, DType::f32, body->values.data());
+      !copied)
+    return std::move(copied).error();
+  return std::shared_ptr<const CudaVector>(std::move(body));
+}
+
+}  // namespace baton

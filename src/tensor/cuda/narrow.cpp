@@ -1,0 +1,63 @@
+#include "narrow.hpp"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+namespace baton {
+namespace {
+
+float from_half(std::uint16_t bits) {
+  const float sign = (bits & 0x8000U) != 0 ? -1.0F : 1.0F;
+  const int exponent = bits >> 10 & 0x1F;
+  const int mantissa = bits & 0x3FF;
+  if (exponent == 31) return mantissa != 0 ? std::nanf("") : sign * INFINITY;
+  if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
+  return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+}
+
+std::uint16_t to_half(float value) {
+  const std::uint16_t sign = std::signbit(value) ? 0x8000U : 0U;
+  if (std::isnan(value)) return sign | 0x7E00U;
+  const float size = std::fabs(value);
+  if (size >= 65520.0F) return sign | 0x7C00U;
+  if (size < 0x1p-14F) return sign | static_cast<std::uint16_t>(std::lrint(std::ldexp(size, 24)));
+  int exponent = 0;
+  const float fraction = std::frexp(size, &exponent);                            // [0.5, 1) * 2^exponent
+  const auto mantissa = static_cast<int>(std::lrint(std::ldexp(fraction, 11)));  // [1024, 2048], 2048 carries
+  return sign | static_cast<std::uint16_t>((exponent + 13) * 1024 + mantissa);
+}
+
+std::uint16_t to_bf16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40U);
+  return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
+}
+
+float read(const std::byte* at, DType type) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, at, size_of(type));
+  if (type == DType::f16) return from_half(static_cast<std::uint16_t>(bits));
+  return std::bit_cast<float>(type == DType::bf16 ? bits << 16 : bits);
+}
+
+void write(float value, DType type, std::byte* at) {
+  if (type == DType::f32) {
+    std::memcpy(at, &value, sizeof value);
+    return;
+  }
+  const std::uint16_t bits = type == DType::f16 ? to_half(value) : to_bf16(value);
+  std::memcpy(at, &bits, sizeof bits);
+}
+
+}  // namespace
+
+void convert_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target) {
+  const auto* source = static_cast<const std::byte*>(values);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto index = static_cast<std::size_t>(i);
+    write(read(source + index * size_of(from), from), to, target + index * size_of(to));
+  }
+}
+
+}  // namespace baton

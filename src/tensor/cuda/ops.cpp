@@ -1,0 +1,474 @@
+#include "ops.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <vector>
+
+#include "kernels/cuda/matmul.hpp"
+#include "kernels/cuda/rope_store.hpp"
+#include "runtime.hpp"
+#include "tensor/backend_cuda.hpp"
+
+namespace baton {
+namespace {
+
+constexpr std::size_t kMostRecordedRows = 512;
+constexpr std::int64_t kSkinnyRows = 64;
+
+struct PreparedRope {
+  Buffer cos_sin;  // [max_positions][head_dim / 2] float2
+  std::int32_t half = 0;
+  const float2* data() const { return reinterpret_cast<const float2*>(cos_sin.data()); }
+};
+
+const float2* rotations(const void* prepared) { return static_cast<const PreparedRope*>(prepared)->data(); }
+
+const CudaMatrix& matrix_of(const Linear& weight) {
+  assert(dynamic_cast<const CudaMatrix*>(&weight.body()) != nullptr);
+  return static_cast<const CudaMatrix&>(weight.body());
+}
+
+const CudaVector& vector_of(const Linear& weight) {
+  assert(dynamic_cast<const CudaVector*>(&weight.body()) != nullptr);
+  return static_cast<const CudaVector&>(weight.body());
+}
+
+cuda::Rows rows_of(const Tensor& x) {
+  return {x.data, x.stride, static_cast<std::int32_t>(x.rows), static_cast<std::int32_t>(x.cols),
+          element_on_gpu(x.dtype)};
+}
+
+bool one_row_each(const Batch& batch) {
+  return batch.sequences.size() == batch.tokens.size() && batch.logit_rows.size() == batch.tokens.size();
+}
+
+// Few recordings, little padding: steps of 1, 2, 4, then of 8 rows, then of an eighth of the size.
+std::size_t bucket(std::size_t rows) {
+  if (rows <= 2) return rows;
+  if (rows <= 4) return 4;
+  std::size_t unit = 8;
+  while (unit * 16 < rows) unit *= 2;
+  return (rows + unit - 1) / unit * unit;
+}
+
+}  // namespace
+
+Result<GpuInfo> CudaOps::choose_gpu(Device device) {
+  const auto gpus = list_gpus();
+  if (!gpus) return gpus.error();
+  if (device.index < 0 || static_cast<std::size_t>(device.index) >= gpus->size())
+    return make_error(ErrorCode::unsupported,
+                      "there is no GPU " + std::to_string(device.index) + "; this machine has " +
+                          std::to_string(gpus->size()),
+                      "device");
+  const GpuInfo& gpu = (*gpus)[static_cast<std::size_t>(device.index)];
+  if (gpu.compute_capability < 80)
+    return make_error(ErrorCode::unsupported, gpu.name + " is older than compute capability 8.0", "device");
+  return gpu;
+}
+
+Result<std::unique_ptr<CudaOps>> CudaOps::make(const OpsOptions& options) {
+  const auto gpu = choose_gpu(options.device);
+  if (!gpu) return gpu.error();
+  std::unique_ptr<CudaOps> ops(new CudaOps(options, *gpu));
+  if (auto started = ops->start(); !started) return std::move(started).error();
+  return ops;
+}
+
+CudaOps::CudaOps(const OpsOptions& options, const GpuInfo& gpu)
+    : device_(options.device),
+      gpu_(gpu),
+      activations_fixed_(options.activations.has_value()),
+      deterministic_(options.deterministic),
+      activations_(options.activations.value_or(DType::bf16)),
+      workspace_(options.device) {}
+
+Result<void> CudaOps::start() {
+  if (const cudaError_t set = cudaSetDevice(device_.index); set != cudaSuccess)
+    return cuda_error(set, "cannot use GPU " + std::to_string(device_.index));
+  if (const cudaError_t made = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
+      made != cudaSuccess)
+    return cuda_error(made, "cannot make a stream");
+  auto gemm = CublasGemm::create();
+  if (!gemm) return std::move(gemm).error();
+  gemm_ = *std::move(gemm);
+  try {
+    step_ = std::make_unique<StepUpload>(device_, stream_);
+    sampler_ = std::make_unique<DeviceSampler>(device_, stream_);
+  } catch (const DeviceFailure& failure) {
+    return make_error(ErrorCode::unavailable, failure.what());
+  }
+  return {};
+}
+
+CudaOps::~CudaOps() {
+  const CurrentDevice current(device_.index);
+  if (stream_) cudaStreamSynchronize(stream_);
+  drop_recordings();
+  sampler_.reset();
+  step_.reset();
+  gemm_.reset();
+  if (stream_) cudaStreamDestroy(stream_);
+}
+
+std::string CudaOps::numerics_id() const {
+  return "cuda/sm" + std::to_string(gpu_.compute_capability) + "/" + std::string(to_string(activations_)) +
+         (deterministic_ ? "/deterministic" : "");
+}
+
+Result<void> CudaOps::begin_model(DType weights) {
+  if (activations_fixed_) return {};
+  if (weights == DType::i32 || weights == DType::e4m3)
+    return make_error(ErrorCode::unsupported,
+                      "models with weights of type " + std::string(to_string(weights)));
+  activations_ = weights;
+  return {};
+}
+
+Result<Linear> CudaOps::pack(std::span<const WeightView> weights) {
+  auto body = pack_on_gpu(device_, weights, activations_);
+  if (!body) return std::move(body).error();
+  return Linear(*std::move(body));
+}
+
+Result<Linear> CudaOps::pack_vector(const WeightView& weight) {
+  auto body = pack_vector_on_gpu(device_, weight);
+  if (!body) return std::move(body).error();
+  return Linear(*std::move(body));
+}
+
+Result<std::shared_ptr<const void>> CudaOps::prepare_rope(const RopeTable& table) {
+  if (table.inv_frequency.empty())
+    return make_error(ErrorCode::invalid_argument, "a rotary embedding has no frequencies", "inv_frequency");
+  auto prepared = std::make_shared<PreparedRope>();
+  const std::size_t half = table.inv_frequency.size();
+  const auto positions = static_cast<std::size_t>(std::max(table.max_positions, 1));
+  prepared->half = static_cast<std::int32_t>(half);
+  std::vector<float2> values(positions * half);
+  for (std::size_t position = 0; position < positions; ++position) {
+    for (std::size_t i = 0; i < half; ++i) {
+      const double angle = static_cast<double>(position) * static_cast<double>(table.inv_frequency[i]);
+      values[position * half + i] = {static_cast<float>(std::cos(angle) * static_cast<double>(table.scale)),
+                                     static_cast<float>(std::sin(angle) * static_cast<double>(table.scale))};
+    }
+  }
+  auto memory = Buffer::allocate(device_, values.size() * sizeof(float2));
+  if (!memory) return std::move(memory).error();
+  prepared->cos_sin = *std::move(memory);
+  const CurrentDevice current(device_.index);
+  const cudaError_t copied = cudaMemcpy(prepared->cos_sin.data(), values.data(),
+                                        values.size() * sizeof(float2), cudaMemcpyHostToDevice);
+  if (copied != cudaSuccess) return cuda_error(copied, "cannot copy the rotary table to the GPU");
+  return std::shared_ptr<const void>(std::move(prepared));
+}
+
+std::size_t CudaOps::scope_begin() {
+  ++open_scopes_;
+  return workspace_.mark();
+}
+
+void CudaOps::scope_end(std::size_t mark) {
+  --open_scopes_;
+  workspace_.release(mark);
+}
+
+Tensor CudaOps::allocate(std::int64_t rows, std::int64_t cols, DType dtype) {
+  const auto bytes = static_cast<std::size_t>(rows * cols) * size_of(dtype);
+  return {workspace_.allocate(std::max<std::size_t>(bytes, 1)), dtype, rows, cols, cols};
+}
+
+void CudaOps::begin_step(const Batch& batch, const KvView& kv) {
+  batch_ = &batch;
+  kv_ = kv;
+  host_.release(0);
+  if (open_scopes_ == 0) workspace_.release(0);
+  if (!recording_) step_->upload(batch);
+}
+
+const std::int32_t* CudaOps::on_device(std::span<const std::int32_t> values) {
+  if (batch_ && values.data() == batch_->tokens.data()) return step_->tokens();
+  if (batch_ && values.data() == batch_->logit_rows.data()) return step_->logit_rows();
+  auto* copy = static_cast<std::int32_t*>(workspace_.allocate(std::max<std::size_t>(values.size_bytes(), 1)));
+  require(cudaMemcpyAsync(copy, values.data(), values.size_bytes(), cudaMemcpyHostToDevice, stream_),
+          "cannot copy indices");
+  require(cudaStreamSynchronize(stream_), "cannot copy indices");  // `values` may be gone afterwards
+  return copy;
+}
+
+Tensor CudaOps::embed(const Linear& table, std::span<const std::int32_t> tokens) {
+  const CudaMatrix& weight = matrix_of(table);
+  const Tensor y = allocate(static_cast<std::int64_t>(tokens.size()), weight.in);
+  const cuda::ConstRows rows{weight.weight.data(), weight.in, static_cast<std::int32_t>(weight.out),
+                             static_cast<std::int32_t>(weight.in), weight.element};
+  require(cuda::embed(rows, on_device(tokens), rows_of(y), stream_), "embed");
+  return y;
+}
+
+Tensor CudaOps::gather_rows(const Tensor& x, std::span<const std::int32_t> rows) {
+  const Tensor y = allocate(static_cast<std::int64_t>(rows.size()), x.cols, x.dtype);
+  require(cuda::gather(rows_of(x), on_device(rows), rows_of(y), stream_), "gather_rows");
+  return y;
+}
+
+Tensor CudaOps::rms_norm(const Tensor& x, const Linear& weight, float epsilon) {
+  const Tensor y = allocate(x.rows, x.cols, x.dtype);
+  require(cuda::rms_norm(rows_of(x), vector_of(weight).data(), epsilon, rows_of(y), nullptr, stream_),
+          "rms_norm");
+  return y;
+}
+
+Tensor CudaOps::add(Tensor x, const Tensor& y) {
+  require(cuda::add(rows_of(x), rows_of(y), stream_), "add");
+  return x;
+}
+
+void CudaOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) {
+  require(cuda::add_rms_norm(rows_of(x), rows_of(y), vector_of(weight).data(), epsilon, rows_of(normed),
+                             nullptr, stream_),
+          "add_rms_norm");
+}
+
+Tensor CudaOps::silu_mul(const Tensor& gate_up) {
+  const Tensor y = allocate(gate_up.rows, gate_up.cols / 2, gate_up.dtype);
+  require(cuda::silu_mul(rows_of(gate_up), rows_of(y), nullptr, stream_), "silu_mul");
+  return y;
+}
+
+cuda::PagedKv CudaOps::layer_of(std::int32_t layer) const {
+  const KvLayout& layout = kv_.layout;
+  return {kv_.piece(0, layer, 0, 0),
+          static_cast<std::int64_t>(layout.block_bytes()),
+          static_cast<std::int64_t>(layout.head_bytes()),
+          static_cast<std::int64_t>(layout.layer_bytes() / 2),
+          layout.kv_heads,
+          layout.head_dim,
+          layout.block_size,
+          element_on_gpu(layout.dtype)};
+}
+
+void CudaOps::rope(Tensor heads, std::int32_t head_dim, const void* prepared) {
+  require(cuda::rope(rows_of(heads), head_dim, step_->tables().positions, rotations(prepared), stream_),
+          "rope");
+}
+
+void CudaOps::store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) {
+  require(cuda::store_kv(rows_of(k), rows_of(v), step_->tables(), layer_of(layer), stream_), "store_kv");
+}
+
+Tensor CudaOps::rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
+                           const void* prepared) {
+  cuda::RopeStore args;
+  args.qkv = rows_of(qkv);
+  args.query_heads = shape.query_heads;
+  args.cos_sin = rotations(prepared);
+  args.step = step_->tables();
+  args.kv = layer_of(layer);
+  require(cuda::rope_store(args, stream_), "rope_store");
+  return qkv.columns(0, std::int64_t{shape.query_heads} * shape.head_dim);
+}
+
+// Few rows stream the weight; many are the library's. Only the first is row-invariant (docs/cuda.md): where that is
+// asked for, it serves any number of rows, 64 at a time.
+Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul) {
+  const Tensor y = allocate(x.rows, silu_mul ? weight.out / 2 : weight.out, result);
+  if (x.rows == 0) return y;
+  cuda::MatmulArguments args;
+  args.x = x.data;
+  args.x_stride = x.stride;
+  args.weight = weight.weight.data();
+  args.bias = weight.bias_data();
+  args.y = y.data;
+  args.y_stride = y.stride;
+  args.rows = static_cast<std::int32_t>(x.rows);
+  args.out = static_cast<std::int32_t>(weight.out);
+  args.in = static_cast<std::int32_t>(weight.in);
+  args.activation = element_on_gpu(x.dtype);
+  args.weight_type = weight.element;
+  args.result = element_on_gpu(result);
+  args.silu_mul = silu_mul;
+  if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
+    require(cuda::matmul_generic(args, stream_), "matmul");
+  } else if (silu_mul || deterministic_ || x.rows <= kSkinnyRows) {
+    require(cuda::matmul_skinny(args, stream_), "matmul");
+  } else {
+    GemmCall call;
+    call.x = x.data;
+    call.x_stride = x.stride;
+    call.weight = weight.weight.data();
+    call.bias = weight.bias_data();
+    call.y = y.data;
+    call.y_stride = y.stride;
+    call.rows = args.rows;
+    call.out = args.out;
+    call.in = args.in;
+    call.type = x.dtype;
+    call.result = result;
+    if (auto done = gemm_->product(call, stream_); !done) throw DeviceFailure(done.error().message);
+  }
+  return y;
+}
+
+Tensor CudaOps::matmul(const Tensor& x, const Linear& weight) { return product(x, matrix_of(weight), x.dtype, false); }
+
+Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
+  return product(x, matrix_of(weight), DType::f32, false);
+}
+
+Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up) {
+  if (x.dtype != DType::f32 && (deterministic_ || x.rows <= kSkinnyRows))
+    return product(x, matrix_of(gate_up), x.dtype, true);
+  return silu_mul(product(x, matrix_of(gate_up), x.dtype, false));
+}
+
+// Zeroed when it is made; each launch leaves its counters zero.
+void* CudaOps::attention_workspace(const AttentionShape& shape) {
+  const std::size_t bytes = cuda::decode_workspace_bytes(step_->decode_item_capacity(), shape.query_heads,
+                                                         shape.kv_heads, shape.head_dim);
+  if (partials_.size() < bytes) {
+    require(cudaStreamSynchronize(stream_), "waiting for the step before");
+    auto memory = Buffer::allocate(device_, bytes);
+    if (!memory) throw std::bad_alloc();
+    partials_ = *std::move(memory);
+    drop_recordings();
+  }
+  return partials_.data();
+}
+
+Tensor CudaOps::attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) {
+  const Tensor y = allocate(q.rows, q.cols, q.dtype);
+  const cuda::AttentionRows rows{q.data,     y.data, q.stride, shape.query_heads, element_on_gpu(q.dtype),
+                                 shape.scale};
+  if (recording_ || step_->has_decode_rows()) {
+    cuda::DecodeAttention decode;
+    decode.rows = rows;
+    decode.kv = layer_of(layer);
+    decode.tables = step_->tables();
+    decode.items = step_->decode_items();
+    decode.item_count = step_->decode_item_count();
+    decode.max_items = step_->decode_item_capacity();
+    decode.workspace = attention_workspace(shape);
+    require(cuda::decode_attention(decode, stream_), "decode attention");
+  }
+  if (step_->prefill_tile_count() > 0) {
+    cuda::PrefillAttention prefill;
+    prefill.rows = rows;
+    prefill.kv = layer_of(layer);
+    prefill.tables = step_->tables();
+    prefill.tiles = step_->prefill_tiles();
+    prefill.tile_count = step_->prefill_tile_count();
+    require(cuda::prefill_attention(prefill, stream_), "prefill attention");
+  }
+  return y;
+}
+
+std::optional<std::vector<RowSample>> CudaOps::sample(const Tensor& logits,
+                                                      std::span<const RowSampling> rows) {
+  assert(logits.dtype == DType::f32 && logits.rows == static_cast<std::int64_t>(rows.size()));
+  if (rows.empty() || !DeviceSampler::can(logits, rows)) return std::nullopt;
+  return sampler_->sample(logits, rows);
+}
+
+std::span<const float> CudaOps::to_host(const Tensor& x) {
+  const auto count = static_cast<std::size_t>(x.rows * x.cols);
+  Tensor values = x;
+  const std::size_t mark = workspace_.mark();
+  if (x.dtype != DType::f32) {
+    values = allocate(x.rows, x.cols, DType::f32);
+    require(cuda::to_float(rows_of(x), rows_of(values), stream_), "to_float");
+  }
+  float* copy = host_.floats(count);
+  const std::size_t row_bytes = static_cast<std::size_t>(x.cols) * sizeof(float);
+  if (count > 0)
+    require(cudaMemcpy2DAsync(copy, row_bytes, values.data,
+                              static_cast<std::size_t>(values.stride) * sizeof(float), row_bytes,
+                              static_cast<std::size_t>(x.rows), cudaMemcpyDeviceToHost, stream_),
+            "cannot copy a result to the host");
+  workspace_.release(mark);
+  require(cudaStreamSynchronize(stream_), "the step failed on the GPU");
+  return {copy, count};
+}
+
+// --- Recorded steps
+// ---------------------------------------------------------------------------------------------
+
+const Batch& CudaOps::pad(const Batch& batch, std::size_t rows) {
+  padded_ = batch;
+  for (auto row = static_cast<std::int32_t>(batch.tokens.size()); row < static_cast<std::int32_t>(rows);
+       ++row) {
+    padded_.tokens.push_back(0);
+    padded_.positions.push_back(-1);
+    padded_.sequences.push_back({row, 1, -1, 0});
+    padded_.logit_rows.push_back(row);
+  }
+  return padded_;
+}
+
+void CudaOps::drop_recordings() {
+  for (auto& [rows, recording] : recordings_) cudaGraphExecDestroy(recording.graph);
+  recordings_.clear();
+}
+
+cudaGraphExec_t CudaOps::record(const Batch& batch, const std::function<Tensor(const Batch&)>& forward,
+                                Tensor& result) {
+  struct Off {
+    bool& on;
+    ~Off() { on = false; }
+  } const off{recording_};
+  require(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cannot record a step");
+  recording_ = true;
+  cudaGraph_t graph = nullptr;
+  try {
+    result = forward(batch);
+  } catch (...) {
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  require(cudaStreamEndCapture(stream_, &graph), "cannot end the recording of a step");
+  cudaGraphExec_t made = nullptr;
+  const cudaError_t instantiated = cudaGraphInstantiate(&made, graph, 0);
+  cudaGraphDestroy(graph);
+  require(instantiated, "cannot instantiate a recorded step");
+  return made;
+}
+
+Tensor CudaOps::run_step(const Batch& batch, const KvView& kv,
+                         const std::function<Tensor(const Batch&)>& forward) {
+  if (open_scopes_ != 0 || batch.tokens.empty() || batch.tokens.size() > kMostRecordedRows ||
+      !one_row_each(batch))
+    return forward(batch);
+  const std::size_t rows = bucket(batch.tokens.size());
+  const Batch& padded = pad(batch, rows);
+  const auto result_of = [&](Tensor result) {
+    result.rows = static_cast<std::int64_t>(batch.tokens.size());
+    return result;
+  };
+  if (seen_[rows]++ == 0)
+    return result_of(forward(padded));  // loads kernels and settles the size of everything
+  begin_step(padded, kv);
+  if (recorded_generation_ != step_->generation() || recorded_capacity_ != workspace_.capacity() ||
+      recorded_kv_ != kv.base) {
+    drop_recordings();
+    recorded_generation_ = step_->generation();
+    recorded_capacity_ = workspace_.capacity();
+    recorded_kv_ = kv.base;
+  }
+  auto known = recordings_.find(rows);
+  if (known == recordings_.end()) {
+    Recording recording;
+    recording.graph = record(padded, forward, recording.result);
+    known = recordings_.emplace(rows, recording).first;
+  }
+  require(cudaGraphLaunch(known->second.graph, stream_), "cannot launch a recorded step");
+  return result_of(known->second.result);
+}
+
+Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions& options) {
+  auto made = CudaOps::make(options);
+  if (!made) return std::move(made).error();
+  return std::unique_ptr<Ops>(*std::move(made));
+}
+
+}  // namespace baton

@@ -1,0 +1,112 @@
+// CudaOps: Ops on one GPU. One stream, one engine thread; every operation is launched and nothing waits but
+// to_host() and sample(). Activations are bf16, f16 or f32, whatever the checkpoint holds; sums are f32.
+//
+// Decode steps are recorded as CUDA graphs, one for each number of rows (rounded up), and replayed. What a
+// recorded step reads lies at addresses that stay: the step's tables (StepUpload) and the workspace. When one
+// of them has to move, the recordings are dropped.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "baton/tensor/ops.hpp"
+#include "gemm.hpp"
+#include "kernels/cuda/paged_kv.hpp"
+#include "kernels/cuda/rows.hpp"
+#include "linear.hpp"
+#include "sampling.hpp"
+#include "step_upload.hpp"
+#include "tensor/workspace.hpp"
+
+namespace baton {
+
+class CudaOps : public Ops {
+ public:
+  static Result<std::unique_ptr<CudaOps>> make(const OpsOptions& options);
+  ~CudaOps() override;
+
+  Device device() const override { return device_; }
+  std::string numerics_id() const override;
+  Result<void> begin_model(DType weights) override;
+  Result<Linear> pack(std::span<const WeightView> weights) override;
+  Result<Linear> pack_vector(const WeightView& weight) override;
+  Result<std::shared_ptr<const void>> prepare_rope(const RopeTable& table) override;
+
+  void begin_step(const Batch& batch, const KvView& kv) override;
+  Tensor run_step(const Batch& batch, const KvView& kv,
+                  const std::function<Tensor(const Batch&)>& forward) override;
+
+  Tensor embed(const Linear& table, std::span<const std::int32_t> tokens) override;
+  Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) override;
+  Tensor rms_norm(const Tensor& x, const Linear& weight, float epsilon) override;
+  Tensor add(Tensor x, const Tensor& y) override;
+  Tensor matmul(const Tensor& x, const Linear& weight) override;
+  void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override;
+  void store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) override;
+  Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
+  Tensor silu_mul(const Tensor& gate_up) override;
+  void add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) override;
+  Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
+                    const void* prepared) override;
+  Tensor gated_matmul(const Tensor& x, const Linear& gate_up) override;
+  Tensor logits(const Tensor& x, const Linear& weight) override;
+  std::optional<std::vector<RowSample>> sample(const Tensor& logits,
+                                               std::span<const RowSampling> rows) override;
+  std::span<const float> to_host(const Tensor& x) override;
+
+  cudaStream_t stream() const { return stream_; }
+
+ protected:
+  CudaOps(const OpsOptions& options, const GpuInfo& gpu);
+  static Result<GpuInfo> choose_gpu(Device device);
+  Result<void> start();  // makes the stream and what hangs on it
+  DType activations() const { return activations_; }
+
+ private:
+  struct Recording {
+    cudaGraphExec_t graph = nullptr;
+    Tensor result;
+  };
+
+  std::size_t scope_begin() override;
+  void scope_end(std::size_t mark) override;
+  Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype);
+  Tensor allocate(std::int64_t rows, std::int64_t cols) { return allocate(rows, cols, activations_); }
+  const std::int32_t* on_device(std::span<const std::int32_t> values);  // of the batch where it is part of it
+  Tensor product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul);
+  void* attention_workspace(const AttentionShape& shape);
+  cuda::PagedKv layer_of(std::int32_t layer) const;
+  const Batch& pad(const Batch& batch, std::size_t rows);
+  cudaGraphExec_t record(const Batch& batch, const std::function<Tensor(const Batch&)>& forward,
+                         Tensor& result);
+  void drop_recordings();
+
+  const Device device_;
+  const GpuInfo gpu_;
+  const bool activations_fixed_;
+  const bool deterministic_;
+  DType activations_ = DType::bf16;
+  cudaStream_t stream_ = nullptr;
+  std::unique_ptr<CublasGemm> gemm_;
+  std::unique_ptr<StepUpload> step_;
+  std::unique_ptr<DeviceSampler> sampler_;
+  Workspace workspace_;
+  Workspace host_;   // what to_host returned
+  Buffer partials_;  // of split attention and split products, counters included
+  int open_scopes_ = 0;
+  const Batch* batch_ = nullptr;
+  KvView kv_;
+
+  Batch padded_;
+  std::map<std::size_t, Recording> recordings_;  // by rows
+  std::map<std::size_t, int> seen_;  // how often a number of rows came: the first run is not recorded
+  std::uint64_t recorded_generation_ = 0;
+  std::size_t recorded_capacity_ = 0;
+  std::byte* recorded_kv_ = nullptr;
+  bool recording_ = false;
+};
+
+}  // namespace baton

@@ -1,0 +1,143 @@
+#include "step_upload.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime.hpp"
+
+namespace baton {
+namespace {
+
+constexpr std::size_t kWordsPerItem = sizeof(cuda::DecodeItem) / sizeof(std::int32_t);
+constexpr std::size_t kWordsPerTile = sizeof(cuda::PrefillTile) / sizeof(std::int32_t);
+constexpr std::size_t kWordsPerSequence = sizeof(cuda::SequenceEntry) / sizeof(std::int32_t);
+
+template <class T>
+void put(std::int32_t* image, std::size_t offset, const std::vector<T>& values) {
+  if (!values.empty()) std::memcpy(image + offset, values.data(), values.size() * sizeof(T));
+}
+
+}  // namespace
+
+StepUpload::StepUpload(Device device, cudaStream_t stream) : device_(device), stream_(stream) {
+  for (Image& image : images_)
+    require(cudaEventCreateWithFlags(&image.copied, cudaEventDisableTiming), "cannot make an event");
+}
+
+StepUpload::~StepUpload() {
+  free_images();
+  for (Image& image : images_) cudaEventDestroy(image.copied);
+}
+
+void StepUpload::free_images() {
+  for (Image& image : images_) {
+    cudaFreeHost(image.data);
+    image.data = nullptr;
+  }
+}
+
+bool StepUpload::Capacity::holds(const Capacity& wanted) const {
+  return rows >= wanted.rows && sequences >= wanted.sequences && items >= wanted.items &&
+         tiles >= wanted.tiles && table >= wanted.table;
+}
+
+// Lists the attention work on the way. A sequence of a padding row has a negative position: no work.
+StepUpload::Capacity StepUpload::needed(const Batch& batch) {
+  items_here_.clear();
+  tiles_here_.clear();
+  for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
+    const SequenceRows& sequence = batch.sequences[s];
+    if (sequence.first_position < 0) continue;
+    if (sequence.rows == 1) {
+      const std::int32_t splits = sequence.first_position / cuda::kSplitTokens + 1;
+      for (std::int32_t split = 0; split < splits; ++split)
+        items_here_.push_back({sequence.first_row, split});
+      continue;
+    }
+    for (std::int32_t row = 0; row < sequence.rows; row += cuda::kPrefillTileRows)
+      tiles_here_.push_back({static_cast<std::int32_t>(s), row});
+  }
+  const auto reach = [&](const cuda::PrefillTile& tile) {
+    return batch.sequences[static_cast<std::size_t>(tile.sequence)].first_position + tile.first_row;
+  };
+  std::stable_sort(tiles_here_.begin(), tiles_here_.end(),
+                   [&](const auto& a, const auto& b) { return reach(a) > reach(b); });
+  return {batch.tokens.size(), batch.sequences.size(), items_here_.size(), tiles_here_.size(),
+          batch.block_table.size()};
+}
+
+void StepUpload::grow(const Capacity& wanted) {
+  require(cudaStreamSynchronize(stream_), "waiting for the step before");
+  const auto larger = [](std::size_t have, std::size_t want) {
+    return want <= have ? have : std::max(want, have * 2);
+  };
+  capacity_ = {larger(std::max<std::size_t>(capacity_.rows, 512), wanted.rows),
+               larger(std::max<std::size_t>(capacity_.sequences, 256), wanted.sequences),
+               larger(std::max<std::size_t>(capacity_.items, 4096), wanted.items),
+               larger(std::max<std::size_t>(capacity_.tiles, 256), wanted.tiles),
+               larger(std::max<std::size_t>(capacity_.table, 32768), wanted.table)};
+  std::size_t words = 0;
+  const auto place = [&](std::size_t size) {
+    const std::size_t offset = words;
+    words += (size + 63) / 64 * 64;  // parts start at multiples of 256 bytes
+    return offset;
+  };
+  tokens_ = place(capacity_.rows);
+  positions_ = place(capacity_.rows);
+  sequence_of_ = place(capacity_.rows);
+  logit_rows_ = place(capacity_.rows);
+  sequences_ = place(capacity_.sequences * kWordsPerSequence);
+  item_count_ = place(1);
+  items_ = place(capacity_.items * kWordsPerItem);
+  tiles_ = place(capacity_.tiles * kWordsPerTile);
+  table_ = place(capacity_.table);  // last: only what is used of it is copied
+  words_ = words;
+  auto memory = Buffer::allocate(device_, words_ * sizeof(std::int32_t));
+  if (!memory) throw std::bad_alloc();
+  device_memory_ = *std::move(memory);
+  free_images();
+  for (Image& image : images_) {
+    void* data = nullptr;
+    require(cudaMallocHost(&data, words_ * sizeof(std::int32_t)), "no pinned memory for a step");
+    image.data = static_cast<std::int32_t*>(data);
+    std::memset(data, 0, words_ * sizeof(std::int32_t));
+  }
+  ++generation_;
+}
+
+std::size_t StepUpload::fill(const Batch& batch, std::int32_t* image) const {
+  put(image, tokens_, batch.tokens);
+  put(image, positions_, batch.positions);
+  put(image, logit_rows_, batch.logit_rows);
+  std::int32_t* const sequence_of = image + sequence_of_;
+  auto* const entries = reinterpret_cast<cuda::SequenceEntry*>(image + sequences_);
+  for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
+    const SequenceRows& sequence = batch.sequences[s];
+    entries[s] = {sequence.first_row, sequence.rows, sequence.first_position, sequence.block_table_offset};
+    std::fill_n(sequence_of + sequence.first_row, sequence.rows, static_cast<std::int32_t>(s));
+  }
+  image[item_count_] = static_cast<std::int32_t>(items_here_.size());
+  put(image, items_, items_here_);
+  put(image, tiles_, tiles_here_);
+  put(image, table_, batch.block_table);
+  return table_ + batch.block_table.size();
+}
+
+void StepUpload::upload(const Batch& batch) {
+  if (const Capacity wanted = needed(batch); !capacity_.holds(wanted)) grow(wanted);
+  Image& image = images_[turn_];
+  turn_ = 1 - turn_;
+  require(cudaEventSynchronize(image.copied), "waiting for an upload");
+  const std::size_t words = fill(batch, image.data);
+  require(cudaMemcpyAsync(device_memory_.data(), image.data, words * sizeof(std::int32_t),
+                          cudaMemcpyHostToDevice, stream_),
+          "cannot upload a step");
+  require(cudaEventRecord(image.copied, stream_), "cannot record an event");
+}
+
+cuda::StepTables StepUpload::tables() const {
+  return {at(positions_), at(sequence_of_), reinterpret_cast<const cuda::SequenceEntry*>(at(sequences_)),
+          at(table_)};
+}
+
+}  // namespace baton

@@ -1,0 +1,79 @@
+// StepUpload: a Batch in device memory, at addresses that stay where they are until a larger batch makes them
+// move.
+//
+// Everything goes over in one copy, from pinned memory, in stream order. Two host images take turns, so that
+// the host may prepare a step while the copy of the one before is still to come.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "baton/tensor/batch.hpp"
+#include "baton/tensor/buffer.hpp"
+#include "kernels/cuda/attention.hpp"
+#include "kernels/cuda/step.hpp"
+
+namespace baton {
+
+class StepUpload {
+ public:
+  StepUpload(Device device, cudaStream_t stream);
+  ~StepUpload();
+  StepUpload(const StepUpload&) = delete;
+  StepUpload& operator=(const StepUpload&) = delete;
+
+  void upload(const Batch& batch);
+
+  // Valid until the next upload; as addresses, for as long as generation() stays the same.
+  cuda::StepTables tables() const;
+  const std::int32_t* tokens() const { return at(tokens_); }
+  const std::int32_t* logit_rows() const { return at(logit_rows_); }
+  // Work of decode attention: rows of sequences that have one row in this step.
+  const cuda::DecodeItem* decode_items() const {
+    return reinterpret_cast<const cuda::DecodeItem*>(at(items_));
+  }
+  const std::int32_t* decode_item_count() const { return at(item_count_); }
+  // Work of prefill attention: the other sequences. Heaviest first.
+  const cuda::PrefillTile* prefill_tiles() const {
+    return reinterpret_cast<const cuda::PrefillTile*>(at(tiles_));
+  }
+  std::int32_t prefill_tile_count() const { return static_cast<std::int32_t>(tiles_here_.size()); }
+  std::int32_t decode_item_capacity() const { return static_cast<std::int32_t>(capacity_.items); }
+  bool has_decode_rows() const { return !items_here_.empty(); }
+  std::uint64_t generation() const { return generation_; }
+
+ private:
+  struct Capacity {
+    std::size_t rows = 0, sequences = 0, items = 0, tiles = 0, table = 0;
+    bool holds(const Capacity& wanted) const;
+  };
+  struct Image {
+    std::int32_t* data = nullptr;  // pinned
+    cudaEvent_t copied = nullptr;
+  };
+
+  Capacity needed(const Batch& batch);
+  void grow(const Capacity& wanted);
+  void free_images();
+  std::size_t fill(const Batch& batch, std::int32_t* image) const;
+  const std::int32_t* at(std::size_t offset) const {
+    return reinterpret_cast<const std::int32_t*>(device_memory_.data()) + offset;
+  }
+
+  Device device_;
+  cudaStream_t stream_;
+  Buffer device_memory_;
+  Image images_[2];
+  int turn_ = 0;
+  std::uint64_t generation_ = 0;
+  Capacity capacity_;
+  // Offsets of the parts, in words.
+  std::size_t tokens_ = 0, positions_ = 0, sequence_of_ = 0, logit_rows_ = 0, sequences_ = 0, item_count_ = 0,
+              items_ = 0, tiles_ = 0, table_ = 0, words_ = 0;
+  std::vector<cuda::DecodeItem> items_here_;
+  std::vector<cuda::PrefillTile> tiles_here_;
+};
+
+}  // namespace baton

@@ -1,0 +1,30 @@
+// The kernels' own tests, below Ops: raw arrays against references in double. Each prints what fails.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+namespace baton::cuda::test {
+bool matmul_tests();
+void matmul_bench(double copy_gbps, double matrix_tflops);
+}  // namespace baton::cuda::test
+
+namespace baton::gpu {
+
+using cuda::test::matmul_bench;
+using cuda::test::matmul_tests;
+bool attention_tests();
+bool rows_tests();
+bool sample_tests();
+bool digest_tests();
+bool moe_tests();
+
+void attention_bench(double copy_gbps, double matrix_tflops);
+void rows_bench(double copy_gbps);
+
+inline std::vector<std::pair<const char*, bool (*)()>> kernel_tests() {
+  return {{"attention", attention_tests}, {"matmul", matmul_tests}, {"rows", rows_tests},
+          {"sample", sample_tests},       {"digest", digest_tests}, {"moe", moe_tests}};
+}
+
+}  // namespace baton::gpu

@@ -1,0 +1,191 @@
+// Ops in bf16 and f16 on the GPU against the f32 CPU oracle: the same random inputs, exact in either, over
+// ragged batches with prefixes. What differs is rounding: the error of a result, in the norm, is a few of its
+// element's ulps.
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "tensor/ops_contract.hpp"
+
+namespace baton::test {
+namespace {
+
+double unit(DType dtype) { return dtype == DType::f16 ? 0x1p-11 : 0x1p-8; }
+
+void check_near(const Matrix& got, const Matrix& want, double tolerance, const char* what) {
+  REQUIRE(got.values.size() == want.values.size());
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < want.values.size(); ++i) {
+    difference += std::pow(static_cast<double>(got.values[i]) - static_cast<double>(want.values[i]), 2);
+    size += std::pow(static_cast<double>(want.values[i]), 2);
+  }
+  const double error = std::sqrt(difference / size);
+  INFO(what << ": relative error " << error << ", allowed " << tolerance);
+  CHECK(error <= tolerance);  // false for NaN
+}
+
+// Few bits, so that f16, bf16 and e4m3 hold them exactly.
+Matrix coarse(std::int64_t rows, std::int64_t cols, unsigned seed, float width = 1.0F) {
+  Matrix made = Matrix::random(rows, cols, seed);
+  for (float& value : made.values) value = std::round(value * 7.0F) / 8.0F * width;
+  return made;
+}
+
+struct Pair {
+  std::unique_ptr<Ops> cpu, gpu;
+  explicit Pair(DType dtype)
+      : cpu(require_ops({.isa = "portable"}, 2)),
+        gpu(require_ops({.device = {DeviceKind::cuda, 0}, .activations = dtype})) {}
+};
+
+Linear pack_matrix(Ops& ops, const Matrix& matrix, const Matrix* bias = nullptr) {
+  const WeightView view{.data = matrix.values.data(),
+                        .dtype = DType::f32,
+                        .out = matrix.rows,
+                        .in = matrix.cols,
+                        .bias = bias ? bias->values.data() : nullptr};
+  return require_pack(ops, {&view, 1});
+}
+
+}  // namespace
+
+TEST_CASE("GPU products in bf16 and f16, few rows and many, with and without bias") {
+  struct Shape {
+    std::int64_t rows, in, out;
+  };
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    const Pair ops(dtype);
+    for (const Shape shape : {Shape{1, 256, 512}, Shape{3, 3072, 1024}, Shape{8, 4096, 640},
+                              Shape{17, 520, 72}, Shape{64, 1024, 768}, Shape{65, 1024, 768},
+                              Shape{300, 512, 1280}, Shape{5, 33, 7}, Shape{100, 19, 130}}) {
+      INFO(to_string(dtype) << " " << shape.rows << "x" << shape.in << "x" << shape.out);
+      const Matrix x = coarse(shape.rows, shape.in, 1), w = coarse(shape.out, shape.in, 2),
+                   bias = coarse(1, shape.out, 3, 8.0F), gates = coarse(2 * shape.out, shape.in, 4, 0.25F);
+      for (Ops* one : {ops.cpu.get(), ops.gpu.get()}) one->begin_step(Batch{}, {});
+      const auto both = [&](const char* what, double tolerance, const auto& compute) {
+        check_near(compute(*ops.gpu), compute(*ops.cpu), tolerance, what);
+      };
+      both("matmul", unit(dtype),
+           [&](Ops& o) { return download(o, o.matmul(upload(o, x), pack_matrix(o, w))); });
+      both("bias", unit(dtype),
+           [&](Ops& o) { return download(o, o.matmul(upload(o, x), pack_matrix(o, w, &bias))); });
+      both("logits", 1e-5, [&](Ops& o) { return download(o, o.logits(upload(o, x), pack_matrix(o, w))); });
+      both("gated", 4 * unit(dtype),
+           [&](Ops& o) { return download(o, o.gated_matmul(upload(o, x), pack_matrix(o, gates))); });
+    }
+  }
+}
+
+TEST_CASE("GPU norms, sums and gates in bf16 and f16") {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    const Pair ops(dtype);
+    for (const std::int64_t cols : {64, 100, 256, 3072, 4096}) {
+      const Matrix x = coarse(9, cols, 1), y = coarse(9, cols, 2), weight = coarse(1, cols, 3);
+      const auto both = [&](const char* what, const auto& compute) {
+        check_near(compute(*ops.gpu), compute(*ops.cpu), 3 * unit(dtype), what);
+      };
+      const auto norm = [&](Ops& o) {
+        return *o.pack_vector(
+            {.data = weight.values.data(), .dtype = DType::f32, .out = 1, .in = cols, .bias = nullptr});
+      };
+      both("rms_norm", [&](Ops& o) { return download(o, o.rms_norm(upload(o, x), norm(o), 1e-5F)); });
+      both("add", [&](Ops& o) { return download(o, o.add(upload(o, x), upload(o, y))); });
+      both("silu_mul", [&](Ops& o) { return download(o, o.silu_mul(upload(o, x))); });
+      both("add_rms_norm", [&](Ops& o) {
+        const Tensor sum = upload(o, x), normed = upload(o, y);
+        o.add_rms_norm(sum, upload(o, y), norm(o), 1e-5F, normed);
+        return download(o, normed);
+      });
+    }
+  }
+}
+
+TEST_CASE("GPU rope and attention in bf16 and f16 over ragged batches, KV in f16, bf16 and e4m3") {
+  struct Part {
+    std::int64_t prefix, rows;
+  };
+  struct Heads {
+    std::int32_t query, kv, dim;
+  };
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    for (const DType kv : {dtype, DType::e4m3}) {
+      for (const Heads heads : {Heads{8, 2, 128}, Heads{7, 1, 64}, Heads{4, 4, 32}, Heads{24, 8, 128}}) {
+        const std::vector<Part> parts{{0, 1},   {700, 1}, {0, 300}, {130, 77},
+                                      {255, 1}, {256, 1}, {511, 3}, {64, 128}};
+        Pair ops(dtype);
+        const std::int64_t kv_cols = std::int64_t{heads.kv} * heads.dim,
+                           q_cols = std::int64_t{heads.query} * heads.dim;
+        const auto run = [&](Ops& o, DType kv_dtype) {
+          const KvLayout layout{
+              .dtype = kv_dtype, .layers = 2, .kv_heads = heads.kv, .head_dim = heads.dim, .block_size = 16};
+          KvPool pool(o, layout, 256, 3);
+          std::vector<std::vector<std::int32_t>> tables;
+          for (const Part& part : parts) tables.push_back(pool.table(part.prefix + part.rows));
+          Batch before, batch;
+          for (std::size_t i = 0; i < parts.size(); ++i) {
+            if (parts[i].prefix > 0) append_rows(before, tables[i], 0, parts[i].prefix);
+            append_rows(batch, tables[i], parts[i].prefix, parts[i].rows);
+          }
+          for (const Batch* rows : {&before, &batch}) {
+            o.begin_step(*rows, pool.view());
+            const auto count = static_cast<std::int64_t>(rows->positions.size());
+            const unsigned seed = rows == &batch ? 5 : 6;
+            o.store_kv(1, upload(o, coarse(count, kv_cols, seed)),
+                       upload(o, coarse(count, kv_cols, seed + 10)));
+          }
+          const auto count = static_cast<std::int64_t>(batch.positions.size());
+          const AttentionShape shape{heads.query, heads.kv, heads.dim,
+                                     1.0F / std::sqrt(static_cast<float>(heads.dim))};
+          return download(o, o.attention(1, upload(o, coarse(count, q_cols, 8, 4.0F)), shape));
+        };
+        INFO(to_string(dtype) << ", KV " << to_string(kv) << ", heads " << heads.query << "/" << heads.kv
+                              << "x" << heads.dim);
+        check_near(run(*ops.gpu, kv), run(*ops.cpu, DType::f32), 2 * unit(dtype), "attention");
+
+        // q|k|v through rope_store: the rotated q itself, and what attention makes of the rotated k.
+        const auto rotated = [&](Ops& o, DType kv_dtype, bool whole) {
+          const KvLayout layout{
+              .dtype = kv_dtype, .layers = 1, .kv_heads = heads.kv, .head_dim = heads.dim, .block_size = 16};
+          KvPool pool(o, layout, 64, 3);
+          Batch batch;
+          append_rows(batch, pool.table(200), 0, 200);
+          append_rows(batch, pool.table(1), 0, 1);
+          RopeTable table{.scale = 1.0F, .max_positions = 512};
+          for (std::int32_t i = 0; i < heads.dim / 2; ++i)
+            table.inv_frequency.push_back(static_cast<float>(std::pow(10000.0, -2.0 * i / heads.dim)));
+          auto prepared = o.prepare_rope(table);
+          REQUIRE(prepared.has_value());
+          o.begin_step(batch, pool.view());
+          const AttentionShape shape{heads.query, heads.kv, heads.dim,
+                                     1.0F / std::sqrt(static_cast<float>(heads.dim))};
+          const Tensor q =
+              o.rope_store(0, upload(o, coarse(201, q_cols + 2 * kv_cols, 9)), shape, prepared->get());
+          return download(o, whole ? o.attention(0, q, shape) : q);
+        };
+        check_near(rotated(*ops.gpu, kv, false), rotated(*ops.cpu, DType::f32, false), 2 * unit(dtype),
+                   "rope");
+        const double tolerance = kv == DType::e4m3 ? 0.05 : 4 * unit(dtype);
+        check_near(rotated(*ops.gpu, kv, true), rotated(*ops.cpu, DType::f32, true), tolerance,
+                   "rope and attention");
+      }
+    }
+  }
+}
+
+TEST_CASE("what the GPU samples is what the CPU samples, through Ops") {
+  auto ops = require_ops({.device = {DeviceKind::cuda, 0}, .activations = DType::f32});
+  ops->begin_step(Batch{}, {});
+  const Matrix logits = Matrix::random(5, 1000, 3, 6.0F);
+  std::vector<RowSampling> rows(5);
+  const auto samples = ops->sample(upload(*ops, logits), rows);
+  REQUIRE(samples.has_value());
+  for (std::int64_t r = 0; r < 5; ++r) {
+    std::int64_t best = 0;
+    for (std::int64_t c = 1; c < 1000; ++c)
+      if (logits.at(r, c) > logits.at(r, best)) best = c;
+    CHECK((*samples)[static_cast<std::size_t>(r)].token == best);
+    CHECK(!(*samples)[static_cast<std::size_t>(r)].nan);
+  }
+}
+
+}  // namespace baton::test

@@ -1,0 +1,29 @@
+// baton_gpu_tests: the kernels' own tests, the Ops contract and whole models on one GPU. Needs no Catch2.
+//
+//   baton_gpu_tests [kernels] [part of a test's name ...]     exit 77 where there is no GPU
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "baton/tensor/ops.hpp"
+#include "kernel_tests.hpp"
+#include "support/bare_catch.hpp"
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> names(argv + 1, argv + argc);
+  if (const auto gpus = baton::list_gpus(); !gpus) {
+    std::printf("BATON-SKIPPED[gpu] the GPU tests: %s\n", gpus.error().message.c_str());
+    return 77;
+  }
+  int failed = 0;
+  if (names.empty() || names[0] == "kernels") {
+    for (const auto& [name, test] : baton::gpu::kernel_tests()) {
+      const bool passed = test();
+      std::printf("%s %s kernels\n", passed ? "passed" : "FAILED", name);
+      std::fflush(stdout);
+      failed += passed ? 0 : 1;
+    }
+  }
+  if (names.empty() || names[0] != "kernels") failed += baton::test::bare::run_bare_tests(names);
+  return failed == 0 ? 0 : 1;
+}
