@@ -98,6 +98,12 @@ class Matrix {
 
   void set(std::int32_t r, std::int32_t c, float value) { encode(element_, value, host_.data() + at(r, c)); }
   float get(std::int32_t r, std::int32_t c) const { return decode(element_, host_.data() + at(r, c)); }
+  std::vector<float> floats() const {  // [rows, cols]
+    std::vector<float> made;
+    for (std::int32_t r = 0; r < rows_; ++r)
+      for (std::int32_t c = 0; c < cols_; ++c) made.push_back(get(r, c));
+    return made;
+  }
   const std::byte* bytes(std::int32_t r, std::int32_t c) const { return host_.data() + at(r, c); }
 
   Matrix& randomise(std::mt19937& engine, float width) {

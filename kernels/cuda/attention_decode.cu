@@ -1,0 +1,568 @@
+// Decode attention: streams the paged cache once, at memory speed. A unit of work is a DecodeItem and a KV
+// head; all query heads of that KV head share its keys. Blocks of threads stay resident and take unit after
+// unit.
+//
+// Four warps consume. A unit's 256 positions are 16 tiles of 16; tile 4 * j + w is warp w's, which copies,
+// waits for and multiplies its own tiles with no word to the others, and copies ahead into the next unit. The
+// warps meet twice per unit, to add up. Two more warps keep global latency away from them: the scout looks up
+// the unit after next (list, row, block table), the clerk brings in the next unit's queries and counts
+// finished splits.
+//
+// A row of several splits leaves partial sums in the workspace; whoever finishes the last one merges them, in
+// ascending order. Iteration i of a thread block, between its barriers B(i) and B(i + 1):
+//
+// - consumers: merge unit i - 2 if the clerk found it to complete its row; multiply unit i, add up, write.
+// - scout: looks up unit i + 2.
+// - clerk: counts unit i - 1, whose results precede B(i); brings in the queries of unit i + 1.
+#include "kernels/cuda/attention.hpp"
+#include "kernels/cuda/attention_decode_tile.cuh"
+#include "kernels/cuda/attention_generic.cuh"
+#include "kernels/cuda/attention_parts.cuh"
+#include "kernels/cuda/launch.cuh"
+
+namespace baton::cuda {
+
+namespace {
+
+using namespace attention;
+using namespace attention::decode;
+
+constexpr int kUnits = 8;  // remembered: i - 2 to i + 2
+
+struct Unit {
+  std::int32_t row;  // -1: there is no such unit
+  std::int32_t position;
+  std::int32_t split;
+  std::int32_t head;
+  std::int32_t item;
+  std::int32_t completes_row;
+  std::int32_t blocks[kTiles];
+};
+
+struct MaxSum {
+  float max;  // of scores, in units of log2
+  float sum;  // of 2^(score - max)
+};
+
+struct Workspace {
+  std::int32_t* next_unit;  // how many units beyond the first two per thread block are taken
+  std::int32_t* finished;   // [items, kv_heads] at a row's first item: splits done
+  MaxSum* max_sum;          // [items, kv_heads, group]
+  float* out;               // [items, kv_heads, group, head_dim], of weight 2^(score - max)
+};
+
+constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+struct WorkspaceLayout {
+  std::size_t max_sum, out, bytes;
+
+  WorkspaceLayout(std::int32_t items, std::int32_t query_heads, std::int32_t kv_heads,
+                  std::int32_t head_dim) {
+    const std::size_t rows = static_cast<std::size_t>(items) * static_cast<std::size_t>(query_heads);
+    max_sum = aligned(256 + sizeof(std::int32_t) * static_cast<std::size_t>(items) *
+                                static_cast<std::size_t>(kv_heads));
+    out = max_sum + aligned(sizeof(MaxSum) * rows);
+    bytes = out + sizeof(float) * rows * static_cast<std::size_t>(head_dim);
+  }
+};
+
+struct Arguments {
+  AttentionRows rows;
+  PagedKv kv;
+  StepTables tables;
+  const DecodeItem* items;
+  const std::int32_t* item_count;
+  Workspace workspace;
+  std::int32_t group;
+  std::int32_t block_shift;
+  float scale_log2;
+};
+
+// Of a thread block, for `group` query heads per KV head.
+template <class S>
+constexpr std::size_t shared_bytes(int group) {
+  return static_cast<std::size_t>(kConsumers * S::kRingBytes + 2 * S::kQueryBytes) +
+         sizeof(float) * static_cast<std::size_t>(kConsumers * group * S::kSumStride) +
+         sizeof(MaxSum) * kConsumers * S::kHeads + sizeof(Unit) * kUnits;
+}
+
+template <class S>
+struct Shared {
+  std::byte* ring;     // [kConsumers][kStages][keys, values]
+  std::byte* queries;  // [2][kHeads][kHeadDim], swizzled
+  float* sums;         // [kConsumers][group][kSumStride]
+  MaxSum* max_sum;     // [kConsumers][kHeads]
+  Unit* units;         // [kUnits]
+
+  __device__ Shared(std::byte* start, int group) {
+    ring = start;
+    queries = ring + kConsumers * S::kRingBytes;
+    sums = reinterpret_cast<float*>(queries + 2 * S::kQueryBytes);
+    max_sum = reinterpret_cast<MaxSum*>(sums + kConsumers * group * S::kSumStride);
+    units = reinterpret_cast<Unit*>(max_sum + kConsumers * S::kHeads);
+  }
+  __device__ Unit& unit(int i) const { return units[i & (kUnits - 1)]; }
+};
+
+__device__ __forceinline__ void meet_consumers() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kConsumerThreads) : "memory");
+}
+
+// ---- The scout
+
+// The first two units of a thread block are fixed, so that a small batch spreads out; the rest go to whoever
+// is free.
+__device__ int take_unit(const Arguments& arguments, int i, int total) {
+  const int blocks = static_cast<int>(gridDim.x);
+  if (i < 2) return static_cast<int>(blockIdx.x) + i * blocks;
+  int taken = 0;
+  if (threadIdx.x % 32 == 0) {
+    taken = atomicAdd(arguments.workspace.next_unit, 1);
+    // Every thread block whose second unit exists comes here until it gets nothing; the last to do so leaves
+    // zero.
+    const int beyond = max(total - 2 * blocks, 0), misses = min(max(total - blocks, 0), blocks);
+    if (taken == beyond + misses - 1) *arguments.workspace.next_unit = 0;
+  }
+  return 2 * blocks + __shfl_sync(kWholeWarp, taken, 0);
+}
+
+template <class S>
+__device__ void look_up(const Arguments& arguments, const Shared<S>& shared, int i, int total) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  Unit& unit = shared.unit(i);
+  const bool more = i == 0 || shared.unit(i - 1).row >= 0;
+  const int taken = more ? take_unit(arguments, i, total) : total;
+  if (taken >= total) {
+    if (lane == 0) unit.row = -1;
+    __syncwarp();
+    return;
+  }
+  const int item = taken / arguments.kv.kv_heads;
+  const DecodeItem work = arguments.items[item];
+  const int position = arguments.tables.positions[work.row];
+  const int table = arguments.tables.sequences[arguments.tables.sequence_of[work.row]].table_offset;
+  const int token = work.split * kSplitTokens + lane * kTileTokens;
+  if (lane < kTiles) {
+    unit.blocks[lane] =
+        token <= position ? arguments.tables.block_table[table + (token >> arguments.block_shift)] : 0;
+  }
+  if (lane == 0) {
+    unit.row = work.row;
+    unit.position = position;
+    unit.split = work.split;
+    unit.head = taken % arguments.kv.kv_heads;
+    unit.item = item;
+    unit.completes_row = 0;
+  }
+  __syncwarp();
+}
+
+// ---- The clerk
+
+template <class S>
+__device__ void bring_queries(const Arguments& arguments, const Shared<S>& shared, int i) {
+  const Unit& unit = shared.unit(i);
+  if (unit.row < 0) return;
+  constexpr int kChunks = S::kHeadDim / 8;
+  const auto* source = static_cast<const std::uint16_t*>(arguments.rows.queries) +
+                       unit.row * arguments.rows.query_stride +
+                       static_cast<std::int64_t>(unit.head) * arguments.group * S::kHeadDim;
+  std::byte* target = shared.queries + (i & 1) * S::kQueryBytes;
+#pragma unroll 4
+  for (int c = static_cast<int>(threadIdx.x) % 32; c < S::kHeads * kChunks; c += 32) {
+    const int head = c / kChunks, chunk = c % kChunks;
+    uint4 eight = make_uint4(0, 0, 0, 0);
+    if (head < arguments.group)
+      eight = *reinterpret_cast<const uint4*>(source + head * S::kHeadDim + chunk * 8);
+    place_query<typename S::Kv, kChunks>(target, head, chunk, eight, arguments.rows.element == Element::bf16);
+  }
+}
+
+// The barrier before this orders the consumers' writes before the fence, and the fence orders them before the
+// count.
+template <class S>
+__device__ void count_finished(const Arguments& arguments, const Shared<S>& shared, int i) {
+  Unit& unit = shared.unit(i);
+  if (unit.row < 0 || unit.position < kSplitTokens || threadIdx.x % 32 != 0) return;
+  __threadfence();
+  std::int32_t* finished = arguments.workspace.finished +
+                           static_cast<std::int64_t>(unit.item - unit.split) * arguments.kv.kv_heads +
+                           unit.head;
+  if (atomicAdd(finished, 1) == unit.position / kSplitTokens) {
+    *finished = 0;
+    unit.completes_row = 1;
+    __threadfence();
+  }
+}
+
+// ---- Consumers
+
+// Starts the copies of tile `step` of unit i, if it has one.
+template <class S>
+__device__ __forceinline__ void copy_tile(const Arguments& arguments, const Shared<S>& shared, int i,
+                                          int step, std::uint32_t slot) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const Unit& unit = shared.unit(i);
+  const int tile = step * kConsumers + warp;
+  const int first = unit.split * kSplitTokens + tile * kTileTokens;
+  if (unit.row >= 0 && first <= unit.position) {
+    const std::byte* keys = arguments.kv.base + unit.blocks[tile] * arguments.kv.block_stride +
+                            unit.head * arguments.kv.head_stride +
+                            (first & (arguments.kv.block_size - 1)) * S::kRowBytes;
+    const int last_token = unit.position - first;
+#pragma unroll
+    for (int c = 0; c < S::kRowChunks / 2; ++c) {
+      const int index = lane + 32 * c, token = index / S::kRowChunks, chunk = index % S::kRowChunks;
+      const std::uint32_t to = slot + swizzled<S::kRowChunks>(token, chunk);
+      copy_async(to, keys + index * 16, token <= last_token);
+      copy_async(to + S::kTileBytes, keys + arguments.kv.value_offset + index * 16, token <= last_token);
+    }
+  }
+  commit_copies();
+}
+
+// A warp's sums, to shared memory.
+template <class S>
+__device__ __forceinline__ void hand_in(const Arguments& arguments, const Shared<S>& shared,
+                                        State<S>& state) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int row = lane / 4;
+#pragma unroll
+  for (int h = 0; h < S::kHeadTiles; ++h) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int head = 8 * h + lane % 4 * 2 + e;
+      float sum = state.sum[h][e];
+#pragma unroll
+      for (int other = 4; other < 32; other *= 2) sum += __shfl_xor_sync(kWholeWarp, sum, other);
+      if (row == 0) shared.max_sum[warp * S::kHeads + head] = {state.max[h][e] * arguments.scale_log2, sum};
+      if (head >= arguments.group) continue;
+      float* sums = shared.sums + (warp * arguments.group + head) * S::kSumStride;
+#pragma unroll
+      for (int d = 0; d < S::kDimTiles; ++d) {
+        if constexpr (S::kBytes) {
+          *reinterpret_cast<float2*>(sums + 16 * d + 2 * row) =
+              make_float2(state.out[h][d][e], state.out[h][d][e + 2]);
+        } else {
+          sums[16 * d + row] = state.out[h][d][e];
+          sums[16 * d + row + 8] = state.out[h][d][e + 2];
+        }
+      }
+    }
+  }
+}
+
+template <class S>
+__device__ __forceinline__ void write_out(const Arguments& arguments, const Unit& unit, int head, int dim,
+                                          float4 out, float sum) {
+  const float inverse = 1.f / sum;
+  auto* target = static_cast<std::uint16_t*>(arguments.rows.out) +
+                 (static_cast<std::int64_t>(unit.row) * arguments.rows.query_heads +
+                  unit.head * arguments.group + head) *
+                     S::kHeadDim +
+                 dim;
+  const bool as_bf16 = arguments.rows.element == Element::bf16;
+  *reinterpret_cast<uint2*>(target) = make_uint2(pack(as_bf16, out.x * inverse, out.y * inverse),
+                                                 pack(as_bf16, out.z * inverse, out.w * inverse));
+}
+
+__device__ __forceinline__ void add_scaled(float4& sum, float factor, float4 term) {
+  sum.x = fmaf(factor, term.x, sum.x);
+  sum.y = fmaf(factor, term.y, sum.y);
+  sum.z = fmaf(factor, term.z, sum.z);
+  sum.w = fmaf(factor, term.w, sum.w);
+}
+
+__device__ __forceinline__ std::int64_t partial_index(const Arguments& arguments, const Unit& unit, int item,
+                                                      int head) {
+  return (static_cast<std::int64_t>(item) * arguments.kv.kv_heads + unit.head) * arguments.group + head;
+}
+
+// Adds up the four warps; the result is final if the row has one split.
+template <class S>
+__device__ __forceinline__ void add_up(const Arguments& arguments, const Shared<S>& shared,
+                                       const Unit& unit) {
+  constexpr int kPerHead = S::kHeadDim / 4;
+  for (int e = static_cast<int>(threadIdx.x); e < arguments.group * kPerHead; e += kConsumerThreads) {
+    const int head = e / kPerHead, dim = e % kPerHead * 4;
+    MaxSum of_warp[kConsumers];
+    float max = -INFINITY, sum = 0;
+#pragma unroll
+    for (int w = 0; w < kConsumers; ++w) {
+      of_warp[w] = shared.max_sum[w * S::kHeads + head];
+      max = fmaxf(max, of_warp[w].max);
+    }
+    float4 out = make_float4(0, 0, 0, 0);
+#pragma unroll
+    for (int w = 0; w < kConsumers; ++w) {
+      const float factor = power_of_two(of_warp[w].max - max);
+      sum = fmaf(factor, of_warp[w].sum, sum);
+      const float* sums = shared.sums + (w * arguments.group + head) * S::kSumStride + dim;
+      add_scaled(out, factor, *reinterpret_cast<const float4*>(sums));
+    }
+    if (unit.position < kSplitTokens) {
+      write_out<S>(arguments, unit, head, dim, out, sum);
+      continue;
+    }
+    const std::int64_t partial = partial_index(arguments, unit, unit.item, head);
+    *reinterpret_cast<float4*>(arguments.workspace.out + partial * S::kHeadDim + dim) = out;
+    if (dim == 0) arguments.workspace.max_sum[partial] = {max, sum};
+  }
+}
+
+// Merges all splits of the unit's row. Other thread blocks wrote them: read past the first-level cache.
+template <class S>
+__device__ __noinline__ void merge(const Arguments& arguments, const Unit& unit) {
+  constexpr int kPerHead = S::kHeadDim / 4;
+  constexpr int kAtOnce = 8;
+  const int splits = unit.position / kSplitTokens + 1, first_item = unit.item - unit.split;
+  const std::int64_t step = static_cast<std::int64_t>(arguments.kv.kv_heads) * arguments.group;
+  for (int e = static_cast<int>(threadIdx.x); e < arguments.group * kPerHead; e += kConsumerThreads) {
+    const int head = e / kPerHead, dim = e % kPerHead * 4;
+    const std::int64_t first = partial_index(arguments, unit, first_item, head);
+    const auto* max_sum = reinterpret_cast<const float2*>(arguments.workspace.max_sum + first);
+    const float* outs = arguments.workspace.out + first * S::kHeadDim + dim;
+    float max = -INFINITY, sum = 0;
+    float4 out = make_float4(0, 0, 0, 0);
+    for (int s = 0; s < splits; s += kAtOnce) {
+      float2 of_split[kAtOnce];
+      float4 term[kAtOnce];
+      float now = max;
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        of_split[j] = make_float2(-INFINITY, 0);
+        term[j] = make_float4(0, 0, 0, 0);
+        if (s + j < splits) {
+          of_split[j] = __ldcg(max_sum + (s + j) * step);
+          term[j] = __ldcg(reinterpret_cast<const float4*>(outs + (s + j) * step * S::kHeadDim));
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) now = fmaxf(now, of_split[j].x);
+      const float shrink = power_of_two(max - now);
+      sum *= shrink;
+      out = make_float4(out.x * shrink, out.y * shrink, out.z * shrink, out.w * shrink);
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        const float factor = power_of_two(of_split[j].x - now);
+        sum = fmaf(factor, of_split[j].y, sum);
+        add_scaled(out, factor, term[j]);
+      }
+      max = now;
+    }
+    write_out<S>(arguments, unit, head, dim, out, sum);
+  }
+}
+
+template <class S>
+__device__ __forceinline__ void consume(const Arguments& arguments, const Shared<S>& shared) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const std::uint32_t ring = shared_address(shared.ring + warp * S::kRingBytes);
+  const std::uint32_t all_queries = shared_address(shared.queries);
+  __syncthreads();  // B(0)
+#pragma unroll
+  for (int step = 0; step < S::kStages; ++step)
+    copy_tile(arguments, shared, 0, step, ring + step * 2 * S::kTileBytes);
+  int stage = 0;
+  for (int i = 0;; ++i) {
+    if (i > 0) __syncthreads();  // B(i)
+    if (i >= 2 && shared.unit(i - 2).completes_row) merge<S>(arguments, shared.unit(i - 2));
+    __syncwarp();  // its loop may have parted the lanes
+    if (shared.unit(max(i - 1, 0)).row < 0) return;
+    const Unit& unit = shared.unit(i);
+    if (unit.row < 0) continue;
+
+    std::uint32_t queries[S::kHeadTiles][S::kHeadDim / 8];
+#pragma unroll
+    for (int h = 0; h < S::kHeadTiles; ++h) {
+#pragma unroll
+      for (int c = 0; c < S::kHeadDim / 8; c += 4) {
+        const Fragment4 loaded = load_matrices(all_queries + (i & 1) * S::kQueryBytes +
+                                               swizzled<S::kHeadDim / 8>(8 * h + lane % 8, c + lane / 8));
+#pragma unroll
+        for (int j = 0; j < 4; ++j) queries[h][c + j] = loaded.at[j];
+      }
+    }
+    State<S> state{};
+#pragma unroll
+    for (int h = 0; h < S::kHeadTiles; ++h) state.max[h][0] = state.max[h][1] = -INFINITY;
+
+    for (int step = 0; step < kSteps; ++step) {
+      wait_for_copies<S::kStages - 1>();
+      __syncwarp();
+      const std::uint32_t slot = ring + static_cast<std::uint32_t>(stage) * 2 * S::kTileBytes;
+      const int last_token =
+          unit.position - unit.split * kSplitTokens - (step * kConsumers + warp) * kTileTokens;
+      if (last_token >= 0) {
+        float scores[S::kHeadTiles][4];
+        std::uint32_t weights[S::kHeadTiles][2];
+        scores_of_tile<S>(scores, slot, queries);
+        weigh(state, scores, last_token, arguments.scale_log2, weights);
+        add_values(state, slot + S::kTileBytes, weights);
+      }
+      __syncwarp();  // all lanes have read the slot
+      const int ahead = step + S::kStages;
+      copy_tile(arguments, shared, i + ahead / kSteps, ahead % kSteps, slot);
+      stage = stage + 1 == S::kStages ? 0 : stage + 1;
+    }
+    hand_in(arguments, shared, state);
+    meet_consumers();
+    add_up(arguments, shared, unit);
+    __syncwarp();
+  }
+}
+
+template <class S>
+__global__ void __launch_bounds__(kThreads, shared_bytes<S>(S::kHeads) <= 112 * 1024 ? 2 : 1)
+    decode_kernel(const __grid_constant__ Arguments arguments) {
+  extern __shared__ __align__(128) std::byte memory[];
+  const Shared<S> shared(memory, arguments.group);
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  let_next_start();
+  wait_for_previous();
+  if (warp < kConsumers) {
+    consume(arguments, shared);
+    return;
+  }
+  const bool scout = warp == kConsumers;
+  const int total = *arguments.item_count * arguments.kv.kv_heads;
+  if (scout) {
+    look_up(arguments, shared, 0, total);
+    look_up(arguments, shared, 1, total);
+  }
+  // The clerk needs the scout's first word before B(0); later it needs only what an earlier barrier
+  // published.
+  asm volatile("bar.sync 2, 64;" ::: "memory");
+  if (!scout) bring_queries(arguments, shared, 0);
+  __syncthreads();  // B(0)
+  for (int i = 0;; ++i) {
+    if (i > 0) __syncthreads();  // B(i)
+    if (shared.unit(max(i - 1, 0)).row < 0) return;
+    if (scout) {
+      look_up(arguments, shared, i + 2, total);
+    } else {
+      if (i > 0) count_finished(arguments, shared, i - 1);
+      bring_queries(arguments, shared, i + 1);
+    }
+  }
+}
+
+struct Device {
+  int multiprocessors = 0;
+  int shared_per_block = 0;
+};
+
+Device this_device() {
+  static const Device known = [] {
+    Device device;
+    int id = 0;
+    if (cudaGetDevice(&id) != cudaSuccess) return device;
+    cudaDeviceGetAttribute(&device.multiprocessors, cudaDevAttrMultiProcessorCount, id);
+    cudaDeviceGetAttribute(&device.shared_per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, id);
+    return device;
+  }();
+  return known;
+}
+
+template <class S>
+cudaError_t start(const Arguments& arguments, std::int32_t max_items, cudaStream_t stream) {
+  const std::size_t bytes = shared_bytes<S>(arguments.group);
+  // Asked once per kernel, for the largest group: the answer for a smaller one is no less.
+  static const int resident = [] {
+    const std::size_t most = shared_bytes<S>(S::kHeads);
+    int blocks = 0;
+    if (allow_shared(decode_kernel<S>, most) != cudaSuccess ||
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, decode_kernel<S>, kThreads, most) !=
+            cudaSuccess) {
+      return 0;
+    }
+    return blocks;
+  }();
+  if (resident == 0) return cudaErrorInvalidConfiguration;
+  const std::int64_t units = static_cast<std::int64_t>(max_items) * arguments.kv.kv_heads;
+  const std::int64_t blocks = static_cast<std::int64_t>(this_device().multiprocessors) * resident;
+  return launch(decode_kernel<S>, dim3(static_cast<unsigned>(units < blocks ? units : blocks)),
+                dim3(kThreads), bytes, stream, arguments);
+}
+
+template <class S>
+bool fits() {
+  return shared_bytes<S>(S::kHeads) <= static_cast<std::size_t>(this_device().shared_per_block);
+}
+
+// cudaErrorNotSupported: not a shape of the fast kernel.
+template <class Kv, int kDim>
+cudaError_t start_for_group(const Arguments& arguments, std::int32_t max_items, cudaStream_t stream) {
+  if (arguments.group <= 8) {
+    using S = Shape<Kv, kDim, 1>;
+    return fits<S>() ? start<S>(arguments, max_items, stream) : cudaErrorNotSupported;
+  }
+  if constexpr (kDim <= 128) {
+    using S = Shape<Kv, kDim, 2>;
+    if (arguments.group <= 16 && fits<S>()) return start<S>(arguments, max_items, stream);
+  }
+  return cudaErrorNotSupported;
+}
+
+template <class Kv>
+cudaError_t start_for_dim(const Arguments& arguments, std::int32_t max_items, cudaStream_t stream) {
+  switch (arguments.kv.head_dim) {
+    case 64:
+      return start_for_group<Kv, 64>(arguments, max_items, stream);
+    case 96:
+      return start_for_group<Kv, 96>(arguments, max_items, stream);
+    case 128:
+      return start_for_group<Kv, 128>(arguments, max_items, stream);
+    case 256:
+      return start_for_group<Kv, 256>(arguments, max_items, stream);
+    default:
+      return cudaErrorNotSupported;
+  }
+}
+
+}  // namespace
+
+std::size_t decode_workspace_bytes(std::int32_t max_items, std::int32_t query_heads, std::int32_t kv_heads,
+                                   std::int32_t head_dim) {
+  return WorkspaceLayout(max_items, query_heads, kv_heads, head_dim).bytes;
+}
+
+cudaError_t decode_attention(const DecodeAttention& attention, cudaStream_t stream) {
+  if (!valid(attention.rows, attention.kv)) return cudaErrorInvalidValue;
+  if (attention.max_items == 0) return cudaSuccess;
+  if (attention::tensor_cores_can(attention.rows, attention.kv)) {
+    const WorkspaceLayout layout(attention.max_items, attention.rows.query_heads, attention.kv.kv_heads,
+                                 attention.kv.head_dim);
+    auto* memory = static_cast<std::byte*>(attention.workspace);
+    const Arguments arguments{
+        attention.rows,
+        attention.kv,
+        attention.tables,
+        attention.items,
+        attention.item_count,
+        Workspace{reinterpret_cast<std::int32_t*>(memory), reinterpret_cast<std::int32_t*>(memory + 256),
+                  reinterpret_cast<MaxSum*>(memory + layout.max_sum),
+                  reinterpret_cast<float*>(memory + layout.out)},
+        attention.rows.query_heads / attention.kv.kv_heads,
+        block_shift(attention.kv.block_size),
+        attention.rows.scale * kLog2E};
+    cudaError_t status = cudaErrorNotSupported;
+    switch (attention.kv.element) {
+      case Element::f16:
+        status = start_for_dim<f16>(arguments, attention.max_items, stream);
+        break;
+      case Element::bf16:
+        status = start_for_dim<bf16>(arguments, attention.max_items, stream);
+        break;
+      case Element::e4m3:
+        status = start_for_dim<e4m3>(arguments, attention.max_items, stream);
+        break;
+      case Element::f32:
+        break;
+    }
+    if (status != cudaErrorNotSupported) return status;
+  }
+  return attention::generic_decode(attention, stream);
+}
+
+}  // namespace baton::cuda

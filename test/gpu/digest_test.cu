@@ -1,0 +1,41 @@
+// Digests on the device against base/hash: the same bits for every length and alignment.
+#include "kernels/cuda/digest.hpp"
+
+#include <random>
+
+#include "baton/base/hash.hpp"
+#include "device_array.hpp"
+
+namespace baton::gpu {
+
+bool digest_tests() {
+  Expectations expectations("digest");
+  std::mt19937_64 engine(3);
+  std::vector<std::byte> bytes(1 << 20);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(engine());
+  const DeviceArray<std::byte> data(bytes);
+
+  struct Span {
+    std::size_t first, count;
+  };
+  std::vector<Span> spans;
+  for (std::size_t count = 0; count <= 1300; ++count) spans.push_back({engine() % 100, count});
+  for (std::size_t count = 200; count <= 4200; count += 8) spans.push_back({8 * (engine() % 100), count});
+  for (const std::size_t count : {4096, 4095, 4097, 65536, 99999, 1 << 20}) spans.push_back({0, count});
+
+  std::vector<cuda::DigestPiece> pieces;
+  for (const Span& span : spans) pieces.push_back({data.data() + span.first, span.count});
+  const DeviceArray<cuda::DigestPiece> device_pieces(pieces);
+  const DeviceArray<cuda::DigestHash> hashes(pieces.size());
+  require_done(cuda::digest(device_pieces.data(), static_cast<std::int32_t>(pieces.size()), hashes.data(), nullptr),
+               "digest");
+  const std::vector<cuda::DigestHash> got = hashes.values();
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    const Hash128 want = hash_bytes(std::span(bytes).subspan(spans[i].first, spans[i].count));
+    expectations.expect(got[i].high == want.high && got[i].low == want.low, "%zu bytes at %zu", spans[i].count,
+                        spans[i].first);
+  }
+  return expectations.report();
+}
+
+}  // namespace baton::gpu
