@@ -35,6 +35,12 @@ install_packages() {
   }
 }
 
+# The CUDA compiler, or nothing.
+find_nvcc() {
+  [ "${CUDA:-}" != off ] || return 0
+  command -v nvcc || ! [ -x /usr/local/cuda/bin/nvcc ] || echo /usr/local/cuda/bin/nvcc
+}
+
 # build_baton [CMAKE_ARGUMENT...]: configures the release preset and builds everything.
 build_baton() {
   local jobs memory_gib
@@ -43,8 +49,13 @@ build_baton() {
   # One compilation may take 1.5 GiB: fewer at once where memory is short.
   if [ $((memory_gib * 2 / 3)) -lt "$jobs" ]; then jobs=$((memory_gib * 2 / 3)); fi
   if [ "$jobs" -lt 1 ]; then jobs=1; fi
+  local cuda=()
+  if [ -n "$(find_nvcc)" ]; then
+    say "nvcc is here: the CUDA backend is built too (CUDA=off leaves it out)"
+    cuda=(-DBATON_CUDA=ON "-DCMAKE_CUDA_COMPILER=$(find_nvcc)")
+  fi
   say "Building with $jobs jobs (the first time takes some minutes, later ones seconds)"
-  cmake --preset release "$@" >/tmp/baton-configure.log 2>&1 || {
+  cmake --preset release "${cuda[@]}" "$@" >/tmp/baton-configure.log 2>&1 || {
     tail -n 20 /tmp/baton-configure.log >&2
     die "cmake could not configure (whole log: /tmp/baton-configure.log)"
   }

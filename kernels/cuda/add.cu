@@ -33,7 +33,8 @@ cudaError_t add(const Rows& x, const ConstRows& y, cudaStream_t stream) {
     using T = typename decltype(element)::type;
     return with_bool(is_wide(x, kPerLoad<T>) && is_wide(y, kPerLoad<T>), [&](auto wide) {
       return launch(add_kernel<T, decltype(wide)::value>, element_wise_grid(x.rows, x.cols, kPerLoad<T>),
-                    kElementWiseThreads, 0, stream, row_data<T>(x), x.stride, row_data<T>(y), y.stride, x.cols);
+                    kElementWiseThreads, 0, stream, row_data<T>(x), x.stride, row_data<T>(y), y.stride,
+                    x.cols);
     });
   });
 }

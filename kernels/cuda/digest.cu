@@ -1,10 +1,9 @@
 // digest: XXH3-128 (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), a warp a piece.
 //
-// XXH3 adds up 16 stripes of 64 bytes in eight accumulators, then scrambles these. Within the 16 the order is free:
-// lane 8 g + i of a warp takes accumulator i of every fourth stripe, and the four partial sums meet before the
-// scramble. Pieces of at most 240 bytes have algorithms of their own; one lane does them.
+// XXH3 adds up 16 stripes of 64 bytes in eight accumulators, then scrambles these. Within the 16 the order is
+// free: lane 8 g + i of a warp takes accumulator i of every fourth stripe, and the four partial sums meet
+// before the scramble. Pieces of at most 240 bytes have algorithms of their own; one lane does them.
 #include "kernels/cuda/digest.hpp"
-
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/xxh3.cuh"
 
@@ -53,7 +52,8 @@ __device__ DigestHash hash_long(const std::uint8_t* data, std::uint64_t bytes) {
     accumulator = (accumulator ^ accumulator >> 47 ^ scramble_key) * xxh3::kPrime32_1;
   }
 
-  const auto stripes = static_cast<unsigned>((bytes - 1 - blocks * kBlock) / kStripe);  // whole ones, but the last
+  const auto stripes =
+      static_cast<unsigned>((bytes - 1 - blocks * kBlock) / kStripe);  // whole ones, but the last
   std::uint64_t products = 0, values = 0;
 #pragma unroll
   for (unsigned k = 0; k < 4; ++k) {

@@ -1,12 +1,15 @@
-// The sampler's arithmetic on the device: src/model/exact_math.hpp and the noise of src/model/sampler.cpp, operation
-// for operation. Intrinsics that round once, because the compiler may contract a * b + c but never these.
+// The sampler's arithmetic on the device: src/model/exact_math.hpp and the noise of src/model/sampler.cpp,
+// operation for operation. Intrinsics that round once, because the compiler may contract a * b + c but never
+// these.
 #pragma once
 
 #include <cstdint>
 
 namespace baton::cuda {
 
-__device__ __forceinline__ double multiply_then_add(double a, double b, double c) { return __dadd_rn(__dmul_rn(a, b), c); }
+__device__ __forceinline__ double multiply_then_add(double a, double b, double c) {
+  return __dadd_rn(__dmul_rn(a, b), c);
+}
 
 // x is positive, finite and normal.
 __device__ __forceinline__ double exact_log(double x) {
@@ -51,9 +54,8 @@ __device__ __forceinline__ double exact_exp(double x) {
   series = multiply_then_add(series, r, 1.0 / 6.0);
   series = multiply_then_add(series, r, 0.5);
   series = __dadd_rn(__dadd_rn(__dmul_rn(__dmul_rn(series, r), r), r), 1.0);
-  const double power =
-      __longlong_as_double(static_cast<std::int64_t>((static_cast<std::uint64_t>(__double_as_longlong(shifted)) + 1023)
-                                                     << 52));
+  const double power = __longlong_as_double(
+      static_cast<std::int64_t>((static_cast<std::uint64_t>(__double_as_longlong(shifted)) + 1023) << 52));
   return x < -700.0 ? 0.0 : __dmul_rn(series, power);
 }
 
@@ -66,7 +68,8 @@ __device__ __forceinline__ std::uint64_t mix(std::uint64_t x) {
 
 inline constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
 
-__device__ __forceinline__ std::uint64_t stream_key(std::uint64_t seed, std::uint32_t choice, std::uint64_t index) {
+__device__ __forceinline__ std::uint64_t stream_key(std::uint64_t seed, std::uint32_t choice,
+                                                    std::uint64_t index) {
   const std::uint64_t a = mix(seed + kGolden);
   const std::uint64_t b = mix(a ^ (std::uint64_t{choice} + kGolden));
   return mix(b + mix(index + 0x632be59bd9b4e019ULL));

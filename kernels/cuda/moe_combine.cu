@@ -42,7 +42,8 @@ cudaError_t moe_combine(const MoeCombine& args, cudaStream_t stream) {
     using T = typename decltype(element)::type;
     return with_bool(is_wide(args.x, kPerLoad<T>) && is_wide(args.y, kPerLoad<T>), [&](auto wide) {
       return launch(moe_combine_kernel<T, decltype(wide)::value>,
-                    element_wise_grid(args.y.rows, args.y.cols, kPerLoad<T>), kElementWiseThreads, 0, stream, args);
+                    element_wise_grid(args.y.rows, args.y.cols, kPerLoad<T>), kElementWiseThreads, 0, stream,
+                    args);
     });
   });
 }

@@ -1,17 +1,18 @@
 // moe_matmul: y[slot] = x W[expert of slot]^T, tiles of tokens of one expert against tiles of its weight.
 //
-// Tensor cores multiply 16 tokens x 8 outputs x 16 of K. Which 16 elements of K meet in one product is ours to say, as
-// long as tokens and weights agree: lane q of four takes elements 4 q .. 4 q + 3, so that every operand, of two bytes
-// or of one, is a single aligned load from shared memory. Both tile sizes add up K in the same order, so how many
-// tokens an expert has does not show in a token's bits.
+// Tensor cores multiply 16 tokens x 8 outputs x 16 of K. Which 16 elements of K meet in one product is ours
+// to say, as long as tokens and weights agree: lane q of four takes elements 4 q .. 4 q + 3, so that every
+// operand, of two bytes or of one, is a single aligned load from shared memory. Both tile sizes add up K in
+// the same order, so how many tokens an expert has does not show in a token's bits.
 #include "kernels/cuda/moe.hpp"
 #include "kernels/cuda/rows.cuh"
 
 namespace baton::cuda {
 namespace {
 
-constexpr int kDepth = 64;      // elements of K in a stage
-constexpr int kTokenRow = 160;  // bytes of a row of two-byte elements in shared memory: 128, and no bank conflicts
+constexpr int kDepth = 64;  // elements of K in a stage
+constexpr int kTokenRow =
+    160;  // bytes of a row of two-byte elements in shared memory: 128, and no bank conflicts
 constexpr unsigned kAll = 0xffffffffU;
 
 template <class W>
@@ -24,7 +25,8 @@ struct Tile {
 };
 
 // Tile `index` of those that experts' slots are cut into, `size` slots each. By a whole warp.
-__device__ Tile find_tile(const std::int32_t* offsets, std::int32_t experts, std::int32_t size, std::int32_t index) {
+__device__ Tile find_tile(const std::int32_t* offsets, std::int32_t experts, std::int32_t size,
+                          std::int32_t index) {
   const auto lane = static_cast<std::int32_t>(threadIdx.x % 32);
   for (std::int32_t first = 0; first < experts; first += 32) {
     const std::int32_t expert = first + lane;
@@ -112,7 +114,8 @@ __global__ void __launch_bounds__(C::kThreads) moe_matmul_kernel(const MoeMatmul
   constexpr int kWeightChunks = kDepth * static_cast<int>(sizeof(W)) / 16;
   constexpr int kTokenCopies = (C::kTokens * kTokenChunks + C::kThreads - 1) / C::kThreads;
   constexpr int kWeightCopies = (C::kOutputs * kWeightChunks + C::kThreads - 1) / C::kThreads;
-  static_assert(C::kTokens * kTokenChunks % C::kThreads == 0 && C::kOutputs * kWeightChunks % C::kThreads == 0);
+  static_assert(C::kTokens * kTokenChunks % C::kThreads == 0 &&
+                C::kOutputs * kWeightChunks % C::kThreads == 0);
 
   let_next_start();
   wait_for_previous();
@@ -153,7 +156,8 @@ __global__ void __launch_bounds__(C::kThreads) moe_matmul_kernel(const MoeMatmul
       const bool inside = output < out && k < in;
       copy16(stage + static_cast<std::uint32_t>(C::kTokenBytes + piece / kWeightChunks * kWeightRow<W> +
                                                 piece % kWeightChunks * 16),
-             inside ? static_cast<const void*>(weight + static_cast<std::int64_t>(output) * in + k) : args.weight,
+             inside ? static_cast<const void*>(weight + static_cast<std::int64_t>(output) * in + k)
+                    : args.weight,
              inside);
     }
   };
@@ -222,8 +226,8 @@ __global__ void __launch_bounds__(C::kThreads) moe_matmul_kernel(const MoeMatmul
       for (int half = 0; half < 2; ++half) {
         const std::int32_t slot = tile.first + warp_token + i * 16 + half * 8 + group;
         if (slot >= tile.last) continue;
-        const Pack<T, 2> pair{{from_float<T>(sums[i][j][2 * half] * scale0),
-                               from_float<T>(sums[i][j][2 * half + 1] * scale1)}};
+        const Pack<T, 2> pair{
+            {from_float<T>(sums[i][j][2 * half] * scale0), from_float<T>(sums[i][j][2 * half + 1] * scale1)}};
         *reinterpret_cast<Pack<T, 2>*>(static_cast<T*>(args.y.data) + slot * args.y.stride + output) = pair;
       }
     }
@@ -270,13 +274,14 @@ cudaError_t run(const MoeMatmul& args, cudaStream_t stream) {
   if constexpr (sizeof(T) == 2 && (std::is_same_v<T, W> || std::is_same_v<W, e4m3>)) {
     constexpr std::int32_t kInUnit = 16 / static_cast<std::int32_t>(sizeof(W));
     const ConstRows weight{args.weight, args.x.cols, 1, args.x.cols, args.weight_type};
-    const bool fits = args.x.cols % kInUnit == 0 && is_wide(args.x, 8) && is_wide(weight, kInUnit) &&
-                      is_wide(args.y, 2);
+    const bool fits =
+        args.x.cols % kInUnit == 0 && is_wide(args.x, 8) && is_wide(weight, kInUnit) && is_wide(args.y, 2);
     if (fits && args.entries <= 32 * args.expert_count)
       return run_tiles<Config<T, W, 16, 64, 1, 4, sizeof(W) == 2 ? 4 : 6>>(args, stream);
     if (fits) return run_tiles<Config<T, W, 64, 128, 2, 4, 3>>(args, stream);
   }
-  const dim3 grid(static_cast<unsigned>(args.entries), static_cast<unsigned>(divide_up(args.y.cols, kGenericWarps)));
+  const dim3 grid(static_cast<unsigned>(args.entries),
+                  static_cast<unsigned>(divide_up(args.y.cols, kGenericWarps)));
   return launch(moe_matmul_generic_kernel<T, W>, grid, kGenericWarps * 32, 0, stream, args);
 }
 
@@ -293,8 +298,9 @@ cudaError_t moe_matmul(const MoeMatmul& args, cudaStream_t stream) {
     using T = typename decltype(element)::type;
     if (args.weight_type == Element::e4m3) return run<T, e4m3>(args, stream);
     if constexpr (std::is_same_v<T, float>) {
-      return with_activation(args.weight_type,
-                             [&](auto weight) { return run<T, typename decltype(weight)::type>(args, stream); });
+      return with_activation(args.weight_type, [&](auto weight) {
+        return run<T, typename decltype(weight)::type>(args, stream);
+      });
     } else {
       return run<T, T>(args, stream);
     }

@@ -1,5 +1,5 @@
-// moe_permute: a stable counting sort of a step's choices by expert. A block an expert: it counts the choices of
-// lower experts, which is where its slots begin, and then numbers its own in their order.
+// moe_permute: a stable counting sort of a step's choices by expert. A block an expert: it counts the choices
+// of lower experts, which is where its slots begin, and then numbers its own in their order.
 #include "kernels/cuda/moe.hpp"
 #include "kernels/cuda/rows.cuh"
 

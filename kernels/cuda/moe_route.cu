@@ -21,7 +21,8 @@ __device__ __forceinline__ bool is_better(const Candidate& a, const Candidate& b
 __device__ __forceinline__ Candidate warp_best(Candidate best) {
 #pragma unroll
   for (int distance = 16; distance > 0; distance /= 2) {
-    const Candidate other{__shfl_xor_sync(kAll, best.score, distance), __shfl_xor_sync(kAll, best.id, distance)};
+    const Candidate other{__shfl_xor_sync(kAll, best.score, distance),
+                          __shfl_xor_sync(kAll, best.id, distance)};
     if (is_better(other, best)) best = other;
   }
   return best;

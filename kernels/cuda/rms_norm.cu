@@ -1,6 +1,6 @@
 // rms_norm, alone or after an addition, to activations or to e4m3. A block takes whole rows and keeps them in
-// registers, so memory is read and written once. How many threads share a row follows from cols alone: one order of
-// summation for any number of rows.
+// registers, so memory is read and written once. How many threads share a row follows from cols alone: one
+// order of summation for any number of rows.
 #include "kernels/cuda/rows.cuh"
 
 namespace baton::cuda {
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(const RmsNormArgs
   const auto column_of = [](int group) {
     return static_cast<std::int32_t>(group * blockDim.x + threadIdx.x) * kColumns;
   };
-  const auto load_weights = [&](int group, float (&weight)[kColumns]) {
+  const auto load_weights = [&](int group, float(&weight)[kColumns]) {
     const std::int32_t column = column_of(group);
     if (column < args.cols) load_columns<Wide>(args.weight, column, args.cols, weight);
   };
@@ -80,7 +80,8 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(const RmsNormArgs
 #pragma unroll
       for (int i = 0; i < kColumns; ++i) squares = fmaf(values[group][i], values[group][i], squares);
     }
-    const float inverse = rsqrtf(fmaf(block_reduce<Sum>(squares, sums[parity]), args.inverse_cols, args.epsilon));
+    const float inverse =
+        rsqrtf(fmaf(block_reduce<Sum>(squares, sums[parity]), args.inverse_cols, args.epsilon));
 
 #pragma unroll
     for (int group = 0; group < kGroups; ++group) {
@@ -88,7 +89,8 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(const RmsNormArgs
       if constexpr (!kHoldWeights) load_weights(group, weight);
 #pragma unroll
       for (int i = 0; i < kColumns; ++i)
-        values[group][i] = values[group][i] * inverse * (kHoldWeights ? held[kHoldWeights ? group : 0][i] : weight[i]);
+        values[group][i] =
+            values[group][i] * inverse * (kHoldWeights ? held[kHoldWeights ? group : 0][i] : weight[i]);
     }
 
     float divide = 1.0F;
@@ -133,8 +135,8 @@ cudaError_t run(const RmsNormArgs<T, Out>& args, bool wide, cudaStream_t stream)
 }
 
 // `x` is written only where something is added.
-cudaError_t add_and_norm(const Rows& x, const ConstRows* added, const float* weight, float epsilon, const Rows& y,
-                         float* scales, cudaStream_t stream) {
+cudaError_t add_and_norm(const Rows& x, const ConstRows* added, const float* weight, float epsilon,
+                         const Rows& y, float* scales, cudaStream_t stream) {
   const bool quantise = y.element == Element::e4m3;
   if (x.cols != y.cols || x.rows != y.rows || x.cols > kMaxNormCols || (quantise && scales == nullptr) ||
       (!quantise && y.element != x.element) ||
@@ -149,8 +151,8 @@ cudaError_t add_and_norm(const Rows& x, const ConstRows* added, const float* wei
     return with_bool(quantise, [&](auto is_quantised) {
       using Out = std::conditional_t<decltype(is_quantised)::value, e4m3, T>;
       return run(RmsNormArgs<T, Out>{row_data<T>(x), x.stride, added ? row_data<T>(*added) : nullptr,
-                                     added ? added->stride : 0, weight, row_data<Out>(y), y.stride, scales, x.rows,
-                                     x.cols, epsilon, 1.0F / static_cast<float>(x.cols)},
+                                     added ? added->stride : 0, weight, row_data<Out>(y), y.stride, scales,
+                                     x.rows, x.cols, epsilon, 1.0F / static_cast<float>(x.cols)},
                  wide, stream);
     });
   });
@@ -164,8 +166,8 @@ cudaError_t rms_norm(const ConstRows& x, const float* weight, float epsilon, con
   return add_and_norm(unchanged, nullptr, weight, epsilon, y, scales, stream);
 }
 
-cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, const float* weight, float epsilon, const Rows& y,
-                         float* scales, cudaStream_t stream) {
+cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, const float* weight, float epsilon,
+                         const Rows& y, float* scales, cudaStream_t stream) {
   return add_and_norm(x, &added, weight, epsilon, y, scales, stream);
 }
 

@@ -1,9 +1,9 @@
-// rope_store: norm, rotation and store, one head of one row by a few neighbouring lanes. A lane holds kColumns of the
-// lower half of the head and the same columns of the upper half, so that pairs meet in registers.
-#include "kernels/cuda/rope_store.hpp"
-
+// rope_store: norm, rotation and store, one head of one row by a few neighbouring lanes. A lane holds
+// kColumns of the lower half of the head and the same columns of the upper half, so that pairs meet in
+// registers.
 #include <bit>
 
+#include "kernels/cuda/rope_store.hpp"
 #include "kernels/cuda/rows.cuh"
 
 namespace baton::cuda {
@@ -69,8 +69,8 @@ __device__ __forceinline__ void store_rounded(Kv* to, std::int32_t column, std::
 
 // The elements of one token in the piece of `head`.
 template <class Kv>
-__device__ __forceinline__ Kv* slot_of(const Args& args, std::int32_t row, std::int32_t position, std::int32_t head,
-                                       bool is_value) {
+__device__ __forceinline__ Kv* slot_of(const Args& args, std::int32_t row, std::int32_t position,
+                                       std::int32_t head, bool is_value) {
   const std::int32_t offset = args.step.sequences[args.step.sequence_of[row]].table_offset;
   const std::int64_t block = args.step.block_table[offset + (position >> args.block_bits)];
   const std::int32_t token = position & ((1 << args.block_bits) - 1);
@@ -85,7 +85,8 @@ __global__ void __launch_bounds__(kThreads) rope_store_kernel(const Args args) {
   wait_for_previous();
   const std::int32_t lanes = 1 << args.lane_bits;
   const std::int32_t half = args.head_dim / 2;
-  const std::int32_t column = static_cast<std::int32_t>(threadIdx.x & static_cast<unsigned>(lanes - 1)) * kColumns;
+  const std::int32_t column =
+      static_cast<std::int32_t>(threadIdx.x & static_cast<unsigned>(lanes - 1)) * kColumns;
   const unsigned unit = (blockIdx.x * kThreads + threadIdx.x) >> args.lane_bits;
   const auto heads = static_cast<unsigned>(args.q.count + args.k.count + args.v.count);
   const auto row = static_cast<std::int32_t>(unit / heads);
@@ -99,7 +100,8 @@ __global__ void __launch_bounds__(kThreads) rope_store_kernel(const Args args) {
   const Heads& source = is_query ? args.q : is_value ? args.v : args.k;
   head -= is_query ? 0 : is_value ? args.q.count + args.k.count : args.q.count;
 
-  T* from = static_cast<T*>(source.data) + row * source.stride + static_cast<std::int64_t>(head) * args.head_dim;
+  T* from =
+      static_cast<T*>(source.data) + row * source.stride + static_cast<std::int64_t>(head) * args.head_dim;
   Kv* slot = active && !is_query ? slot_of<Kv>(args, row, position, head, is_value) : nullptr;
   float low[kColumns] = {}, high[kColumns] = {};
   if (active) {
@@ -128,7 +130,8 @@ __global__ void __launch_bounds__(kThreads) rope_store_kernel(const Args args) {
   if (!active) return;
 
   if (args.cos_sin && !is_value) {
-    const auto* angles = reinterpret_cast<const float*>(args.cos_sin + static_cast<std::int64_t>(position) * half);
+    const auto* angles =
+        reinterpret_cast<const float*>(args.cos_sin + static_cast<std::int64_t>(position) * half);
     float cos_sin[2 * kColumns];
     load_columns<Wide>(angles, 2 * column, 2 * half, cos_sin);
 #pragma unroll
@@ -171,7 +174,8 @@ bool is_wide(const Args& args, Element element) {
 
 cudaError_t run(Args& args, Element element, cudaStream_t stream) {
   const std::int64_t heads = args.q.count + args.k.count + args.v.count;
-  if (args.head_dim <= 0 || args.head_dim % 2 != 0 || args.head_dim > kMaxHeadDim) return cudaErrorInvalidValue;
+  if (args.head_dim <= 0 || args.head_dim % 2 != 0 || args.head_dim > kMaxHeadDim)
+    return cudaErrorInvalidValue;
   if (args.rows == 0 || heads == 0) return cudaSuccess;
   const auto lanes = std::bit_ceil(static_cast<unsigned>(divide_up(args.head_dim / 2, kColumns)));
   args.lane_bits = std::countr_zero(lanes);
@@ -210,8 +214,8 @@ cudaError_t rope_store(const RopeStore& fused, cudaStream_t stream) {
   return run(args, fused.qkv.element, stream);
 }
 
-cudaError_t rope(const Rows& heads, std::int32_t head_dim, const std::int32_t* positions, const float2* cos_sin,
-                 cudaStream_t stream) {
+cudaError_t rope(const Rows& heads, std::int32_t head_dim, const std::int32_t* positions,
+                 const float2* cos_sin, cudaStream_t stream) {
   if (head_dim <= 0 || heads.cols % head_dim != 0) return cudaErrorInvalidValue;
   Args args{};
   args.q = {heads.data, heads.stride, heads.cols / head_dim, nullptr};

@@ -1,6 +1,6 @@
-// What the kernels over rows share: reading and writing a few neighbouring columns as f32, sums over a block, and the
-// choice of instantiation. A thread owns the same columns whether they are accessed 16 bytes at a time (Wide) or one
-// by one, so alignment never changes an order of summation.
+// What the kernels over rows share: reading and writing a few neighbouring columns as f32, sums over a block,
+// and the choice of instantiation. A thread owns the same columns whether they are accessed 16 bytes at a
+// time (Wide) or one by one, so alignment never changes an order of summation.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,8 @@ inline constexpr float kMaxE4m3 = 448.0F;
 
 // N columns from `column` on; those past the end read as zero. Wide: all N are there, or none was asked for.
 template <bool Wide, int N, class T>
-__device__ __forceinline__ void load_columns(const T* row, std::int32_t column, std::int32_t cols, float (&values)[N]) {
+__device__ __forceinline__ void load_columns(const T* row, std::int32_t column, std::int32_t cols,
+                                             float (&values)[N]) {
   if constexpr (Wide) {
     constexpr int kPart = N < kPerLoad<T> ? N : kPerLoad<T>;
 #pragma unroll
@@ -84,8 +85,8 @@ __device__ __forceinline__ float warp_reduce(float value) {
   return value;
 }
 
-// Of a whole block, in every thread; blockDim.x is a multiple of 32. One barrier: `partial` [32] may be used again
-// only after a barrier that follows, so a loop alternates between two.
+// Of a whole block, in every thread; blockDim.x is a multiple of 32. One barrier: `partial` [32] may be used
+// again only after a barrier that follows, so a loop alternates between two.
 template <class Operation>
 __device__ __forceinline__ float block_reduce(float value, float* partial) {
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -95,8 +96,11 @@ __device__ __forceinline__ float block_reduce(float value, float* partial) {
   return warp_reduce<Operation>(lane < warps ? partial[lane] : Operation::kNeutral);
 }
 
-// The scale of a row whose largest magnitude is `largest`; one whose inverse would overflow is as good as zeros.
-__device__ __forceinline__ float e4m3_scale(float largest) { return largest > 1e-30F ? largest / kMaxE4m3 : 1.0F; }
+// The scale of a row whose largest magnitude is `largest`; one whose inverse would overflow is as good as
+// zeros.
+__device__ __forceinline__ float e4m3_scale(float largest) {
+  return largest > 1e-30F ? largest / kMaxE4m3 : 1.0F;
+}
 
 template <class T>
 struct Type {
@@ -139,8 +143,8 @@ constexpr std::int32_t divide_up(std::int32_t a, std::int32_t b) { return (a + b
 
 inline constexpr std::int32_t kElementWiseThreads = 256;
 
-// Blocks for an element-wise operation: x is the row, y a part of it. Many rows fill the device by themselves; the
-// columns of few are spread over blocks.
+// Blocks for an element-wise operation: x is the row, y a part of it. Many rows fill the device by
+// themselves; the columns of few are spread over blocks.
 inline dim3 element_wise_grid(std::int32_t rows, std::int32_t cols, std::int32_t per_thread) {
   const std::int32_t parts = divide_up(cols, per_thread * kElementWiseThreads);
   const std::int32_t wanted = divide_up(8 * multiprocessors(), rows);
@@ -150,8 +154,9 @@ inline dim3 element_wise_grid(std::int32_t rows, std::int32_t cols, std::int32_t
 // y[r] = x[index[r]], or x[r] without an index.
 template <class From, class To, bool Wide>
 __global__ void __launch_bounds__(kElementWiseThreads)
-    copy_rows_kernel(const From* __restrict__ x, std::int64_t x_stride, const std::int32_t* __restrict__ index,
-                     To* __restrict__ y, std::int64_t y_stride, std::int32_t cols) {
+    copy_rows_kernel(const From* __restrict__ x, std::int64_t x_stride,
+                     const std::int32_t* __restrict__ index, To* __restrict__ y, std::int64_t y_stride,
+                     std::int32_t cols) {
   constexpr int kColumns = 16 / static_cast<int>(sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
   let_next_start();
   wait_for_previous();
@@ -185,9 +190,9 @@ cudaError_t copy_rows(const ConstRows& x, const std::int32_t* index, const Rows&
   if (y.rows == 0 || y.cols == 0) return cudaSuccess;
   constexpr std::int32_t kColumns = 16 / static_cast<std::int32_t>(std::max(sizeof(From), sizeof(To)));
   return with_bool(is_wide(x, kColumns) && is_wide(y, kColumns), [&](auto wide) {
-    return launch(copy_rows_kernel<From, To, decltype(wide)::value>, element_wise_grid(y.rows, y.cols, kColumns),
-                  kElementWiseThreads, 0, stream, row_data<From>(x), x.stride, index, row_data<To>(y), y.stride,
-                  y.cols);
+    return launch(copy_rows_kernel<From, To, decltype(wide)::value>,
+                  element_wise_grid(y.rows, y.cols, kColumns), kElementWiseThreads, 0, stream,
+                  row_data<From>(x), x.stride, index, row_data<To>(y), y.stride, y.cols);
   });
 }
 

@@ -1,7 +1,8 @@
-// Operations on rows of activations: [rows, cols] in device memory, any stride, any column count. Activations are f32,
-// f16 or bf16; sums and statistics are f32. A row's result depends on that row alone, in one order of summation that
-// follows from cols and the element, whatever the number of rows, the stride or the alignment. Rows and pointers that
-// are multiples of 16 bytes are read and written 16 bytes at a time; others are slower, not different.
+// Operations on rows of activations: [rows, cols] in device memory, any stride, any column count. Activations
+// are f32, f16 or bf16; sums and statistics are f32. A row's result depends on that row alone, in one order
+// of summation that follows from cols and the element, whatever the number of rows, the stride or the
+// alignment. Rows and pointers that are multiples of 16 bytes are read and written 16 bytes at a time; others
+// are slower, not different.
 //
 // cudaErrorInvalidValue: elements or sizes that an operation does not take. No rows: nothing is launched.
 #pragma once
@@ -46,18 +47,18 @@ cudaError_t to_float(const ConstRows& x, const Rows& y, cudaStream_t stream);
 
 inline constexpr std::int32_t kMaxNormCols = 16384;
 
-// y = x / sqrt(mean(x^2) + epsilon) * weight; weight [cols] f32. y has x's element, or e4m3: then y is divided by
-// scales[row] = (largest |y| of the row) / 448, or 1 for a row of zeros, which is written too (`scales` [rows], else
-// null). y may be x. cols <= kMaxNormCols.
+// y = x / sqrt(mean(x^2) + epsilon) * weight; weight [cols] f32. y has x's element, or e4m3: then y is
+// divided by scales[row] = (largest |y| of the row) / 448, or 1 for a row of zeros, which is written too
+// (`scales` [rows], else null). y may be x. cols <= kMaxNormCols.
 cudaError_t rms_norm(const ConstRows& x, const float* weight, float epsilon, const Rows& y, float* scales,
                      cudaStream_t stream);
 
 // x += added, rounded to x's element, then y = rms_norm(x): the same bits as add followed by rms_norm.
-cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, const float* weight, float epsilon, const Rows& y,
-                         float* scales, cudaStream_t stream);
+cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, const float* weight, float epsilon,
+                         const Rows& y, float* scales, cudaStream_t stream);
 
-// y = gate / (1 + e^-gate) * up for gate_up = [gate | up], [rows, 2 * y.cols]. y has the element of gate_up, or e4m3
-// with `scales` as for rms_norm.
+// y = gate / (1 + e^-gate) * up for gate_up = [gate | up], [rows, 2 * y.cols]. y has the element of gate_up,
+// or e4m3 with `scales` as for rms_norm.
 cudaError_t silu_mul(const ConstRows& gate_up, const Rows& y, float* scales, cudaStream_t stream);
 
 }  // namespace baton::cuda

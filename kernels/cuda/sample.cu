@@ -1,9 +1,8 @@
 // sample: the sequence of kernels, and the division of the vocabulary among blocks.
-#include "kernels/cuda/sample.cuh"
-
 #include <cstddef>
 
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/sample.cuh"
 
 namespace baton::cuda {
 namespace {
@@ -42,10 +41,12 @@ cudaError_t sample(const SampleArgs& args, const SampleStages& stages, cudaStrea
   SampleLaunch work{};
   work.args = args;
   lay_out(static_cast<std::byte*>(args.workspace), args.max_rows, args.vocab, work.workspace);
-  const std::int32_t wanted = std::clamp(divide_up(4 * multiprocessors(), args.rows), 1, work.workspace.max_parts);
+  const std::int32_t wanted =
+      std::clamp(divide_up(4 * multiprocessors(), args.rows), 1, work.workspace.max_parts);
   work.part = divide_up(divide_up(args.vocab, wanted), kPartUnit) * kPartUnit;
   work.parts = divide_up(args.vocab, work.part);
-  work.wide = reinterpret_cast<std::uintptr_t>(args.logits) % 16 == 0 && (args.stride % 4 == 0 || args.rows == 1);
+  work.wide =
+      reinterpret_cast<std::uintptr_t>(args.logits) % 16 == 0 && (args.stride % 4 == 0 || args.rows == 1);
   work.draws = stages.draw;
   work.logprobs = stages.logprobs;
   cudaError_t error = cudaSuccess;

@@ -1,10 +1,10 @@
-// What the sampler's kernels share: the workspace, how a row's vocabulary is divided among blocks, tokens ranked as
-// integers, and selection by rank or by weight.
+// What the sampler's kernels share: the workspace, how a row's vocabulary is divided among blocks, tokens
+// ranked as integers, and selection by rank or by weight.
 //
-// Kernels of one launch, in order: logprobs (of the model's own logits), best (adjusts the logits, finds the largest
-// and ends greedy rows), histogram and limit (top_k and top_p as one key: a token is kept when its key is not above
-// it), draw (Gumbel-max over the tokens kept). Blocks of a row meet through integers alone, so no order of theirs
-// shows in a result.
+// Kernels of one launch, in order: logprobs (of the model's own logits), best (adjusts the logits, finds the
+// largest and ends greedy rows), histogram and limit (top_k and top_p as one key: a token is kept when its
+// key is not above it), draw (Gumbel-max over the tokens kept). Blocks of a row meet through integers alone,
+// so no order of theirs shows in a result.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -26,12 +26,13 @@ inline constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 
 // What kernels of one launch tell each other about a row.
 struct RowState {
-  std::uint64_t limit;  // the largest key that top_k and top_p keep
-  double log_sum;       // of exp(logit - raw_maximum), over the model's logits
-  float raw_maximum;    // -inf: no token has a probability
-  float maximum;        // of the adjusted logits
-  std::int32_t best;    // its lowest id
-  std::int32_t done;    // the token is chosen
+  std::uint64_t limit;         // the largest key that top_k and top_p keep
+  double log_sum;              // of exp(logit - raw_maximum), over the model's logits
+  float raw_maximum;           // -inf: no token has a probability
+  float maximum;               // of the adjusted logits
+  float raw_first;             // token 0's logit as the model gave it: what is taken where nothing is allowed
+  std::int32_t best;           // its lowest id
+  std::int32_t done;           // the token is chosen
   std::uint32_t best_arrived;  // blocks; zero between launches
   std::uint32_t draw_arrived;  // likewise
 };
@@ -109,8 +110,8 @@ __device__ __forceinline__ std::uint64_t nucleus_weight(float p, std::uint64_t t
   return need > 0 ? need : 1;
 }
 
-// Tokens by their distance to the largest logit: 64 bins an octave from 2^-6 to 2^10. Never falls as the logit falls,
-// so the tokens of a bin are neighbours in order of key.
+// Tokens by their distance to the largest logit: 64 bins an octave from 2^-6 to 2^10. Never falls as the
+// logit falls, so the tokens of a bin are neighbours in order of key.
 __device__ __forceinline__ int bin_of(float logit, float maximum) {
   const auto bits = static_cast<int>(__float_as_uint(fabsf(maximum - logit)) >> 17);
   const int bin = bits - (121 << 6) + 1;
@@ -119,7 +120,8 @@ __device__ __forceinline__ int bin_of(float logit, float maximum) {
 
 // f(first id, logits of kCount tokens) for this thread's share of tokens [begin, end).
 template <bool Wide, int Threads, class F>
-__device__ __forceinline__ void for_each_logits(const float* logits, std::int32_t begin, std::int32_t end, F f) {
+__device__ __forceinline__ void for_each_logits(const float* logits, std::int32_t begin, std::int32_t end,
+                                                F f) {
   const auto thread = static_cast<std::int32_t>(threadIdx.x);
   if constexpr (Wide) {
     std::int32_t id = begin + 4 * thread;
@@ -138,8 +140,8 @@ __device__ __forceinline__ void for_each_logits(const float* logits, std::int32_
   }
 }
 
-// A set of tokens of one row: listed, or all whose bin is in [first_bin, last_bin]. Tokens at -inf belong to no set:
-// nothing ever draws them.
+// A set of tokens of one row: listed, or all whose bin is in [first_bin, last_bin]. Tokens at -inf belong to
+// no set: nothing ever draws them.
 struct KeySet {
   const std::uint64_t* keys;  // in shared memory, or null
   std::int32_t count;
@@ -151,7 +153,8 @@ struct KeySet {
   template <class F>
   __device__ __forceinline__ void for_each(F f) const {
     if (keys) {
-      for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < count; i += kSelectThreads) f(keys[i]);
+      for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < count; i += kSelectThreads)
+        f(keys[i]);
       return;
     }
     for (std::int32_t id = static_cast<std::int32_t>(threadIdx.x); id < vocab; id += kSelectThreads) {
@@ -209,11 +212,12 @@ __device__ __forceinline__ void list_keys(KeySet& set, std::uint32_t size, Selec
   set.count = static_cast<std::int32_t>(size);
 }
 
-// The smallest key of the set such that the measure of the keys up to it reaches `target` >= 1. The measure of a key
-// is weigh(key), or 1 without ByWeight. Eight bits at a time from the top, until one key is left. All threads; the
-// result in all of them.
+// The smallest key of the set such that the measure of the keys up to it reaches `target` >= 1. The measure
+// of a key is weigh(key), or 1 without ByWeight. Eight bits at a time from the top, until one key is left.
+// All threads; the result in all of them.
 template <bool ByWeight, class Weigh>
-__device__ std::uint64_t select_key(const KeySet& set, std::uint64_t target, SelectMemory& memory, Weigh weigh) {
+__device__ std::uint64_t select_key(const KeySet& set, std::uint64_t target, SelectMemory& memory,
+                                    Weigh weigh) {
   std::uint64_t prefix = 0;
   int shift = 56;
   for (;; shift -= shift == 32 ? 16 : 8) {  // ids have 24 bits
@@ -282,16 +286,16 @@ __device__ std::uint64_t select_key(const KeySet& set, std::uint64_t target, Sel
 
 struct ChosenBin {
   std::int32_t bin;
-  std::uint64_t before;  // the sum over the bins before it
-  std::uint32_t count;   // the tokens in it
+  std::uint64_t before;   // the sum over the bins before it
+  std::uint32_t count;    // the tokens in it
   std::uint32_t through;  // the tokens in it and in the bins before
   bool reached;
 };
 
-// The first bin in which the sum over bins reaches `target`, else the last one. `measure` and `count` are those of
-// this thread's bin. All threads; the same in all of them.
-__device__ __forceinline__ ChosenBin choose_bin(std::uint64_t measure, std::uint32_t count, std::uint64_t target,
-                                                SelectMemory& memory) {
+// The first bin in which the sum over bins reaches `target`, else the last one. `measure` and `count` are
+// those of this thread's bin. All threads; the same in all of them.
+__device__ __forceinline__ ChosenBin choose_bin(std::uint64_t measure, std::uint32_t count,
+                                                std::uint64_t target, SelectMemory& memory) {
   const std::uint64_t through = block_scan(measure, memory);
   const std::uint64_t count_through = block_scan(count, memory);
   const bool crosses = through >= target && through - measure < target;
@@ -318,8 +322,8 @@ __device__ __forceinline__ std::uint64_t block_total(std::uint64_t value, Select
   return total;
 }
 
-// Whether this block is the last of the row's to arrive; what the others wrote before is visible to it then. All
-// threads.
+// Whether this block is the last of the row's to arrive; what the others wrote before is visible to it then.
+// All threads.
 __device__ __forceinline__ bool last_to_arrive(std::uint32_t* arrived, std::int32_t parts) {
   __shared__ bool last;
   __threadfence();
@@ -344,14 +348,15 @@ __device__ __forceinline__ float logprob_of(float logit, const RowState& state) 
 }
 
 // Writes what was chosen. All threads of one block.
-__device__ __forceinline__ void finish_row(const SampleLaunch& launch, std::int32_t index, std::int32_t token) {
+__device__ __forceinline__ void finish_row(const SampleLaunch& launch, std::int32_t index,
+                                           std::int32_t token) {
   __shared__ float raw;
   const SampleArgs& args = launch.args;
   const SampleRow& row = args.row[index];
   const bool with_logprob = launch.logprobs && row.logprobs >= 0;
   if (threadIdx.x == 0) {
     args.tokens[index] = token;
-    raw = args.logits[index * args.stride + token];
+    raw = token == 0 ? launch.workspace.state[index].raw_first : args.logits[index * args.stride + token];
   }
   if (!with_logprob) return;
   __syncthreads();

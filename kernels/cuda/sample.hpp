@@ -1,11 +1,11 @@
-// Sampling on the device: logits stay, only token ids (and log probabilities where asked for) come back. The same
-// tokens as the CPU's Sampler (baton/model/sampler.hpp) for the same f32 logits, bit for bit: the same order of
-// operations, the same noise, the same IEEE arithmetic, and integer sums for top_p. Log probabilities agree to about
-// 1e-6: they are summed in another order.
+// Sampling on the device: logits stay, only token ids (and log probabilities where asked for) come back. The
+// same tokens as the CPU's Sampler (baton/model/sampler.hpp) for the same f32 logits, bit for bit: the same
+// order of operations, the same noise, the same IEEE arithmetic, and integer sums for top_p. Log
+// probabilities agree to about 1e-6: they are summed in another order.
 //
-// A launch's shape depends on rows, vocab and stages only; everything about a row is read from device memory, so a
-// recorded graph serves any parameters within its stages. Logits of rows with a logit_bias, penalties, bans or a mask
-// are changed in place.
+// A launch's shape depends on rows, vocab and stages only; everything about a row is read from device memory,
+// so a recorded graph serves any parameters within its stages. Logits of rows with a logit_bias, penalties,
+// bans or a mask are changed in place.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -59,35 +59,36 @@ struct SampleRow {
   EntryRange banned;
 };
 
-// What the rows of a launch may ask for. Kernels that none can need are not launched; a row that asks for more is
-// sampled without it (without `draw`: greedily).
+// What the rows of a launch may ask for. Kernels that none can need are not launched; a row that asks for
+// more is sampled without it (without `draw`: greedily).
 struct SampleStages {
-  bool draw = true;       // temperature > 0
-  bool filters = true;    // top_k, top_p (min_p needs no stage)
+  bool draw = true;     // temperature > 0
+  bool filters = true;  // top_k, top_p (min_p needs no stage)
   bool logprobs = false;
 };
 
 inline constexpr std::int32_t kMaxTopLogprobs = 64;
 
 struct SampleArgs {
-  float* logits = nullptr;     // [rows, vocab]
-  std::int64_t stride = 0;     // elements from one row to the next
-  std::int32_t rows = 0;       // <= max_rows
-  std::int32_t vocab = 0;      // < 2^18 where top_p is used, < 2^24 otherwise
+  float* logits = nullptr;         // [rows, vocab]
+  std::int64_t stride = 0;         // elements from one row to the next
+  std::int32_t rows = 0;           // <= max_rows
+  std::int32_t vocab = 0;          // < 2^18 where top_p is used, < 2^24 otherwise
   const SampleRow* row = nullptr;  // [rows]
   TokenBias* bias = nullptr;       // all rows' entries, one row after the other; likewise below
   TokenCount* counts = nullptr;
   BannedToken* banned = nullptr;
-  const std::uint32_t* masks = nullptr;  // [masks][mask_stride], bit t % 32 of word t / 32: token t is allowed
-  std::int64_t mask_stride = 0;          // words
+  const std::uint32_t* masks =
+      nullptr;                   // [masks][mask_stride], bit t % 32 of word t / 32: token t is allowed
+  std::int64_t mask_stride = 0;  // words
 
   std::int32_t* tokens = nullptr;      // [rows]
   float* logprobs = nullptr;           // [rows], of the chosen token
   std::int32_t* top_tokens = nullptr;  // [rows, kMaxTopLogprobs], most likely first
   float* top_logprobs = nullptr;       // [rows, kMaxTopLogprobs]
 
-  // sample_workspace_bytes(max_rows, vocab), 256-byte aligned; zero before the first launch, left as the next one
-  // needs it by every launch. Launches that share it run one after the other.
+  // sample_workspace_bytes(max_rows, vocab), 256-byte aligned; zero before the first launch, left as the next
+  // one needs it by every launch. Launches that share it run one after the other.
   void* workspace = nullptr;
   std::int32_t max_rows = 0;
 };

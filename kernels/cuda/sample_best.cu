@@ -1,5 +1,5 @@
-// sample, second kernel: adjusts logits (logit_bias, penalties, bans, mask), finds the largest one of every row, and
-// ends the rows that are greedy or have nothing to choose from.
+// sample, second kernel: adjusts logits (logit_bias, penalties, bans, mask), finds the largest one of every
+// row, and ends the rows that are greedy or have nothing to choose from.
 #include "kernels/cuda/sample.cuh"
 
 namespace baton::cuda {
@@ -16,7 +16,8 @@ __device__ bool is_allowed(const SampleArgs& args, const SampleRow& row, std::in
 // The tokens [begin, end) of one row; a list's entries for others are other blocks'.
 class Part {
  public:
-  __device__ Part(const SampleArgs& args, const SampleRow& row, float* logits, std::int32_t begin, std::int32_t end)
+  __device__ Part(const SampleArgs& args, const SampleRow& row, float* logits, std::int32_t begin,
+                  std::int32_t end)
       : args_(args), row_(row), logits_(logits), begin_(begin), end_(end) {}
 
   __device__ void adjust() {
@@ -30,7 +31,8 @@ class Part {
     __syncthreads();
     for_each_entry(row_.banned, [&](std::int32_t i) { set(args_.banned[i].token, minus_infinity()); });
     if (row_.mask >= 0)
-      for (std::int32_t token = begin_ + static_cast<std::int32_t>(threadIdx.x); token < end_; token += kScanThreads)
+      for (std::int32_t token = begin_ + static_cast<std::int32_t>(threadIdx.x); token < end_;
+           token += kScanThreads)
         if (!is_allowed(args_, row_, token)) logits_[token] = minus_infinity();
     __syncthreads();
   }
@@ -142,6 +144,7 @@ __global__ void __launch_bounds__(kScanThreads) best_kernel(const __grid_constan
   const std::int32_t end = min(begin + launch.part, args.vocab);
 
   const bool adjusts = row.bias.count > 0 || row.banned.count > 0 || row.mask >= 0 || has_penalties(row);
+  if (blockIdx.x == 0 && threadIdx.x == 0) launch.workspace.state[index].raw_first = logits[0];
   if (adjusts) Part(args, row, logits, begin, end).adjust();
 
   // +inf counts as the largest number wherever anything was adjusted or is drawn, as on the CPU.
@@ -162,7 +165,8 @@ __global__ void __launch_bounds__(kScanThreads) best_kernel(const __grid_constan
 
   std::uint64_t least = kNoKey;
   for (std::int32_t i = static_cast<std::int32_t>(threadIdx.x); i < launch.parts; i += kScanThreads)
-    least = min(least, static_cast<std::uint64_t>(__ldcg(reinterpret_cast<const unsigned long long*>(keys + i))));
+    least =
+        min(least, static_cast<std::uint64_t>(__ldcg(reinterpret_cast<const unsigned long long*>(keys + i))));
   least = block_min(least);
   if (threadIdx.x == 0) winner = least;
   __syncthreads();

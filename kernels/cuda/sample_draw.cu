@@ -1,5 +1,6 @@
-// sample, last kernel: argmax of (logit - maximum) / temperature + Gumbel noise over the tokens kept, a sample of the
-// softmax. Nearly every token is ruled out by a bound in f32; the others are scored as the CPU scores them.
+// sample, last kernel: argmax of (logit - maximum) / temperature + Gumbel noise over the tokens kept, a
+// sample of the softmax. Nearly every token is ruled out by a bound in f32; the others are scored as the CPU
+// scores them.
 #include "kernels/cuda/sample.cuh"
 
 namespace baton::cuda {
@@ -65,8 +66,8 @@ __global__ void __launch_bounds__(kScanThreads) draw_kernel(const __grid_constan
       args.logits + index * args.stride, begin, end, [&](std::int32_t id, float logit) {
         const float x = logit > kMaxFloat ? kMaxFloat : logit;
         if (!(x > minus_infinity()) || x < least || (x == least && id > last_id)) return;
-        // To win, noise >= best - scaled, so 1 - u <= -log(u) <= e^(scaled - best). The bound is rounded up by more
-        // than f32 can be off; where it is NaN (a temperature near 0) it rules out nothing.
+        // To win, noise >= best - scaled, so 1 - u <= -log(u) <= e^(scaled - best). The bound is rounded up
+        // by more than f32 can be off; where it is NaN (a temperature near 0) it rules out nothing.
         const std::uint64_t bits = noise_bits(key, id);
         const float scaled_about = (x - maximum) * inverse;
         const float reach = __expf(scaled_about + fabsf(scaled_about) * 1e-5F + 1e-4F - bound) * 1.001F;

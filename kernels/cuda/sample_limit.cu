@@ -1,9 +1,9 @@
-// sample, third and fourth kernels: top_k and top_p become the largest key that they keep. First every row's tokens
-// are counted (and for top_p alone weighed) by bins of their distance to the largest logit, by many blocks; then one
-// block a row finds the bin in which the limit lies and looks at that bin's tokens only.
+// sample, third and fourth kernels: top_k and top_p become the largest key that they keep. First every row's
+// tokens are counted (and for top_p alone weighed) by bins of their distance to the largest logit, by many
+// blocks; then one block a row finds the bin in which the limit lies and looks at that bin's tokens only.
 //
-// The CPU keeps the first k keys, then of these the fewest whose weights reach p of the weight of all of these; sums
-// of integers are the same in any order, so both keep the same tokens.
+// The CPU keeps the first k keys, then of these the fewest whose weights reach p of the weight of all of
+// these; sums of integers are the same in any order, so both keep the same tokens.
 #include "kernels/cuda/sample.cuh"
 
 namespace baton::cuda {
@@ -14,8 +14,10 @@ __device__ bool is_filtered(const SampleRow& row, std::int32_t vocab) {
 }
 
 template <bool Wide>
-__global__ void __launch_bounds__(kScanThreads) histogram_kernel(const __grid_constant__ SampleLaunch launch) {
-  // A weight has at most 41 bits: three counters of 14 bits and more, each of which adds up 2^18 tokens in 32 bits.
+__global__ void __launch_bounds__(kScanThreads)
+    histogram_kernel(const __grid_constant__ SampleLaunch launch) {
+  // A weight has at most 41 bits: three counters of 14 bits and more, each of which adds up 2^18 tokens in 32
+  // bits.
   __shared__ std::uint32_t counts[kBins], low[kBins], middle[kBins], high[kBins];
   let_next_start();
   wait_for_previous();
@@ -107,8 +109,8 @@ __global__ void __launch_bounds__(kSelectThreads) limit_kernel(const __grid_cons
 
 cudaError_t launch_limit(const SampleLaunch& work, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(work.parts), static_cast<unsigned>(work.args.rows));
-  const cudaError_t error =
-      launch(work.wide ? histogram_kernel<true> : histogram_kernel<false>, grid, kScanThreads, 0, stream, work);
+  const cudaError_t error = launch(work.wide ? histogram_kernel<true> : histogram_kernel<false>, grid,
+                                   kScanThreads, 0, stream, work);
   if (error != cudaSuccess) return error;
   return launch(limit_kernel, static_cast<unsigned>(work.args.rows), kSelectThreads, 0, stream, work);
 }

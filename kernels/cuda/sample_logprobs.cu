@@ -1,5 +1,5 @@
-// sample, first kernel, where log probabilities are asked for: the normaliser and the most likely tokens of the
-// model's own distribution, before anything is adjusted. One block a row.
+// sample, first kernel, where log probabilities are asked for: the normaliser and the most likely tokens of
+// the model's own distribution, before anything is adjusted. One block a row.
 #include "kernels/cuda/sample.cuh"
 
 namespace baton::cuda {
@@ -39,8 +39,8 @@ __device__ double block_sum(double value, LogprobMemory& memory) {
 }
 
 // The first `wanted` keys of the row into memory.best, unordered; how many of them are not -inf.
-__device__ std::uint32_t find_best(const float* logits, std::int32_t vocab, float maximum, std::uint32_t wanted,
-                                   LogprobMemory& memory) {
+__device__ std::uint32_t find_best(const float* logits, std::int32_t vocab, float maximum,
+                                   std::uint32_t wanted, LogprobMemory& memory) {
   KeySet set{nullptr, 0, logits, vocab, maximum, 0, kBins - 1};
   const std::uint32_t count = memory.counts[threadIdx.x];
   const ChosenBin chosen = choose_bin(count, count, wanted, memory.select);
@@ -58,7 +58,8 @@ __device__ std::uint32_t find_best(const float* logits, std::int32_t vocab, floa
 }
 
 template <bool Wide>
-__global__ void __launch_bounds__(kSelectThreads) logprobs_kernel(const __grid_constant__ SampleLaunch launch) {
+__global__ void __launch_bounds__(kSelectThreads)
+    logprobs_kernel(const __grid_constant__ SampleLaunch launch) {
   extern __shared__ std::uint64_t shared[];
   auto& memory = *reinterpret_cast<LogprobMemory*>(shared);
   let_next_start();
@@ -70,8 +71,8 @@ __global__ void __launch_bounds__(kSelectThreads) logprobs_kernel(const __grid_c
   const float* logits = args.logits + index * args.stride;
 
   float most = minus_infinity();
-  for_each_logits<Wide, kSelectThreads>(logits, 0, args.vocab,
-                                        [&](std::int32_t, float logit) { most = logit > most ? logit : most; });
+  for_each_logits<Wide, kSelectThreads>(
+      logits, 0, args.vocab, [&](std::int32_t, float logit) { most = logit > most ? logit : most; });
   const float maximum = sane(block_max(most, memory));
   memory.counts[threadIdx.x] = 0;
   __syncthreads();
@@ -117,7 +118,8 @@ cudaError_t launch_logprobs(const SampleLaunch& work, cudaStream_t stream) {
   const auto kernel = work.wide ? logprobs_kernel<true> : logprobs_kernel<false>;
   const cudaError_t error = allow_shared(kernel, sizeof(LogprobMemory));
   if (error != cudaSuccess) return error;
-  return launch(kernel, static_cast<unsigned>(work.args.rows), kSelectThreads, sizeof(LogprobMemory), stream, work);
+  return launch(kernel, static_cast<unsigned>(work.args.rows), kSelectThreads, sizeof(LogprobMemory), stream,
+                work);
 }
 
 }  // namespace baton::cuda

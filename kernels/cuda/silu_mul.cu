@@ -17,8 +17,8 @@ __device__ __forceinline__ float silu_times(float gate, float up) {
 }
 
 template <class T, bool Wide>
-__device__ __forceinline__ void silu_mul_columns(const T* gate, const T* up, std::int32_t column, std::int32_t cols,
-                                                 float (&values)[kPerLoad<T>]) {
+__device__ __forceinline__ void silu_mul_columns(const T* gate, const T* up, std::int32_t column,
+                                                 std::int32_t cols, float (&values)[kPerLoad<T>]) {
   float factor[kPerLoad<T>];
   load_columns<Wide>(gate, column, cols, values);
   load_columns<Wide>(up, column, cols, factor);
@@ -28,8 +28,8 @@ __device__ __forceinline__ void silu_mul_columns(const T* gate, const T* up, std
 
 template <class T, bool Wide>
 __global__ void __launch_bounds__(kElementWiseThreads)
-    silu_mul_kernel(const T* __restrict__ gate_up, std::int64_t x_stride, T* __restrict__ y, std::int64_t y_stride,
-                    std::int32_t cols) {
+    silu_mul_kernel(const T* __restrict__ gate_up, std::int64_t x_stride, T* __restrict__ y,
+                    std::int64_t y_stride, std::int32_t cols) {
   constexpr int kColumns = kPerLoad<T>;
   let_next_start();
   wait_for_previous();
@@ -110,12 +110,14 @@ cudaError_t silu_mul(const ConstRows& gate_up, const Rows& y, float* scales, cud
     return with_bool(is_wide(gate_up, kPerLoad<T>) && is_wide(y, kPerLoad<T>), [&](auto wide) {
       constexpr bool kWide = decltype(wide)::value;
       if (!quantise)
-        return launch(silu_mul_kernel<T, kWide>, element_wise_grid(y.rows, y.cols, kPerLoad<T>), kElementWiseThreads,
-                      0, stream, row_data<T>(gate_up), gate_up.stride, row_data<T>(y), y.stride, y.cols);
+        return launch(silu_mul_kernel<T, kWide>, element_wise_grid(y.rows, y.cols, kPerLoad<T>),
+                      kElementWiseThreads, 0, stream, row_data<T>(gate_up), gate_up.stride, row_data<T>(y),
+                      y.stride, y.cols);
       const std::int32_t threads =
           std::min(kQuantiseThreads, divide_up(divide_up(y.cols, kPerLoad<T>), 32) * 32);
-      return launch(silu_mul_quantise_kernel<T, kWide>, static_cast<unsigned>(y.rows), static_cast<unsigned>(threads),
-                    0, stream, row_data<T>(gate_up), gate_up.stride, row_data<e4m3>(y), y.stride, scales, y.cols);
+      return launch(silu_mul_quantise_kernel<T, kWide>, static_cast<unsigned>(y.rows),
+                    static_cast<unsigned>(threads), 0, stream, row_data<T>(gate_up), gate_up.stride,
+                    row_data<e4m3>(y), y.stride, scales, y.cols);
     });
   });
 }

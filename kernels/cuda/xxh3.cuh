@@ -1,5 +1,5 @@
-// XXH3's constants and its algorithms for short input, seed 0 (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), for
-// the device; names follow the specification where it has any.
+// XXH3's constants and its algorithms for short input, seed 0 (github.com/Cyan4973/xxHash,
+// doc/xxhash_spec.md), for the device; names follow the specification where it has any.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +46,12 @@ __device__ __forceinline__ std::uint64_t read64(const std::uint8_t* from) {
   return read32(from) | static_cast<std::uint64_t>(read32(from + 4)) << 32;
 }
 
-__device__ __forceinline__ std::uint64_t product_of_halves(std::uint64_t x) { return (x & 0xffffffffU) * (x >> 32); }
-__device__ __forceinline__ std::uint64_t fold(std::uint64_t a, std::uint64_t b) { return a * b ^ __umul64hi(a, b); }
+__device__ __forceinline__ std::uint64_t product_of_halves(std::uint64_t x) {
+  return (x & 0xffffffffU) * (x >> 32);
+}
+__device__ __forceinline__ std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
+  return a * b ^ __umul64hi(a, b);
+}
 
 __device__ __forceinline__ std::uint64_t avalanche(std::uint64_t x) {
   x = (x ^ x >> 37) * 0x165667919E3779F9ULL;
@@ -122,7 +126,8 @@ __device__ inline void hash_short(const std::uint8_t* data, std::uint32_t bytes,
   low = bytes * kPrime64_1;
   high = 0;
   if (bytes <= 128) {
-    for (std::uint32_t at = (bytes - 1) / 32 * 16;; at -= 16) {  // pairs of 16 bytes, from the middle outwards
+    for (std::uint32_t at = (bytes - 1) / 32 * 16;;
+         at -= 16) {  // pairs of 16 bytes, from the middle outwards
       mix32(high, low, data + at, data + bytes - 16 - at, 2 * at);
       if (at == 0) break;
     }

@@ -20,6 +20,7 @@
 #include "baton/base/units.hpp"
 #include "baton/engine/engine.hpp"
 #include "baton/engine/model_executor.hpp"
+#include "baton/engine/warm_up.hpp"
 #include "baton/frontend/server.hpp"
 #include "baton/model/model.hpp"
 #include "baton/peer/address.hpp"
@@ -87,7 +88,11 @@ Result<void> weights_fit(const std::filesystem::path& directory) {
 struct Daemon::Parts {
   Parts(const ServeOptions& o, Logger& l) : options(o), logger(l) {}
 
+  Result<void> choose_device();
   Result<void> load_model();
+  KvSpec kv_spec() const;
+  Result<std::uint64_t> kv_bytes_on_host() const;
+  Result<std::uint64_t> kv_bytes_on_gpu();
   Result<void> allocate_cache();
   Result<void> start_cluster_transport();
   Result<void> start_engine();
@@ -122,14 +127,62 @@ struct Daemon::Parts {
   std::atomic<bool> started = false;  // clients and peers can reach us
 };
 
+// No GPU: an error that says why, and the CPU only where `auto` asked for it.
+Result<void> Daemon::Parts::choose_device() {
+  if (options.device != "cpu") {
+    auto gpu = make_ops({.device = {DeviceKind::cuda, 0}, .deterministic = options.deterministic == "on"});
+    if (gpu) {
+      ops = std::move(*gpu);
+      return {};
+    }
+    if (options.device == "cuda") {
+      const Error error = std::move(gpu).error();
+      return make_error(error.code, "--device cuda: " + error.message, "--device");
+    }
+    logger.warn("no GPU can be used: the CPU serves", {{"why", gpu.error().message}});
+  }
+  auto made = make_ops({.device = {}, .threads = options.threads, .isa = options.isa});
+  if (!made) return std::move(made).error();
+  ops = std::move(*made);
+  return {};
+}
+
+KvSpec Daemon::Parts::kv_spec() const {
+  std::optional<DType> dtype;
+  if (options.kv_dtype == "f32") dtype = DType::f32;
+  if (options.kv_dtype == "f16") dtype = DType::f16;
+  if (options.kv_dtype == "bf16") dtype = DType::bf16;
+  if (options.kv_dtype == "fp8") dtype = DType::e4m3;
+  return model->kv_spec(options.block_size, dtype);
+}
+
+// Of a GPU's memory the cache gets what is measured to be left, up to --gpu-memory in all.
+Result<std::uint64_t> Daemon::Parts::kv_bytes_on_gpu() {
+  auto warm = warm_up(*model, *ops, kv_spec(), options.max_batch_tokens, options.max_sequences);
+  if (!warm) return std::move(warm).error();
+  const auto memory = gpu_memory(ops->device());
+  if (!memory) return memory.error();
+  const auto allowed = parse_size(options.gpu_memory, memory->total);
+  if (!allowed) return allowed.error();
+  const std::uint64_t used = memory->total - memory->free;
+  if (*allowed <= used)
+    return make_error(ErrorCode::out_of_memory,
+                      "--gpu-memory " + options.gpu_memory + " is " + format_size(*allowed) +
+                          ", but weights and workspace (and "
+                          "others on this GPU) take " +
+                          format_size(used),
+                      "--gpu-memory");
+  constexpr std::uint64_t kForRecordings = std::uint64_t{512}
+                                           << 20;  // recorded steps, one for each number of rows
+  return std::min(*allowed - used, memory->free - std::min(memory->free, kForRecordings));
+}
+
 Result<void> Daemon::Parts::load_model() {
   const std::filesystem::path directory =
       options.model.empty() ? find_demo_model() : std::filesystem::path(options.model);
   if (directory.empty())
     return make_error(ErrorCode::not_found, "the bundled demo model was not found: give --model", "--model");
-  auto made = make_ops({Device{}, options.threads, options.isa});
-  if (!made) return std::move(made).error();
-  ops = std::move(*made);
+  if (auto chosen = choose_device(); !chosen) return chosen;
   if (auto fits = weights_fit(directory); !fits) return fits;
   const TimePoint begun = clock.now();
   auto loaded = baton::load_model(directory, *ops, terminal_progress("loading " + directory.string()));
@@ -153,13 +206,13 @@ Result<void> Daemon::Parts::load_model() {
   logger.info("model loaded", {{"model", model_name},
                                {"path", directory.string()},
                                {"architecture", model->config().architecture},
-                               {"device", "cpu"},
+                               {"device", ops->device().kind == DeviceKind::cuda ? "cuda" : "cpu"},
                                {"numerics", ops->numerics_id()},
                                {"seconds", to_seconds(clock.now() - begun)}});
   return {};
 }
 
-Result<void> Daemon::Parts::allocate_cache() {
+Result<std::uint64_t> Daemon::Parts::kv_bytes_on_host() const {
   const MemoryInfo memory = memory_info();
   auto bytes = parse_size(options.kv_memory, memory.total);
   if (!bytes) return std::move(bytes).error();
@@ -169,11 +222,21 @@ Result<void> Daemon::Parts::allocate_cache() {
                           format_size(memory.available) + " are available",
                       "--kv-memory");
   }
-  auto allocated =
-      KvMemory::allocate(model->kv_spec(options.block_size), *bytes, kLeastBlocks, ops->device());
-  if (!allocated)
-    return make_error(allocated.error().code,
-                      "--kv-memory " + options.kv_memory + ": " + allocated.error().message, "--kv-memory");
+  return *bytes;
+}
+
+Result<void> Daemon::Parts::allocate_cache() {
+  const bool on_gpu = ops->device().kind == DeviceKind::cuda;
+  const auto bytes = on_gpu ? kv_bytes_on_gpu() : kv_bytes_on_host();
+  if (!bytes) return bytes.error();
+  auto allocated = KvMemory::allocate(kv_spec(), *bytes, kLeastBlocks, ops->device());
+  if (!allocated) {
+    const std::string flag = on_gpu ? "--gpu-memory" : "--kv-memory";
+    return make_error(
+        allocated.error().code,
+        flag + " " + (on_gpu ? options.gpu_memory : options.kv_memory) + ": " + allocated.error().message,
+        flag);
+  }
   kv = std::move(*allocated);
   const KvView view = kv->view();
   logger.info("KV cache ready",

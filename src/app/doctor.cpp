@@ -56,10 +56,17 @@ void check_cpu(Report& report) {
 }
 
 void check_gpu(Report& report) {
-  if (!std::filesystem::exists("/dev/nvidiactl"))
+  const auto gpus = list_gpus();
+  if (gpus) {
+    for (const GpuInfo& gpu : *gpus)
+      report.good("GPU", gpu.name + ", " + format_size(gpu.memory_bytes) + ", compute capability " +
+                             std::to_string(gpu.compute_capability / 10) + "." +
+                             std::to_string(gpu.compute_capability % 10));
+  } else if (!std::filesystem::exists("/dev/nvidiactl")) {
     report.note("GPU", "none (no NVIDIA driver); the CPU engine is used");
-  else
-    report.missing("GPU", "an NVIDIA driver is here, but this build has no CUDA backend");
+  } else {
+    report.missing("GPU", "an NVIDIA driver is here, but: " + gpus.error().message);
+  }
 }
 
 void check_ucx(Report& report) {

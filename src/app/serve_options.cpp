@@ -85,6 +85,20 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
                   "instruction set of the CPU kernels: auto, portable, avx2 or avx512"},
                  {"auto", "portable", "avx2", "avx512"}, o.isa),
 
+      choice_row({"--device", "engine.device", "DEVICE",
+                  "cpu; cuda: the GPU, and an error where there is none; auto: the GPU, else the CPU"},
+                 {"cpu", "cuda", "auto"}, o.device),
+      size_row({"--gpu-memory", "engine.gpu_memory", "SIZE",
+                "GPU memory to use in all: the KV cache gets what weights and workspace leave of it"},
+               o.gpu_memory),
+      choice_row({"--kv-dtype", "engine.kv_dtype", "TYPE",
+                  "element of the KV cache; auto: f32 for f32 models, else bf16; fp8 (e4m3) on a GPU only"},
+                 {"auto", "f32", "f16", "bf16", "fp8"}, o.kv_dtype),
+      choice_row(
+          {"--deterministic", "engine.deterministic", "on|off",
+           "on: on a GPU, too, a row's products do not depend on how many rows a step has (slower prefill)"},
+          {"on", "off"}, o.deterministic),
+
       string_row({"--node-name", "cluster.node_name", "NAME",
                   "name of this node in its cluster; default: host name and HTTP port"},
                  o.node_name),
@@ -181,6 +195,13 @@ Result<void> check(const ServeOptions& o) {
   if (!o.etcd.empty()) {
     if (const auto address = advertised_address(o, 0); !address) return address.error();
   }
+  if (o.device != "cpu" && has_cluster(o))
+    return make_error(
+        ErrorCode::unsupported,
+        "--device " + o.device + " with peers: KV blocks in GPU memory cannot be handed over yet",
+        "--device");
+  if (o.device == "cpu" && o.kv_dtype == "fp8")
+    return make_error(ErrorCode::unsupported, "--kv-dtype fp8 needs --device cuda", "--kv-dtype");
   if (o.secret_file.empty() && !o.insecure && !is_loopback(peer_listen->host)) {
     return make_error(
         ErrorCode::invalid_argument,

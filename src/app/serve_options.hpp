@@ -44,6 +44,10 @@ struct ServeOptions {
   std::int32_t max_context = 0;  // 0: the model's
   std::int32_t threads = 0;      // 0: one per core
   std::string isa = "auto";
+  std::string device = "cpu";
+  std::string gpu_memory = "90%";
+  std::string kv_dtype = "auto";
+  std::string deterministic = "off";
   Duration request_timeout = std::chrono::minutes(10);
   Duration queue_timeout = std::chrono::seconds(60);
   Duration prefill_timeout = std::chrono::seconds(120);

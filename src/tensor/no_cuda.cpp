@@ -12,6 +12,7 @@ Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions&) { return no_cuda()
 Result<std::byte*> allocate_on_gpu(Device, std::size_t) { return no_cuda(); }
 Result<void> copy_on_gpu(Device, std::byte*, const std::byte*, std::size_t) { return no_cuda(); }
 void release_on_gpu(Device, std::byte*) {}
+Result<GpuMemory> gpu_memory(Device) { return no_cuda(); }
 Result<std::vector<GpuInfo>> list_gpus() { return no_cuda(); }
 
 }  // namespace baton

@@ -69,7 +69,7 @@ inline Tolerance rounding_of(Element element) {
     case Element::f16:
       return {0x1p-11 * 1.02, 1e-6};
     case Element::bf16:
-      return {0x1p-9 * 1.02, 1e-6};
+      return {0x1p-8 * 1.02, 1e-6};
     case Element::e4m3:
       return {0x1p-4 * 1.02, 0x1p-9};
   }

@@ -1,10 +1,9 @@
 // Digests on the device against base/hash: the same bits for every length and alignment.
-#include "kernels/cuda/digest.hpp"
-
 #include <random>
 
 #include "baton/base/hash.hpp"
 #include "device_array.hpp"
+#include "kernels/cuda/digest.hpp"
 
 namespace baton::gpu {
 
@@ -27,13 +26,14 @@ bool digest_tests() {
   for (const Span& span : spans) pieces.push_back({data.data() + span.first, span.count});
   const DeviceArray<cuda::DigestPiece> device_pieces(pieces);
   const DeviceArray<cuda::DigestHash> hashes(pieces.size());
-  require_done(cuda::digest(device_pieces.data(), static_cast<std::int32_t>(pieces.size()), hashes.data(), nullptr),
-               "digest");
+  require_done(
+      cuda::digest(device_pieces.data(), static_cast<std::int32_t>(pieces.size()), hashes.data(), nullptr),
+      "digest");
   const std::vector<cuda::DigestHash> got = hashes.values();
   for (std::size_t i = 0; i < spans.size(); ++i) {
     const Hash128 want = hash_bytes(std::span(bytes).subspan(spans[i].first, spans[i].count));
-    expectations.expect(got[i].high == want.high && got[i].low == want.low, "%zu bytes at %zu", spans[i].count,
-                        spans[i].first);
+    expectations.expect(got[i].high == want.high && got[i].low == want.low, "%zu bytes at %zu",
+                        spans[i].count, spans[i].first);
   }
   return expectations.report();
 }

@@ -45,6 +45,7 @@ Score follow(Model& model, Ops& ops, const std::vector<Case>& cases, std::option
   const KvSpec spec = model.kv_spec(kBlock, kv);
   auto memory =
       KvMemory::allocate(spec, spec.layout.block_bytes() * static_cast<std::size_t>(blocks), 1, ops.device());
+  INFO((memory ? std::string() : memory.error().message));
   REQUIRE(memory.has_value());
   Score score;
   const auto add = [&](Batch& batch, std::size_t which, std::int32_t first,

@@ -1,12 +1,11 @@
-// Mixture of experts against a computation in double: routing with every option, the permutation, the products on
-// tensor cores and without, and the sum.
-#include "kernels/cuda/moe.hpp"
-
+// Mixture of experts against a computation in double: routing with every option, the permutation, the
+// products on tensor cores and without, and the sum.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "device_matrix.hpp"
+#include "kernels/cuda/moe.hpp"
 
 namespace baton::gpu {
 namespace {
@@ -24,9 +23,12 @@ class MoeTest {
     using enum cuda::MoeScores;
     for (const Routing& r :
          {Routing{1, 1, 1, 1, softmax, false, true, 1.0F}, Routing{8, 2, 1, 1, softmax, false, true, 1.0F},
-          Routing{60, 4, 1, 1, softmax, false, false, 1.0F}, Routing{128, 8, 1, 1, softmax, false, true, 1.0F},
-          Routing{160, 6, 8, 3, softmax, false, false, 16.0F}, Routing{256, 8, 8, 4, sigmoid, true, true, 2.5F},
-          Routing{512, 32, 1, 1, sigmoid, false, true, 1.0F}, Routing{32, 4, 16, 5, sigmoid, true, false, 1.0F}})
+          Routing{60, 4, 1, 1, softmax, false, false, 1.0F},
+          Routing{128, 8, 1, 1, softmax, false, true, 1.0F},
+          Routing{160, 6, 8, 3, softmax, false, false, 16.0F},
+          Routing{256, 8, 8, 4, sigmoid, true, true, 2.5F},
+          Routing{512, 32, 1, 1, sigmoid, false, true, 1.0F},
+          Routing{32, 4, 16, 5, sigmoid, true, false, 1.0F}})
       for (const std::int32_t rows : {1, 67}) routes(r, rows);
     for (const std::int32_t entries : {1, 6, 512, 5000})
       for (const std::int32_t experts : {1, 5, 128}) permutes(entries, experts);
@@ -95,16 +97,17 @@ class MoeTest {
       for (std::int32_t k = 0; k < r.choices; ++k) {
         const auto at = static_cast<std::size_t>(row * r.choices + k);
         const std::int32_t chosen = got[at] >= 0 && got[at] < r.experts ? got[at] : 0;
-        const double want =
-            score[static_cast<std::size_t>(chosen)] / (r.renormalise ? sum : 1.0) * static_cast<double>(r.factor);
+        const double want = score[static_cast<std::size_t>(chosen)] / (r.renormalise ? sum : 1.0) *
+                            static_cast<double>(r.factor);
         // What is equal up to the rounding of f32 may change places.
         const double distance =
             choice[static_cast<std::size_t>(chosen)] - choice[static_cast<std::size_t>(order[k])];
-        expectations_.expect(got[at] == order[k] || std::abs(distance) < 5e-7, "moe_route of %d experts, row %d choice %d: %d, not %d", r.experts,
-                             row, k, got[at], order[k]);
+        expectations_.expect(got[at] == order[k] || std::abs(distance) < 5e-7,
+                             "moe_route of %d experts, row %d choice %d: %d, not %d", r.experts, row, k,
+                             got[at], order[k]);
         expectations_.expect(std::abs(static_cast<double>(got_weights[at]) - want) <= 3e-6 * want,
-                             "moe_route of %d experts, row %d choice %d: weight %g, not %g", r.experts, row, k,
-                             static_cast<double>(got_weights[at]), want);
+                             "moe_route of %d experts, row %d choice %d: weight %g, not %g", r.experts, row,
+                             k, static_cast<double>(got_weights[at]), want);
       }
     }
   }
@@ -128,12 +131,13 @@ class MoeTest {
   void permutes(std::int32_t entries, std::int32_t experts) {
     constexpr std::int32_t kFirst = 2;
     std::vector<std::int32_t> chosen(static_cast<std::size_t>(entries));
-    for (std::int32_t& e : chosen) e = static_cast<std::int32_t>(engine_() % static_cast<unsigned>(experts + 4));
+    for (std::int32_t& e : chosen)
+      e = static_cast<std::int32_t>(engine_() % static_cast<unsigned>(experts + 4));
     const DeviceArray<std::int32_t> device_chosen(chosen);
     const DeviceArray<std::int32_t> offsets(static_cast<std::size_t>(experts + 1)), entry_of(chosen.size()),
         slot_of(chosen.size());
-    require_done(cuda::moe_permute({device_chosen.data(), entries, kFirst, experts, offsets.data(), entry_of.data(),
-                                    slot_of.data()},
+    require_done(cuda::moe_permute({device_chosen.data(), entries, kFirst, experts, offsets.data(),
+                                    entry_of.data(), slot_of.data()},
                                    nullptr),
                  "moe_permute");
     const std::vector<std::int32_t> got_offsets = offsets.values(), got_entries = entry_of.values(),
@@ -141,7 +145,8 @@ class MoeTest {
     std::int32_t slot = 0;
     std::vector<std::int32_t> want(chosen.size(), -1);
     for (std::int32_t e = 0; e < experts; ++e) {
-      expectations_.expect(got_offsets[static_cast<std::size_t>(e)] == slot, "moe_permute: offset of expert %d", e);
+      expectations_.expect(got_offsets[static_cast<std::size_t>(e)] == slot,
+                           "moe_permute: offset of expert %d", e);
       for (std::int32_t i = 0; i < entries; ++i) {
         if (chosen[static_cast<std::size_t>(i)] != e + kFirst) continue;
         expectations_.expect(got_entries[static_cast<std::size_t>(slot)] == i, "moe_permute: slot %d", slot);
@@ -160,12 +165,13 @@ class MoeTest {
           offsets(static_cast<std::size_t>(experts + 1)),
           entry_of(chosen.size()),
           slot_of(chosen.size()) {
-      require_done(cuda::moe_permute({device_chosen.data(), entries, 0, experts, offsets.data(), entry_of.data(),
-                                      slot_of.data()},
+      require_done(cuda::moe_permute({device_chosen.data(), entries, 0, experts, offsets.data(),
+                                      entry_of.data(), slot_of.data()},
                                      nullptr),
                    "moe_permute");
     }
-    static std::vector<std::int32_t> random_choices(std::int32_t entries, std::int32_t experts, std::mt19937& engine) {
+    static std::vector<std::int32_t> random_choices(std::int32_t entries, std::int32_t experts,
+                                                    std::mt19937& engine) {
       std::vector<std::int32_t> made(static_cast<std::size_t>(entries));
       for (std::int32_t& e : made) {  // the last expert gets nothing, where there are several
         e = static_cast<std::int32_t>(engine() % static_cast<unsigned>(std::max(1, experts - 1)));
@@ -176,8 +182,8 @@ class MoeTest {
     DeviceArray<std::int32_t> device_chosen, offsets, entry_of, slot_of;
   };
 
-  void products(Element element, Element weight_type, std::int32_t rows, std::int32_t choices, std::int32_t experts,
-                std::int32_t in, std::int32_t out) {
+  void products(Element element, Element weight_type, std::int32_t rows, std::int32_t choices,
+                std::int32_t experts, std::int32_t in, std::int32_t out) {
     const std::int32_t entries = rows * choices;
     const Permutation permutation(entries, experts, engine_);
     const std::vector<std::int32_t> entry_of = permutation.entry_of.values();
@@ -226,8 +232,8 @@ class MoeTest {
           tolerance.absolute += 5e-6 * size;
           const double got = static_cast<double>(y.get(slot, o));
           expectations_.expect(tolerance.holds(got, want),
-                               "moe_matmul %s x %s, %d entries, in %d, slot %d output %d: %g, not %g", name_of(element),
-                               name_of(weight_type), entries, in, slot, o, got, want);
+                               "moe_matmul %s x %s, %d entries, in %d, slot %d output %d: %g, not %g",
+                               name_of(element), name_of(weight_type), entries, in, slot, o, got, want);
         }
       }
       expectations_.expect(y.spare_untouched(), "moe_matmul wrote beside its rows");
@@ -278,9 +284,9 @@ class MoeTest {
       if (accumulate) y.randomise(engine_, 2.0F);
       for (std::int32_t r = 0; r < kRows; ++r)
         for (std::int32_t c = 0; c < cols; ++c) before.set(r, c, accumulate ? y.get(r, c) : 0.0F);
-      require_done(cuda::moe_combine({x.view(), device_slots.data(), device_weights.data(), kChoices, y.view(),
-                                      accumulate},
-                                     nullptr),
+      require_done(cuda::moe_combine(
+                       {x.view(), device_slots.data(), device_weights.data(), kChoices, y.view(), accumulate},
+                       nullptr),
                    "moe_combine");
       y.download();
       for (std::int32_t r = 0; r < kRows; ++r)
@@ -288,12 +294,13 @@ class MoeTest {
           double want = static_cast<double>(before.get(r, c));
           for (std::int32_t k = 0; k < kChoices; ++k) {
             const auto at = static_cast<std::size_t>(r * kChoices + k);
-            if (slots[at] >= 0) want += static_cast<double>(weights[at]) * static_cast<double>(x.get(slots[at], c));
+            if (slots[at] >= 0)
+              want += static_cast<double>(weights[at]) * static_cast<double>(x.get(slots[at], c));
           }
           Tolerance tolerance = rounding_of(element);
           tolerance.absolute += 2e-6;
-          expectations_.expect(tolerance.holds(static_cast<double>(y.get(r, c)), want), "moe_combine row %d column %d",
-                               r, c);
+          expectations_.expect(tolerance.holds(static_cast<double>(y.get(r, c)), want),
+                               "moe_combine row %d column %d", r, c);
         }
     }
   }

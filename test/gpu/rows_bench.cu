@@ -1,6 +1,6 @@
-// The operations over rows, sampling and digests: microseconds, and the share of the memory bandwidth that a copy
-// reaches. Calls are recorded in a graph, as the engine runs them, over enough buffers that none is in the L2 cache
-// from the call before (where there are many rows).
+// The operations over rows, sampling and digests: microseconds, and the share of the memory bandwidth that a
+// copy reaches. Calls are recorded in a graph, as the engine runs them, over enough buffers that none is in
+// the L2 cache from the call before (where there are many rows).
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -74,8 +74,10 @@ class RowsBench {
   }
 
   // A bf16 (or e4m3) matrix in the shared memory block; buffer `index` of those that do not overlap.
-  cuda::Rows matrix(std::int32_t rows, std::int32_t cols, std::size_t index, Element element = Element::bf16) const {
-    const std::size_t bytes = (static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) * 2 + 255) / 256 * 256;
+  cuda::Rows matrix(std::int32_t rows, std::int32_t cols, std::size_t index,
+                    Element element = Element::bf16) const {
+    const std::size_t bytes =
+        (static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) * 2 + 255) / 256 * 256;
     return {memory_.data() + index % (kMemory / bytes) * bytes, cols, rows, cols, element};
   }
 
@@ -100,30 +102,33 @@ class RowsBench {
       const std::string size = std::to_string(hidden);
       time("rms_norm," + of + size, 2 * row_bytes * hidden, [&](std::int32_t i) {
         const auto at = static_cast<std::size_t>(i) * 2;
-        return cuda::rms_norm(matrix(rows, hidden, at), weight.data(), 1e-5F, matrix(rows, hidden, at + 1), nullptr,
-                              stream_);
+        return cuda::rms_norm(matrix(rows, hidden, at), weight.data(), 1e-5F, matrix(rows, hidden, at + 1),
+                              nullptr, stream_);
       });
       time("add_rms_norm," + of + size, 4 * row_bytes * hidden, [&](std::int32_t i) {
         const auto at = static_cast<std::size_t>(i) * 3;
-        return cuda::add_rms_norm(matrix(rows, hidden, at), matrix(rows, hidden, at + 1), weight.data(), 1e-5F,
-                                  matrix(rows, hidden, at + 2), nullptr, stream_);
+        return cuda::add_rms_norm(matrix(rows, hidden, at), matrix(rows, hidden, at + 1), weight.data(),
+                                  1e-5F, matrix(rows, hidden, at + 2), nullptr, stream_);
       });
       time("add_rms_norm to e4m3," + of + size, 3.5 * row_bytes * hidden, [&](std::int32_t i) {
         const auto at = static_cast<std::size_t>(i) * 3;
-        return cuda::add_rms_norm(matrix(rows, hidden, at), matrix(rows, hidden, at + 1), weight.data(), 1e-5F,
-                                  matrix(rows, hidden, at + 2, Element::e4m3), scales.data(), stream_);
+        return cuda::add_rms_norm(matrix(rows, hidden, at), matrix(rows, hidden, at + 1), weight.data(),
+                                  1e-5F, matrix(rows, hidden, at + 2, Element::e4m3), scales.data(), stream_);
       });
     }
     const auto gate_up = [&](std::int32_t i) { return matrix(rows, 2 * kFfn, static_cast<std::size_t>(i)); };
-    const std::size_t behind = static_cast<std::size_t>(kCalls) * 2 + 2;  // in units of y: after every gate_up
+    const std::size_t behind =
+        static_cast<std::size_t>(kCalls) * 2 + 2;  // in units of y: after every gate_up
     time("silu_mul," + of + "9216", 3 * row_bytes * kFfn, [&](std::int32_t i) {
-      return cuda::silu_mul(gate_up(i % 4), matrix(rows, kFfn, rows < 1000 ? behind + static_cast<std::size_t>(i) : 9),
+      return cuda::silu_mul(gate_up(i % 4),
+                            matrix(rows, kFfn, rows < 1000 ? behind + static_cast<std::size_t>(i) : 9),
                             nullptr, stream_);
     });
     time("silu_mul to e4m3," + of + "9216", 2.5 * row_bytes * kFfn, [&](std::int32_t i) {
-      return cuda::silu_mul(gate_up(i % 4),
-                            matrix(rows, kFfn, rows < 1000 ? behind + static_cast<std::size_t>(i) : 9, Element::e4m3),
-                            scales.data(), stream_);
+      return cuda::silu_mul(
+          gate_up(i % 4),
+          matrix(rows, kFfn, rows < 1000 ? behind + static_cast<std::size_t>(i) : 9, Element::e4m3),
+          scales.data(), stream_);
     });
     rotation(rows, 32, 8, "rope_store bf16," + of + "32+8 heads", Element::bf16);
     rotation(rows, 32, 8, "rope_store e4m3," + of + "32+8 heads", Element::e4m3);
@@ -151,7 +156,8 @@ class RowsBench {
     args.query_heads = query_heads;
     args.cos_sin = cos_sin.data();
     args.step = {positions.data(), device_of.data(), device_sequences.data(), device_table.data()};
-    args.kv = {cache.data(), 2 * kv_heads * piece, piece, kv_heads * piece, kv_heads, kHeadDim, kBlock, stored};
+    args.kv = {cache.data(), 2 * kv_heads * piece, piece, kv_heads * piece, kv_heads, kHeadDim, kBlock,
+               stored};
     const double bytes = static_cast<double>(rows) * kHeadDim *
                          (4.0 * query_heads + 2.0 * kv_heads * (2 + static_cast<double>(size_of(stored))));
     time(name, bytes, [&](std::int32_t i) {
@@ -240,16 +246,17 @@ class RowsBench {
       return cuda::moe_route(args, stream_);
     });
     const auto permute = [&](std::int32_t) {
-      return cuda::moe_permute({c.chosen.data(), entries, 0, kExperts, c.offsets.data(), c.entry_of.data(),
-                                c.slot_of.data()},
-                               stream_);
+      return cuda::moe_permute(
+          {c.chosen.data(), entries, 0, kExperts, c.offsets.data(), c.entry_of.data(), c.slot_of.data()},
+          stream_);
     };
     time("moe_permute" + of, 4.0 * entries, permute);
     for (const Element weight : {Element::bf16, Element::e4m3}) {
-      const double bytes = static_cast<double>(c.touched) * kIn * kOut * static_cast<double>(size_of(weight)) +
-                           2.0 * entries * (kIn + kOut);
-      time(std::string("moe_matmul ") + (weight == Element::bf16 ? "bf16" : "e4m3") + ", 2048 to 1536" + of, bytes,
-           [&](std::int32_t) {
+      const double bytes =
+          static_cast<double>(c.touched) * kIn * kOut * static_cast<double>(size_of(weight)) +
+          2.0 * entries * (kIn + kOut);
+      time(std::string("moe_matmul ") + (weight == Element::bf16 ? "bf16" : "e4m3") + ", 2048 to 1536" + of,
+           bytes, [&](std::int32_t) {
              cuda::MoeMatmul args;
              args.x = {x.data(), kIn, rows, kIn, Element::bf16};
              args.offsets = c.offsets.data();

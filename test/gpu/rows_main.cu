@@ -1,5 +1,5 @@
-// rows_main [tests|bench]: the tests and the timings of the operations over rows, sampling, digests and experts,
-// without the rest of Baton.
+// rows_main [tests|bench]: the tests and the timings of the operations over rows, sampling, digests and
+// experts, without the rest of Baton.
 #include <algorithm>
 #include <cstring>
 

@@ -1,4 +1,5 @@
-// The operations over rows against a computation in double, for every element, odd sizes, strides and alignments.
+// The operations over rows against a computation in double, for every element, odd sizes, strides and
+// alignments.
 #include <algorithm>
 #include <cmath>
 
@@ -71,15 +72,16 @@ class RowsTest {
     }
   }
 
-  void check_copies(const Matrix& from, const std::vector<std::int32_t>& index, Matrix& to, const char* what) {
+  void check_copies(const Matrix& from, const std::vector<std::int32_t>& index, Matrix& to,
+                    const char* what) {
     to.download();
     std::byte want[4];
     for (std::int32_t r = 0; r < to.rows(); ++r)
       for (std::int32_t c = 0; c < to.cols(); ++c) {
         const std::int32_t source = index[static_cast<std::size_t>(r)];
         encode(to.element(), source < 0 ? 0.0F : from.get(source, c), want);
-        expectations_.expect(std::memcmp(want, to.bytes(r, c), size_of(to.element())) == 0, "%s %s row %d column %d",
-                             what, name_of(to.element()), r, c);
+        expectations_.expect(std::memcmp(want, to.bytes(r, c), size_of(to.element())) == 0,
+                             "%s %s row %d column %d", what, name_of(to.element()), r, c);
       }
     expectations_.expect(to.spare_untouched(), "%s wrote beside its rows", what);
   }
@@ -109,14 +111,14 @@ class RowsTest {
       const double factor = quantised ? static_cast<double>(scale[static_cast<std::size_t>(r)]) : 1.0;
       if (quantised) {
         const double ideal = largest > 1e-30 ? largest / 448 : 1.0;
-        expectations_.expect(std::abs(factor - ideal) <= 1e-5 * ideal, "%s row %d: scale %g, not %g", what, r, factor,
-                             ideal);
+        expectations_.expect(std::abs(factor - ideal) <= 1e-5 * ideal, "%s row %d: scale %g, not %g", what, r,
+                             factor, ideal);
       }
       for (std::int32_t c = 0; c < got.cols(); ++c) {
         const double value = static_cast<double>(got.get(r, c));
         expectations_.expect(rounding_of(got.element()).holds(value, want(r, c) / factor),
-                             "%s %s of %d columns, row %d column %d: %g, not %g", what, name_of(got.element()),
-                             got.cols(), r, c, value, want(r, c) / factor);
+                             "%s %s of %d columns, row %d column %d: %g, not %g", what,
+                             name_of(got.element()), got.cols(), r, c, value, want(r, c) / factor);
       }
     }
     expectations_.expect(got.spare_untouched(), "%s wrote beside its rows", what);
@@ -141,20 +143,22 @@ class RowsTest {
         for (std::int32_t i = 0; i < cols; ++i) squares += std::pow(static_cast<double>(sum.get(r, i)), 2);
         root_ = std::sqrt(squares / cols + 1e-5);
       }
-      return static_cast<double>(sum.get(r, c)) / root_ * static_cast<double>(weight[static_cast<std::size_t>(c)]);
+      return static_cast<double>(sum.get(r, c)) / root_ *
+             static_cast<double>(weight[static_cast<std::size_t>(c)]);
     };
-    require_done(cuda::rms_norm(sum.view(), device_weight.data(), 1e-5F, alone.view(), scales.data(), nullptr),
-                 "rms_norm");
+    require_done(
+        cuda::rms_norm(sum.view(), device_weight.data(), 1e-5F, alone.view(), scales.data(), nullptr),
+        "rms_norm");
     check(alone, scales, "rms_norm", want);
-    require_done(cuda::add_rms_norm(x.view(), added.view(), device_weight.data(), 1e-5F, fused.view(), scales.data(),
-                                    nullptr),
+    require_done(cuda::add_rms_norm(x.view(), added.view(), device_weight.data(), 1e-5F, fused.view(),
+                                    scales.data(), nullptr),
                  "add_rms_norm");
     check_copies(sum, {0, 1, 2}, x, "add_rms_norm's sum");
     fused.download();
     for (std::int32_t r = 0; r < kRows; ++r)
-      expectations_.expect(
-          std::memcmp(alone.bytes(r, 0), fused.bytes(r, 0), static_cast<std::size_t>(cols) * size_of(out)) == 0,
-          "add_rms_norm is not add, then rms_norm: %s, %d columns", name_of(out), cols);
+      expectations_.expect(std::memcmp(alone.bytes(r, 0), fused.bytes(r, 0),
+                                       static_cast<std::size_t>(cols) * size_of(out)) == 0,
+                           "add_rms_norm is not add, then rms_norm: %s, %d columns", name_of(out), cols);
   }
 
   void products(Element element, Placement p, std::int32_t cols, Element out) {
@@ -178,7 +182,8 @@ class RowsTest {
     y.download();
     for (const std::int32_t r : {0, 1, 527, 528, 529, 1700, kRows - 1}) {
       cuda::Rows row = x.view();
-      row.data = static_cast<std::byte*>(row.data) + r * row.stride * static_cast<std::int64_t>(size_of(element));
+      row.data =
+          static_cast<std::byte*>(row.data) + r * row.stride * static_cast<std::int64_t>(size_of(element));
       row.rows = 1;
       require_done(cuda::rms_norm(row, weight.data(), 1e-5F, one.view(), nullptr, nullptr), "rms_norm");
       one.download();
@@ -189,7 +194,8 @@ class RowsTest {
 
   // rope_store with and without norms, rope and store_kv, for a step of three sequences and two idle rows.
   void rotations(Element element, Placement p, std::int32_t head_dim, Element stored) {
-    constexpr std::int32_t kQueryHeads = 5, kKvHeads = 2, kBlock = 8, kBlocks = 16, kPositions = 40, kRows = 13;
+    constexpr std::int32_t kQueryHeads = 5, kKvHeads = 2, kBlock = 8, kBlocks = 16, kPositions = 40,
+                           kRows = 13;
     const std::vector<cuda::SequenceEntry> sequences{{0, 6, 5, 0}, {6, 1, 17, 2}, {7, 4, 0, 5}};
     const std::vector<std::int32_t> table{3, 9, 14, 1, 7, 11};
     std::vector<std::int32_t> positions(kRows, -1), sequence_of(kRows, 0);
@@ -205,7 +211,8 @@ class RowsTest {
     for (std::int32_t position = 0; position < kPositions; ++position)
       for (std::int32_t i = 0; i < half; ++i) {
         const double angle = position * std::pow(10000.0, -2.0 * i / head_dim);
-        cos_sin.push_back({static_cast<float>(1.25 * std::cos(angle)), static_cast<float>(1.25 * std::sin(angle))});
+        cos_sin.push_back(
+            {static_cast<float>(1.25 * std::cos(angle)), static_cast<float>(1.25 * std::sin(angle))});
       }
     const DeviceArray<float2> device_cos_sin(cos_sin);
     const std::vector<float> query_norm = random_vector(static_cast<std::size_t>(head_dim), engine_, 1.5F);
@@ -219,7 +226,8 @@ class RowsTest {
     fused.query_heads = kQueryHeads;
     fused.cos_sin = device_cos_sin.data();
     fused.step = {device_positions.data(), device_of.data(), device_sequences.data(), device_table.data()};
-    fused.kv = {cache.data(), 2 * kKvHeads * piece, piece, kKvHeads * piece, kKvHeads, head_dim, kBlock, stored};
+    fused.kv = {cache.data(), 2 * kKvHeads * piece, piece, kKvHeads * piece, kKvHeads, head_dim, kBlock,
+                stored};
 
     const std::int32_t cols = (kQueryHeads + 2 * kKvHeads) * head_dim;
     for (const int way : {0, 1, 2}) {  // fused with norms, fused without, apart
@@ -241,7 +249,8 @@ class RowsTest {
         k.cols = v.cols = kKvHeads * head_dim;
         k.data = static_cast<std::byte*>(k.data) + kQueryHeads * bytes;
         v.data = static_cast<std::byte*>(v.data) + (kQueryHeads + kKvHeads) * bytes;
-        require_done(cuda::rope(rotated, head_dim, device_positions.data(), device_cos_sin.data(), nullptr), "rope");
+        require_done(cuda::rope(rotated, head_dim, device_positions.data(), device_cos_sin.data(), nullptr),
+                     "rope");
         require_done(cuda::store_kv(k, v, fused.step, fused.kv, nullptr), "store_kv");
       }
       qkv.download();
@@ -261,7 +270,9 @@ class RowsTest {
           }
           const auto input = [&](std::int32_t i) {
             const double x = static_cast<double>(before.get(r, h * head_dim + i));
-            return way == 0 && !is_value ? x * inverse * static_cast<double>(norm[static_cast<std::size_t>(i)]) : x;
+            return way == 0 && !is_value
+                       ? x * inverse * static_cast<double>(norm[static_cast<std::size_t>(i)])
+                       : x;
           };
           for (std::int32_t i = 0; i < head_dim; ++i) {
             if (position < 0) {
@@ -271,14 +282,15 @@ class RowsTest {
             }
             const float2 turn = cos_sin[static_cast<std::size_t>(position * half + i % half)];
             const double c = static_cast<double>(turn.x), s = static_cast<double>(turn.y);
-            const double want = is_value ? input(i)
+            const double want = is_value   ? input(i)
                                 : i < half ? input(i) * c - input(i + half) * s
                                            : input(i) * c + input(i - half) * s;
             double value = static_cast<double>(qkv.get(r, h * head_dim + i));
             Tolerance tolerance = rounding_of(element);
             if (!is_query) {
               const cuda::SequenceEntry& sequence = sequences[static_cast<std::size_t>(sequence_of[r])];
-              const std::int32_t block = table[static_cast<std::size_t>(sequence.table_offset + position / kBlock)];
+              const std::int32_t block =
+                  table[static_cast<std::size_t>(sequence.table_offset + position / kBlock)];
               const std::int32_t kv_head = is_value ? h - kQueryHeads - kKvHeads : h - kQueryHeads;
               const std::int64_t at =
                   (block * 2 + (is_value ? 1 : 0)) * kKvHeads * piece + kv_head * piece +
@@ -290,9 +302,10 @@ class RowsTest {
             }
             tolerance.absolute += 4e-6;
             if (way == 2 && !is_query) tolerance.absolute += 8 * rounding_of(element).relative * 0.1;
-            expectations_.expect(tolerance.holds(value, want),
-                                 "rope_store way %d, %s to %s, head_dim %d, row %d head %d element %d: %g, not %g", way,
-                                 name_of(element), name_of(stored), head_dim, r, h, i, value, want);
+            expectations_.expect(
+                tolerance.holds(value, want),
+                "rope_store way %d, %s to %s, head_dim %d, row %d head %d element %d: %g, not %g", way,
+                name_of(element), name_of(stored), head_dim, r, h, i, value, want);
           }
         }
       }
@@ -322,7 +335,8 @@ class RowsTest {
     const std::vector<std::uint16_t> got = cache.values();
     for (std::size_t i = 0; i < 8; ++i) {
       expectations_.expect(got[3 * 8 + i] == want[i], "store_kv: key %zu is %x", i, got[3 * 8 + i]);
-      expectations_.expect(got[64 + 3 * 8 + i] == want[i], "store_kv: value %zu is %x", i, got[64 + 3 * 8 + i]);
+      expectations_.expect(got[64 + 3 * 8 + i] == want[i], "store_kv: value %zu is %x", i,
+                           got[64 + 3 * 8 + i]);
     }
   }
 

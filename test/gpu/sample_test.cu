@@ -1,7 +1,5 @@
-// Sampling on the device against the CPU's Sampler: the same tokens for random logits and parameters, on both paths of
-// the selection (bins that fit into shared memory, and ties of thousands of tokens that do not).
-#include "kernels/cuda/sample.hpp"
-
+// Sampling on the device against the CPU's Sampler: the same tokens for random logits and parameters, on both
+// paths of the selection (bins that fit into shared memory, and ties of thousands of tokens that do not).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -10,6 +8,7 @@
 
 #include "baton/model/sampler.hpp"
 #include "device_array.hpp"
+#include "kernels/cuda/sample.hpp"
 
 namespace baton::gpu {
 namespace {
@@ -29,7 +28,8 @@ class SampleTest {
  public:
   bool run() {
     for (const std::int32_t vocab : {1, 2, 5, 33, 1000, 1024, 4099, 32003}) {
-      for (int batch = 0; batch < 12; ++batch) check_batch(make_batch(1 + random(40), vocab), vocab, all_stages());
+      for (int batch = 0; batch < 12; ++batch)
+        check_batch(make_batch(1 + random(40), vocab), vocab, all_stages());
       check_batch(make_batch(1, vocab), vocab, all_stages());
     }
     for (const std::int32_t rows : {1, 64, 200}) check_batch(make_batch(rows, 128256), 128256, all_stages());
@@ -64,15 +64,18 @@ class SampleTest {
 
   std::vector<float> make_logits(std::int32_t vocab) {
     std::vector<float> logits(static_cast<std::size_t>(vocab));
-    std::normal_distribution<float> normal(pick({0.0F, -7.0F, 20.0F}), pick({1e-3F, 0.3F, 1.0F, 3.0F, 10.0F, 300.0F}));
+    std::normal_distribution<float> normal(pick({0.0F, -7.0F, 20.0F}),
+                                           pick({1e-3F, 0.3F, 1.0F, 3.0F, 10.0F, 300.0F}));
     const float step = pick({0.0F, 0.0F, 0.0F, 0.125F, 4.0F});  // coarse values make ties
     for (float& x : logits) {
       x = normal(engine_);
       if (step > 0) x = std::round(x / step) * step;
     }
-    if (one_in(12)) std::fill(logits.begin(), logits.end(), pick({0.0F, -0.0F, 3.5F, -kInfinity, std::nanf("")}));
+    if (one_in(12))
+      std::fill(logits.begin(), logits.end(), pick({0.0F, -0.0F, 3.5F, -kInfinity, std::nanf("")}));
     if (one_in(4))
-      for (const float special : {kInfinity, -kInfinity, std::nanf(""), 3.4028235e38F, -3.4028235e38F, 0.0F, -0.0F})
+      for (const float special :
+           {kInfinity, -kInfinity, std::nanf(""), 3.4028235e38F, -3.4028235e38F, 0.0F, -0.0F})
         if (one_in(2)) logits[static_cast<std::size_t>(random(vocab))] = special;
     if (one_in(3)) logits[static_cast<std::size_t>(random(vocab))] += 12.0F;  // one likely token
     if (one_in(10))
@@ -97,7 +100,8 @@ class SampleTest {
     if (one_in(3)) p.frequency_penalty = pick({0.3F, -0.2F, 2.0F});
     if (one_in(3)) p.repetition_penalty = pick({1.3F, 0.8F, 0.0F, 10.0F});
     if (one_in(3))
-      for (const TokenId t : tokens(vocab, 30)) p.logit_bias.emplace_back(t, pick({1.5F, -100.0F, 0.1F, 100.0F}));
+      for (const TokenId t : tokens(vocab, 30))
+        p.logit_bias.emplace_back(t, pick({1.5F, -100.0F, 0.1F, 100.0F}));
     if (one_in(3)) c.banned = tokens(vocab, 20);
     if (one_in(30))
       for (TokenId t = 0; t < std::min(vocab, 3000); ++t) c.banned.push_back(t);
@@ -152,7 +156,8 @@ class SampleTest {
     row.output_index = c.output.size();
     row.logprobs = p.logprobs;
     auto bias = p.logit_bias;
-    std::stable_sort(bias.begin(), bias.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::stable_sort(bias.begin(), bias.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
     const std::size_t first_bias = lists.bias.size();
     for (const auto& [t, value] : bias) lists.bias.push_back({t, value});
     row.bias = from(first_bias, lists.bias);
@@ -219,7 +224,8 @@ class SampleTest {
     args.max_rows = max_rows;
     std::vector<SampledToken> wanted;
     for (const Case& c : cases) wanted.push_back(sample_on_cpu(c));
-    for (int repeat = 0; repeat < 2; ++repeat) {  // the second launch finds the workspace as the first left it
+    for (int repeat = 0; repeat < 2;
+         ++repeat) {  // the second launch finds the workspace as the first left it
       device_logits.assign(logits);
       chosen.poison();
       require_done(cuda::sample(args, stages, nullptr), "sample");
@@ -228,23 +234,26 @@ class SampleTest {
       for (std::size_t r = 0; r < count; ++r) {
         const SampledToken& want = wanted[r];
         const SamplingParams& p = cases[r].params;
-        expectations_.expect(
-            got[r] == want.token,
-            "vocab %d row %zu of %d, launch %d: token %d, not %d (temperature %g top_k %d top_p %.9g min_p %g, "
-            "bias %zu counts %d banned %zu mask %d)",
-            vocab, r, rows, repeat, got[r], want.token, static_cast<double>(p.temperature), p.top_k,
-            static_cast<double>(p.top_p), static_cast<double>(p.min_p), p.logit_bias.size(),
-            lists.rows[r].counts.count, cases[r].banned.size(), lists.rows[r].mask);
+        expectations_.expect(got[r] == want.token,
+                             "vocab %d row %zu of %d, launch %d: token %d, not %d (temperature %g top_k %d "
+                             "top_p %.9g min_p %g, "
+                             "bias %zu counts %d banned %zu mask %d)",
+                             vocab, r, rows, repeat, got[r], want.token, static_cast<double>(p.temperature),
+                             p.top_k, static_cast<double>(p.top_p), static_cast<double>(p.min_p),
+                             p.logit_bias.size(), lists.rows[r].counts.count, cases[r].banned.size(),
+                             lists.rows[r].mask);
         if (!stages.logprobs || p.logprobs < 0) continue;
         if (got[r] == want.token)
-          expectations_.expect(is_near(got_logprobs[r], want.logprob), "vocab %d row %zu: logprob %g, not %g", vocab, r,
-                               static_cast<double>(got_logprobs[r]), static_cast<double>(want.logprob));
+          expectations_.expect(is_near(got_logprobs[r], want.logprob), "vocab %d row %zu: logprob %g, not %g",
+                               vocab, r, static_cast<double>(got_logprobs[r]),
+                               static_cast<double>(want.logprob));
         for (std::size_t i = 0; i < want.top.size(); ++i) {
           const std::size_t at = r * cuda::kMaxTopLogprobs + i;
-          expectations_.expect(got_tops[at] == want.top[i].token && is_near(got_top_logprobs[at], want.top[i].logprob),
-                               "vocab %d row %zu: likely token %zu is %d (%g), not %d (%g)", vocab, r, i, got_tops[at],
-                               static_cast<double>(got_top_logprobs[at]), want.top[i].token,
-                               static_cast<double>(want.top[i].logprob));
+          expectations_.expect(
+              got_tops[at] == want.top[i].token && is_near(got_top_logprobs[at], want.top[i].logprob),
+              "vocab %d row %zu: likely token %zu is %d (%g), not %d (%g)", vocab, r, i, got_tops[at],
+              static_cast<double>(got_top_logprobs[at]), want.top[i].token,
+              static_cast<double>(want.top[i].logprob));
         }
       }
     }

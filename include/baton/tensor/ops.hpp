@@ -164,13 +164,19 @@ struct GpuInfo {
 // unsupported, with the reason: no GPU, no driver or too old a one, a build without CUDA.
 Result<std::vector<GpuInfo>> list_gpus();
 
+struct GpuMemory {
+  std::uint64_t free = 0;
+  std::uint64_t total = 0;
+};
+Result<GpuMemory> gpu_memory(Device device);
+
 struct OpsOptions {
   Device device = {};
   int threads = 0;  // 0: one per core
   std::string isa =
       "auto";  // "auto", "portable", "avx2", "avx512": for tests and for equal numerics across unlike nodes
   std::optional<DType> activations =
-      {};  // of a GPU: what it computes in; unset: the checkpoint's element type
+      {};                      // of a GPU: what it computes in; unset: the checkpoint's element type
   bool deterministic = false;  // of a GPU: products of any number of rows in one order of summation
 };
 // unsupported names what is missing.

@@ -14,7 +14,7 @@ namespace baton {
 namespace {
 
 constexpr std::size_t kMostRecordedRows = 512;
-constexpr std::int64_t kSkinnyRows = 64;
+constexpr std::int64_t kSkinnyRows = 16;
 
 struct PreparedRope {
   Buffer cos_sin;  // [max_positions][head_dim / 2] float2
@@ -179,7 +179,8 @@ Tensor CudaOps::allocate(std::int64_t rows, std::int64_t cols, DType dtype) {
 }
 
 void CudaOps::begin_step(const Batch& batch, const KvView& kv) {
-  batch_ = &batch;
+  batch_tokens_ = batch.tokens;
+  batch_logit_rows_ = batch.logit_rows;
   kv_ = kv;
   host_.release(0);
   if (open_scopes_ == 0) workspace_.release(0);
@@ -187,8 +188,11 @@ void CudaOps::begin_step(const Batch& batch, const KvView& kv) {
 }
 
 const std::int32_t* CudaOps::on_device(std::span<const std::int32_t> values) {
-  if (batch_ && values.data() == batch_->tokens.data()) return step_->tokens();
-  if (batch_ && values.data() == batch_->logit_rows.data()) return step_->logit_rows();
+  const auto is = [&](std::span<const std::int32_t> part) {
+    return !part.empty() && values.data() == part.data() && values.size() == part.size();
+  };
+  if (is(batch_tokens_)) return step_->tokens();
+  if (is(batch_logit_rows_)) return step_->logit_rows();
   auto* copy = static_cast<std::int32_t*>(workspace_.allocate(std::max<std::size_t>(values.size_bytes(), 1)));
   require(cudaMemcpyAsync(copy, values.data(), values.size_bytes(), cudaMemcpyHostToDevice, stream_),
           "cannot copy indices");
@@ -289,7 +293,7 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
   args.silu_mul = silu_mul;
   if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
     require(cuda::matmul_generic(args, stream_), "matmul");
-  } else if (silu_mul || deterministic_ || x.rows <= kSkinnyRows) {
+  } else if (silu_mul || deterministic_ || x.rows <= kSkinnyRows || (weight.bias_data() && result != x.dtype)) {
     require(cuda::matmul_skinny(args, stream_), "matmul");
   } else {
     GemmCall call;

@@ -97,7 +97,7 @@ class CudaOps : public Ops {
   Workspace host_;   // what to_host returned
   Buffer partials_;  // of split attention and split products, counters included
   int open_scopes_ = 0;
-  const Batch* batch_ = nullptr;
+  std::span<const std::int32_t> batch_tokens_, batch_logit_rows_;  // of the current batch: the device has them
   KvView kv_;
 
   Batch padded_;

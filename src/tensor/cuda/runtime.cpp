@@ -44,6 +44,14 @@ Result<std::vector<GpuInfo>> list_gpus() {
   return found;
 }
 
+Result<GpuMemory> gpu_memory(Device device) {
+  const CurrentDevice current(device.index);
+  std::size_t free = 0, total = 0;
+  if (const cudaError_t read = cudaMemGetInfo(&free, &total); read != cudaSuccess)
+    return cuda_error(read, "cannot read the memory of GPU " + std::to_string(device.index));
+  return GpuMemory{free, total};
+}
+
 Result<std::byte*> allocate_on_gpu(Device device, std::size_t bytes) {
   const auto gpus = list_gpus();
   if (!gpus) return gpus.error();

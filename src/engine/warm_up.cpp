@@ -1,0 +1,54 @@
+#include "baton/engine/warm_up.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "baton/engine/kv_memory.hpp"
+
+namespace baton {
+namespace {
+
+// `sequences` sequences of `rows` rows each, in blocks of their own.
+Batch make_batch(std::int32_t sequences, std::int32_t rows, std::int32_t block_size) {
+  Batch batch;
+  const std::int32_t blocks = (rows + block_size - 1) / block_size;
+  for (std::int32_t s = 0; s < sequences; ++s) {
+    batch.sequences.push_back({static_cast<std::int32_t>(batch.tokens.size()), rows, 0,
+                               static_cast<std::int32_t>(batch.block_table.size())});
+    for (std::int32_t b = 0; b < blocks; ++b) batch.block_table.push_back(s * blocks + b);
+    for (std::int32_t p = 0; p < rows; ++p) {
+      batch.tokens.push_back(0);
+      batch.positions.push_back(p);
+    }
+    batch.logit_rows.push_back(static_cast<std::int32_t>(batch.tokens.size()) - 1);
+  }
+  return batch;
+}
+
+}  // namespace
+
+Result<void> warm_up(Model& model, Ops& ops, const KvSpec& spec, std::int32_t rows, std::int32_t sequences) {
+  const std::int32_t block_size = spec.layout.block_size;
+  const std::int32_t longest = std::min(rows, model.config().max_positions);
+  const Batch steps[] = {make_batch(std::max(1, rows / longest), longest, block_size),
+                         make_batch(std::min(sequences, rows), 1, block_size), make_batch(1, 1, block_size)};
+  std::size_t blocks = 0;
+  for (const Batch& step : steps) blocks = std::max(blocks, step.block_table.size());
+  auto memory = KvMemory::allocate(spec, spec.layout.block_bytes() * blocks, 1, ops.device());
+  if (!memory) return std::move(memory).error();
+  try {
+    for (const Batch& step : steps) {
+      const Tensor logits = model.forward(step, memory->view(), ops);
+      const std::vector<RowSampling> greedy(step.logit_rows.size());
+      if (!ops.sample(logits, greedy)) ops.to_host(logits);
+    }
+  } catch (const std::bad_alloc&) {
+    return make_error(ErrorCode::out_of_memory, "no memory for a step of " + std::to_string(rows) + " rows",
+                      "--max-batch-tokens");
+  } catch (const DeviceFailure& failure) {
+    return make_error(ErrorCode::unavailable, failure.what());
+  }
+  return {};
+}
+
+}  // namespace baton
