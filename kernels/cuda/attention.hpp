@@ -44,13 +44,14 @@ struct DecodeItem {
 };
 
 // The list is device memory, as is its length, so that a recorded graph can be replayed for another step. It
+// and the tables are read before the launch before this one has ended: kernels must not write them. It
 // is ordered by row, then by split, and holds for each of its rows every split 0..position / kSplitTokens. A
 // row of position -1 has no items, and nothing is written for it.
 struct DecodeAttention {
   AttentionRows rows;
   PagedKv kv;
   StepTables tables;
-  const DecodeItem* items = nullptr;
+  const DecodeItem* items = nullptr;  // [max_items], of which item_count are meant
   const std::int32_t* item_count = nullptr;
   std::int32_t max_items = 0;  // what item_count may come to; bounds the grid and the workspace
   void* workspace = nullptr;   // decode_workspace_bytes, zeroed once; a launch leaves its counters zero
@@ -80,9 +81,9 @@ struct PrefillTile {
   std::int32_t first_row;  // within the sequence's rows of this step, a multiple of kPrefillTileRows
 };
 
-// `generic` is plain arithmetic; `mma` runs from sm_80 on, `wgmma` on sm_90 only; `best` is the fastest that
-// can.
-enum class PrefillVersion : std::uint8_t { best, generic, mma, wgmma };
+// `generic` is plain arithmetic; `mma` runs from sm_80 on, `wgmma` and `resident` on sm_90 only; `best` is
+// the fastest that can.
+enum class PrefillVersion : std::uint8_t { best, generic, mma, wgmma, resident };
 
 // Tiles start in the order of the list: put those that see the most positions first, or the last ones run
 // alone.

@@ -12,7 +12,7 @@
 // ascending order. Iteration i of a thread block, between its barriers B(i) and B(i + 1):
 //
 // - consumers: merge unit i - 2 if the clerk found it to complete its row; multiply unit i, add up, write.
-// - scout: looks up unit i + 2.
+// - scout: looks up unit i + 2, and takes unit i + 3.
 // - clerk: counts unit i - 1, whose results precede B(i); brings in the queries of unit i + 1.
 #include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/attention_decode_tile.cuh"
@@ -27,7 +27,7 @@ namespace {
 using namespace attention;
 using namespace attention::decode;
 
-constexpr int kUnits = 8;  // remembered: i - 2 to i + 2
+constexpr int kUnits = 8;  // remembered: i - 2 to i + 3
 
 struct Unit {
   std::int32_t row;  // -1: there is no such unit
@@ -126,57 +126,76 @@ __device__ int take_unit(const Arguments& arguments, int i, int total) {
   return 2 * blocks + __shfl_sync(kWholeWarp, taken, 0);
 }
 
+// What unit i is, or that there is none.
+template <class S>
+__device__ void set_unit(const Arguments& arguments, const Shared<S>& shared, int i, int taken, int total,
+                         const DecodeItem& work) {
+  if (threadIdx.x % 32 != 0) return;
+  Unit& unit = shared.unit(i);
+  unit.row = taken < total ? work.row : -1;
+  unit.split = work.split;
+  unit.head = taken % arguments.kv.kv_heads;
+  unit.item = taken / arguments.kv.kv_heads;
+  unit.completes_row = 0;
+}
+
+template <class S>
+__device__ void first_unit(const Arguments& arguments, const Shared<S>& shared, int total) {
+  const int taken = static_cast<int>(blockIdx.x);
+  // Of max_items, which the grid does not exceed: need not wait for how many there are.
+  set_unit(arguments, shared, 0, taken, total, arguments.items[taken / arguments.kv.kv_heads]);
+  __syncwarp();
+}
+
+// Looks up where unit i is, and what unit i + 1 is: two chains of loads, side by side.
 template <class S>
 __device__ void look_up(const Arguments& arguments, const Shared<S>& shared, int i, int total) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   Unit& unit = shared.unit(i);
-  const bool more = i == 0 || shared.unit(i - 1).row >= 0;
-  const int taken = more ? take_unit(arguments, i, total) : total;
-  if (taken >= total) {
-    if (lane == 0) unit.row = -1;
-    __syncwarp();
-    return;
+  const bool exists = unit.row >= 0;
+  int position = 0, sequence = 0, taken = total;
+  if (exists) {
+    position = arguments.tables.positions[unit.row];
+    sequence = arguments.tables.sequence_of[unit.row];
+    taken = take_unit(arguments, i + 1, total);
   }
-  const int item = taken / arguments.kv.kv_heads;
-  const DecodeItem work = arguments.items[item];
-  const int position = arguments.tables.positions[work.row];
-  const int table = arguments.tables.sequences[arguments.tables.sequence_of[work.row]].table_offset;
-  const int token = work.split * kSplitTokens + lane * kTileTokens;
-  if (lane < kTiles) {
-    unit.blocks[lane] =
-        token <= position ? arguments.tables.block_table[table + (token >> arguments.block_shift)] : 0;
+  DecodeItem work{};
+  if (taken < total) work = arguments.items[taken / arguments.kv.kv_heads];
+  if (exists) {
+    const int table = arguments.tables.sequences[sequence].table_offset;
+    const int token = unit.split * kSplitTokens + lane * kTileTokens;
+    if (lane < kTiles) {
+      unit.blocks[lane] =
+          token <= position ? arguments.tables.block_table[table + (token >> arguments.block_shift)] : 0;
+    }
+    if (lane == 0) unit.position = position;
   }
-  if (lane == 0) {
-    unit.row = work.row;
-    unit.position = position;
-    unit.split = work.split;
-    unit.head = taken % arguments.kv.kv_heads;
-    unit.item = item;
-    unit.completes_row = 0;
-  }
+  set_unit(arguments, shared, i + 1, taken, total, work);
   __syncwarp();
 }
 
 // ---- The clerk
 
 template <class S>
-__device__ void bring_queries(const Arguments& arguments, const Shared<S>& shared, int i) {
+__device__ __forceinline__ void bring_queries(const Arguments& arguments, const Shared<S>& shared, int i,
+                                              Queries<S>& queries) {
   const Unit& unit = shared.unit(i);
   if (unit.row < 0) return;
-  constexpr int kChunks = S::kHeadDim / 8;
   const auto* source = static_cast<const std::uint16_t*>(arguments.rows.queries) +
                        unit.row * arguments.rows.query_stride +
                        static_cast<std::int64_t>(unit.head) * arguments.group * S::kHeadDim;
-  std::byte* target = shared.queries + (i & 1) * S::kQueryBytes;
-#pragma unroll 4
-  for (int c = static_cast<int>(threadIdx.x) % 32; c < S::kHeads * kChunks; c += 32) {
-    const int head = c / kChunks, chunk = c % kChunks;
-    uint4 eight = make_uint4(0, 0, 0, 0);
-    if (head < arguments.group)
-      eight = *reinterpret_cast<const uint4*>(source + head * S::kHeadDim + chunk * 8);
-    place_query<typename S::Kv, kChunks>(target, head, chunk, eight, arguments.rows.element == Element::bf16);
-  }
+  queries.load(source, arguments.group);
 }
+
+template <class S>
+__device__ __forceinline__ void put_queries(const Arguments& arguments, const Shared<S>& shared, int i,
+                                            const Queries<S>& queries) {
+  if (shared.unit(i).row < 0) return;
+  queries.store(shared.queries + (i & 1) * S::kQueryBytes, arguments.rows.element == Element::bf16);
+}
+
+// Of this thread, and of what barriers put before it, for the whole device.
+__device__ __forceinline__ void order_memory() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 // The barrier before this orders the consumers' writes before the fence, and the fence orders them before the
 // count.
@@ -184,14 +203,14 @@ template <class S>
 __device__ void count_finished(const Arguments& arguments, const Shared<S>& shared, int i) {
   Unit& unit = shared.unit(i);
   if (unit.row < 0 || unit.position < kSplitTokens || threadIdx.x % 32 != 0) return;
-  __threadfence();
+  order_memory();
   std::int32_t* finished = arguments.workspace.finished +
                            static_cast<std::int64_t>(unit.item - unit.split) * arguments.kv.kv_heads +
                            unit.head;
   if (atomicAdd(finished, 1) == unit.position / kSplitTokens) {
     *finished = 0;
     unit.completes_row = 1;
-    __threadfence();
+    order_memory();
   }
 }
 
@@ -312,9 +331,9 @@ __device__ __forceinline__ void add_up(const Arguments& arguments, const Shared<
 
 // Merges all splits of the unit's row. Other thread blocks wrote them: read past the first-level cache.
 template <class S>
-__device__ __noinline__ void merge(const Arguments& arguments, const Unit& unit) {
+__device__ __forceinline__ void merge(const Arguments& arguments, const Unit& unit) {
   constexpr int kPerHead = S::kHeadDim / 4;
-  constexpr int kAtOnce = 8;
+  constexpr int kAtOnce = S::kHeadTiles == 1 && S::kHeadDim <= 128 ? 16 : 8;  // what registers allow
   const int splits = unit.position / kSplitTokens + 1, first_item = unit.item - unit.split;
   const std::int64_t step = static_cast<std::int64_t>(arguments.kv.kv_heads) * arguments.group;
   for (int e = static_cast<int>(threadIdx.x); e < arguments.group * kPerHead; e += kConsumerThreads) {
@@ -355,18 +374,29 @@ __device__ __noinline__ void merge(const Arguments& arguments, const Unit& unit)
 }
 
 template <class S>
+__device__ __noinline__ void merge_apart(const Arguments& arguments, const Unit& unit) {
+  merge<S>(arguments, unit);
+}
+
+template <class S>
 __device__ __forceinline__ void consume(const Arguments& arguments, const Shared<S>& shared) {
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const std::uint32_t ring = shared_address(shared.ring + warp * S::kRingBytes);
   const std::uint32_t all_queries = shared_address(shared.queries);
-  __syncthreads();  // B(0)
 #pragma unroll
   for (int step = 0; step < S::kStages; ++step)
     copy_tile(arguments, shared, 0, step, ring + step * 2 * S::kTileBytes);
+  __syncthreads();  // B(0)
   int stage = 0;
   for (int i = 0;; ++i) {
     if (i > 0) __syncthreads();  // B(i)
-    if (i >= 2 && shared.unit(i - 2).completes_row) merge<S>(arguments, shared.unit(i - 2));
+    if (i >= 2 && shared.unit(i - 2).completes_row) {
+      if constexpr (S::kHeadTiles == 1) {
+        merge<S>(arguments, shared.unit(i - 2));
+      } else {
+        merge_apart<S>(arguments, shared.unit(i - 2));
+      }
+    }
     __syncwarp();  // its loop may have parted the lanes
     if (shared.unit(max(i - 1, 0)).row < 0) return;
     const Unit& unit = shared.unit(i);
@@ -418,22 +448,27 @@ __global__ void __launch_bounds__(kThreads, shared_bytes<S>(S::kHeads) <= 112 * 
   extern __shared__ __align__(128) std::byte memory[];
   const Shared<S> shared(memory, arguments.group);
   const int warp = static_cast<int>(threadIdx.x) / 32;
+  const bool scout = warp == kConsumers;
   let_next_start();
+  int total = 0;
+  if (scout) {  // the step's tables are no kernel's work: no need to wait
+    total = *arguments.item_count * arguments.kv.kv_heads;
+    first_unit(arguments, shared, total);
+    look_up(arguments, shared, 0, total);
+  }
+  __syncthreads();
   wait_for_previous();
   if (warp < kConsumers) {
     consume(arguments, shared);
     return;
   }
-  const bool scout = warp == kConsumers;
-  const int total = *arguments.item_count * arguments.kv.kv_heads;
+  Queries<S> queries;
   if (scout) {
-    look_up(arguments, shared, 0, total);
     look_up(arguments, shared, 1, total);
+  } else {
+    bring_queries(arguments, shared, 0, queries);
+    put_queries(arguments, shared, 0, queries);
   }
-  // The clerk needs the scout's first word before B(0); later it needs only what an earlier barrier
-  // published.
-  asm volatile("bar.sync 2, 64;" ::: "memory");
-  if (!scout) bring_queries(arguments, shared, 0);
   __syncthreads();  // B(0)
   for (int i = 0;; ++i) {
     if (i > 0) __syncthreads();  // B(i)
@@ -441,8 +476,10 @@ __global__ void __launch_bounds__(kThreads, shared_bytes<S>(S::kHeads) <= 112 * 
     if (scout) {
       look_up(arguments, shared, i + 2, total);
     } else {
+      bring_queries(arguments, shared, i + 1, queries);
       if (i > 0) count_finished(arguments, shared, i - 1);
-      bring_queries(arguments, shared, i + 1);
+      __syncwarp();
+      put_queries(arguments, shared, i + 1, queries);
     }
   }
 }

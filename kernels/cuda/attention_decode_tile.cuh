@@ -44,6 +44,31 @@ struct State {
   float sum[S::kHeadTiles][2];  // over this lane's tokens
 };
 
+// The queries of a unit of work, on a warp's way to shared memory.
+template <class S>
+struct Queries {
+  static constexpr int kChunks = S::kHeadDim / 8;
+  static constexpr int kCount = S::kHeads * kChunks / 32;
+  static_assert(S::kHeads * kChunks % 32 == 0);
+  uint4 at[kCount];
+
+  __device__ __forceinline__ void load(const std::uint16_t* source, int group) {
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      const int c = static_cast<int>(threadIdx.x) % 32 + 32 * j;
+      at[j] = make_uint4(0, 0, 0, 0);
+      if (c / kChunks < group) at[j] = *reinterpret_cast<const uint4*>(source + c * 8);
+    }
+  }
+  __device__ __forceinline__ void store(std::byte* target, bool is_bf16) const {
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      const int c = static_cast<int>(threadIdx.x) % 32 + 32 * j;
+      place_query<typename S::Kv, kChunks>(target, c / kChunks, c % kChunks, at[j], is_bf16);
+    }
+  }
+};
+
 // Keys of two adjacent 16-byte chunks as A fragments: 16 elements of 16 bits, or two times 16 of bytes.
 template <class S>
 __device__ __forceinline__ void scores_of_tile(

@@ -13,6 +13,10 @@ cudaError_t prefill_attention(const PrefillAttention& attention, cudaStream_t st
   const PrefillVersion version = attention.version;
   const bool any = version == PrefillVersion::best;
   if (version != PrefillVersion::generic && attention::tensor_cores_can(attention.rows, attention.kv)) {
+    if (any || version == PrefillVersion::resident) {
+      const cudaError_t status = attention::prefill_resident(attention, stream);
+      if (status != cudaErrorNotSupported) return status;
+    }
     if (any || version == PrefillVersion::wgmma) {
       const cudaError_t status = attention::prefill_wgmma(attention, stream);
       if (status != cudaErrorNotSupported) return status;

@@ -31,9 +31,14 @@ struct MatmulArguments {
   Element result = Element::bf16;       // activation, or f32
   bool silu_mul =
       false;  // weight: gate rows, then as many up rows; y = silu(gate) * up, neither rounded before
-  // Zero means by the shape, as it should be outside a benchmark.
+  // What the next product reads, or its first part, asked for on the way to L2 when this one has asked for
+  // all of its own weight. Null: nothing.
+  const void* next_weight = nullptr;
+  std::int64_t next_bytes = 0;
+  // For benchmarks; as they stand here, they mean by the shape.
   std::int32_t splits = 0;  // blocks that share a tile's K: 1, 2, 4 or 8; another number is another rounding
-  std::int32_t depth = 0;   // stages in flight
+  std::int32_t lead = 0;    // KiB of weight that a warp has still to ask for when the next kernel may start
+  bool small_ring = false;  // fewer bytes in flight, as where shared memory is small
 };
 
 // Whether matmul_skinny has a fast path: two-byte activations, 16-byte alignment of x, its rows and the

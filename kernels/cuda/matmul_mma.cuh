@@ -12,7 +12,7 @@ __device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// Sixteen bytes, or zeros where the source is not `inside`.
+// Sixteen bytes, or zeros where the source is not `inside`; then nothing is read.
 __device__ __forceinline__ void copy16(std::uint32_t to, const void* from, bool inside) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                "r"(inside ? 16 : 0)
@@ -26,40 +26,13 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// At most `pending` of the newest groups stay in flight. The instruction takes a constant only.
-__device__ __forceinline__ void wait_copies_but(int pending) {
-  switch (pending) {
-    case 1:
-      return wait_copies<1>();
-    case 2:
-      return wait_copies<2>();
-    case 3:
-      return wait_copies<3>();
-    case 4:
-      return wait_copies<4>();
-    case 5:
-      return wait_copies<5>();
-    case 6:
-      return wait_copies<6>();
-    case 7:
-      return wait_copies<7>();
-    case 8:
-      return wait_copies<8>();
-    case 9:
-      return wait_copies<9>();
-    case 10:
-      return wait_copies<10>();
-    default:
-      return wait_copies<0>();
-  }
-}
-
-// Four 8x8 matrices of two-byte elements; lane l names row l % 8 of matrix l / 8, sixteen bytes.
-__device__ __forceinline__ void load_matrices(std::uint32_t (&fragment)[4], std::uint32_t row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
-               : "r"(row)
+__device__ __forceinline__ uint4 load_shared16(std::uint32_t address) {
+  uint4 value;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(address)
                : "memory");
+  return value;
 }
 
 __device__ __forceinline__ uint2 load_shared8(std::uint32_t address) {
@@ -68,7 +41,16 @@ __device__ __forceinline__ uint2 load_shared8(std::uint32_t address) {
   return value;
 }
 
-// sum[16 outputs x 8 tokens] += a[16 x 16] b[16 x 8].
+// The 128 bytes around `at`, to L2.
+__device__ __forceinline__ void prefetch_line(const void* at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(at)) : "memory");
+}
+
+__device__ __forceinline__ uint4 load_past_l1(const void* from) {
+  return __ldcg(static_cast<const uint4*>(from));
+}
+
+// sum[16 tokens x 8 outputs] += a[16 x 16] b[16 x 8].
 template <class T>
 __device__ __forceinline__ void multiply_add(float (&sum)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                                              std::uint32_t b1);

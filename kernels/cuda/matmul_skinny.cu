@@ -1,228 +1,113 @@
 // Decode products: few rows, so the time is that of reading the weight once.
 //
-// A block makes 128 outputs ("tile") over a slice of K. 128-byte pieces of the tile's weight rows and the
-// same K of all tokens go through a ring of stages in shared memory, copied asynchronously: 48 to 80 KiB of
-// weight are on their way in each block, and the first of them are asked for before the kernel ahead has
-// ended. Eight warps: four bands of 32 outputs times two halves of each stage's K, so that a weight is read
-// from shared memory once and a token four times. The weight is the mma's 16-row operand, the tokens its 8
-// columns, hence one to eight column groups.
+// The weight's rows come in units of eight, of e4m3 sixteen (with silu_mul half of them gates and half their
+// ups), K in chunks of 64. One block per processor takes an even share of the units ("tile") over all of K,
+// or a cluster of blocks takes a larger tile and shares its K. Within a block each of the eight warps takes
+// every eighth chunk of K, for all units of the tile, and streams the weight through a ring of its own: a
+// piece is one unit's chunk, 80 KiB of pieces are on their way in a block, and no warp waits for another
+// before the sums are added. A tile that is too large for the registers is done in several passes, through
+// which the ring runs on.
 //
-// Row invariance: an output is a fixed tree. Each half of a stage's K adds up in the order of K, the halves
-// are added, and the blocks of a cluster that share a tile's K are added in the order of their rank. All of
-// it follows from (out, in); the number of rows only chooses how many columns are computed beside each other.
+// The memory must not rest between kernels either: the ring is filled before the kernel ahead has ended, and
+// the next kernel may start when this one has asked for its last piece, not before, so that its first pieces
+// arrive while this one's tail runs.
+//
+// The tokens are the mma's sixteen rows, eight weight rows its columns. A lane takes K 8 (lane % 4) to + 7 of
+// a chunk and the eight that are 32 further on, from weight row lane / 4 and from the token of the same
+// number: an order of K that the mma does not know of.
+//
+// Row invariance: an output is a fixed tree. A warp adds its chunks up in the order of K, a block its warps
+// and a cluster its blocks in their order. All of it follows from the weight's shape and type and the GPU;
+// the number of rows only chooses how many are computed beside each other.
 #include <algorithm>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/matmul.hpp"
-#include "kernels/cuda/matmul_mma.cuh"
+#include "kernels/cuda/matmul_stream.cuh"
+#include "kernels/cuda/prefetch.cuh"
 
 namespace baton::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kTile = 128;         // outputs of a block
-constexpr int kPieceBytes = 128;   // of a weight row in a stage
-constexpr int kPitch = kTile + 4;  // floats between tokens in the sums; spreads them over the banks
-constexpr int kMaxRows = 64;       // of one launch
-constexpr int kMaxDepth = 12;      // stages, see wait_copies_but
-constexpr int kDefaultDepth = 6;
-constexpr int kTwoPerProcessor =
-    113 * 1024;  // bytes of shared memory with which sm_90 still holds two blocks, so
-                 // that the next kernel's blocks fit beside this one's
+using namespace skinny;
 
-struct Parameters {
-  const void* x;
-  const void* weight;
-  const float* scale;
-  const void* bias;
-  void* y;
-  std::int64_t x_stride;
-  std::int64_t y_stride;
-  int rows;
-  int out;
-  int in;
-  int splits;
-  int depth;
-  bool silu_mul;
-  bool result_f32;
-};
+constexpr int kMaxRows = 64;          // of one launch
+constexpr int kSumBytes = 16 * 1024;  // at least what the sums of all warps for eight rows take
 
-template <class W, int kGroups>
-struct Stage {
-  static constexpr int kIn = kPieceBytes / static_cast<int>(sizeof(W));
-  static constexpr int kTokens = 8 * kGroups;
-  static constexpr int kTokenBytes = kIn * 2;
-  static constexpr int kWeightBytes = kTile * kPieceBytes;
-  static constexpr int kBytes = kWeightBytes + kTokens * kTokenBytes;
-  static_assert(kTokens * kPitch * 4 <= 2 * kBytes, "the sums take the place of the ring");
-};
+// Tokens come in sixteens. How many eights of weight rows a warp adds up for them at a time.
+template <int kSixteens>
+constexpr int kEights = kSixteens == 1 ? 8 : 6;
+// Up to 32 tokens registers and shared memory let the next product's block be beside this one's; up to 16,
+// those of a small kernel between them too.
+template <class W, int kSixteens>
+constexpr int kRegisters = kSixteens == 1   ? (sizeof(W) == 2 ? 112 : 120)
+                           : kSixteens == 2 ? 128
+                                            : 255;
+template <int kSixteens>
+constexpr int kPitch = kEights<kSixteens> * 8 + 4;  // floats between tokens in the totals
+template <int kSixteens>
+constexpr int kTotalBytes = 16 * kSixteens* kPitch<kSixteens> * 4;
 
-// What one thread copies of each stage's weight: sixteen bytes of the tile's rows local, local + 32, + 64 and
-// + 96. With silu_mul a tile is 64 gate rows and the 64 up rows that belong to them.
-template <class W>
-struct WeightCopies {
-  std::int64_t from;    // of the first row, in elements
-  std::int64_t second;  // from there to row local + 64
-  std::uint32_t to;
-  int first_k;
-  unsigned inside = 0;  // bit i: row local + 32 i exists
+template <int kSixteens>
+using Sums = float[kEights<kSixteens>][kSixteens][4];
 
-  __device__ WeightCopies(const Parameters& p, int tile) {
-    const int piece = threadIdx.x % 8;
-    const int local = threadIdx.x / 8;
-    const int columns = p.silu_mul ? p.out / 2 : p.out;
-    const int row = tile * (p.silu_mul ? kTile / 2 : kTile) + local;
-    first_k = piece * kPerLoad<W>;
-    to = local * kPieceBytes + ((piece ^ (local & 7)) * 16);
-    from = static_cast<std::int64_t>(row) * p.in + first_k;
-    second = static_cast<std::int64_t>(p.silu_mul ? columns : kTile / 2) * p.in;
+// One chunk of K of all units.
+template <class T, class W, int kSixteens>
+__device__ __forceinline__ void multiply_chunk(Sums<kSixteens>& sums, const Tokens<kSixteens>& x,
+                                               WeightStream<W>& weight, int units) {
+  constexpr int kOfUnit = kUnit<W> / 8;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int column = row + 32 * (p.silu_mul ? i % 2 : i);
-      inside |= column < columns ? 1U << i : 0U;
-    }
-  }
-
-  // k: first of the stage's.
-  __device__ void copy(const Parameters& p, int k, std::uint32_t stage) const {
-    const bool in_row = k + first_k < p.in;
+  for (int unit = 0; unit < kEights<kSixteens> / kOfUnit; ++unit) {
+    if (unit >= units) break;
+    Operands<W> b;
+    load_piece<T>(b, weight.piece(), W());
+    weight.advance();
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const bool there = in_row && (inside >> i & 1U) != 0;
-      const std::int64_t at = from + k + i % 2 * 32 * static_cast<std::int64_t>(p.in) + i / 2 * second;
-      copy16(stage + to + i * 32 * kPieceBytes, static_cast<const W*>(p.weight) + (there ? at : 0), there);
-    }
-  }
-};
-
-// Sixteen-byte pieces of a token change places by its number, so that eight tokens' same piece, or with e4m3
-// weights four tokens' same pair of pieces, lie in different banks.
-template <class W>
-__device__ __forceinline__ int token_piece(int piece, int token) {
-  return sizeof(W) == 1 ? piece ^ ((token & 7) << 1) : piece ^ (token & 7);
-}
-
-template <class T, class W, int kGroups>
-__device__ __forceinline__ void copy_tokens(const Parameters& p, int k, std::uint32_t stage) {
-  using S = Stage<W, kGroups>;
-  constexpr int kPieces = S::kTokenBytes / 16;
+    for (int step = 0; step < 4; ++step) {
 #pragma unroll
-  for (int first = 0; first < S::kTokens * kPieces; first += kThreads) {
-    const int index = first + static_cast<int>(threadIdx.x);
-    const int token = index / kPieces;
-    const int piece = index % kPieces;
-    if (token >= p.rows) continue;  // columns that nobody reads
-    const int at = k + piece * kPerLoad<T>;
-    const bool inside = at < p.in;
-    copy16(stage + S::kWeightBytes + token * S::kTokenBytes + token_piece<W>(piece, token) * 16,
-           static_cast<const T*>(p.x) + token * p.x_stride + (inside ? at : 0), inside);
-  }
-}
-
-template <int kGroups>
-using Sums = float[kGroups][2][4];  // tokens in eights, outputs in sixteens
-
-// Sixteen K of a band's 32 outputs.
-__device__ __forceinline__ void load_band(std::uint32_t (&a)[2][4], std::uint32_t stage, int band,
-                                          int piece) {
-  const int lane = threadIdx.x % 32;
+      for (int eight = 0; eight < kOfUnit; ++eight) {
 #pragma unroll
-  for (int m = 0; m < 2; ++m) {
-    const int row = 32 * band + 16 * m + lane % 16;
-    load_matrices(a[m], stage + row * kPieceBytes + (((piece + lane / 16) ^ (row & 7)) * 16));
-  }
-}
-
-// One stage with a weight of the activations' type: four pieces of eight K for each half of the warps.
-template <class T, int kGroups>
-__device__ __forceinline__ void multiply_stage(Sums<kGroups>& sums, std::uint32_t stage, int band, int half,
-                                               T /*weight*/) {
-  const int matrix = threadIdx.x % 32 / 8;
-  const int row = threadIdx.x % 8;
-  std::uint32_t b[4];
-  if constexpr (kGroups == 1) {  // all K of the only group of tokens at once
-    load_matrices(
-        b, stage + kTile * kPieceBytes + row * kPieceBytes + token_piece<T>(4 * half + matrix, row) * 16);
-  }
-#pragma unroll
-  for (int step = 0; step < 2; ++step) {
-    const int piece = 4 * half + 2 * step;
-    std::uint32_t a[2][4];
-    load_band(a, stage, band, piece);
-    if constexpr (kGroups == 1) {
-#pragma unroll
-      for (int m = 0; m < 2; ++m) multiply_add<T>(sums[0][m], a[m], b[2 * step], b[2 * step + 1]);
-    } else {
-#pragma unroll
-      for (int group = 0; group < kGroups; group += 2) {
-        const int token = 8 * (group + matrix / 2) + row;
-        load_matrices(b, stage + kTile * kPieceBytes + token * kPieceBytes +
-                             token_piece<T>(piece + matrix % 2, token) * 16);
-#pragma unroll
-        for (int m = 0; m < 2; ++m) {
-          multiply_add<T>(sums[group][m], a[m], b[0], b[1]);
-          multiply_add<T>(sums[group + 1][m], a[m], b[2], b[3]);
+        for (int sixteen = 0; sixteen < kSixteens; ++sixteen) {
+          std::uint32_t a[4];
+          x.operand(a, sixteen, step);
+          multiply_add<T>(sums[unit * kOfUnit + eight][sixteen], a, b[eight][step][0], b[eight][step][1]);
         }
       }
     }
   }
 }
 
-// One stage with an e4m3 weight: a piece is sixteen K. A lane gets four neighbours of them, and takes the
-// same four of its token: an order of K that the mma does not know of, and that is the same for every row.
-template <class T, int kGroups>
-__device__ __forceinline__ void multiply_stage(Sums<kGroups>& sums, std::uint32_t stage, int band, int half,
-                                               e4m3 /*weight*/) {
-  const int lane = threadIdx.x % 32;
+// total[token][weight row of the pass] = the warps' sums in their order, as many eights of rows at a time as
+// `parts` holds: [warp][eight][token][row].
+template <int kSixteens>
+__device__ __forceinline__ void add_warps(const Parameters& p, const Sums<kSixteens>& sums, float* parts,
+                                          float* total, int eights) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int tokens = (p.rows + 7) / 8 * 8;
+  const int at_once = min(eights, p.sum_bytes / (kWarps * 8 * 4 * tokens));
+#pragma unroll 1
+  for (int first = 0; first < eights; first += at_once) {
+    const int count = min(at_once, eights - first);
+    const int size = count * tokens * 8;  // of a warp
 #pragma unroll
-  for (int pair = 0; pair < 2; ++pair) {
-    std::uint32_t words[2][4];
-    load_band(words, stage, band, 4 * half + 2 * pair);
-    std::uint32_t a[2][2][4];  // sixteens of K, of outputs
+    for (int eight = 0; eight < kEights<kSixteens>; ++eight) {
+      if (eight < first || eight >= first + count) continue;
+      float* const to = parts + warp * size + (eight - first) * tokens * 8 + lane * 2;
 #pragma unroll
-    for (int m = 0; m < 2; ++m) {
-#pragma unroll
-      for (int step = 0; step < 2; ++step) {
-        a[step][m][0] = widen_low<T>(words[m][2 * step]);
-        a[step][m][1] = widen_low<T>(words[m][2 * step + 1]);
-        a[step][m][2] = widen_high<T>(words[m][2 * step]);
-        a[step][m][3] = widen_high<T>(words[m][2 * step + 1]);
+      for (int i = 0; i < 2 * kSixteens; ++i) {  // eights of tokens
+        if (8 * i >= tokens) continue;
+        const float* const sum = &sums[eight][i / 2][i % 2 * 2];
+        *reinterpret_cast<float2*>(to + i * 64) = float2{sum[0], sum[1]};
       }
     }
+    __syncthreads();
+    for (int index = static_cast<int>(threadIdx.x); index < size; index += kThreads) {
+      float sum = parts[index];
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) {
-      const int token = 8 * group + lane / 4;
-#pragma unroll
-      for (int step = 0; step < 2; ++step) {
-        const int piece = 2 * (4 * half + 2 * pair + step);  // of the token: eight K
-        const uint2 b = load_shared8(stage + kTile * kPieceBytes + token * Stage<e4m3, kGroups>::kTokenBytes +
-                                     token_piece<e4m3>(piece, token) * 16 + 8 * (lane % 4));
-#pragma unroll
-        for (int m = 0; m < 2; ++m) multiply_add<T>(sums[group][m], a[step][m], b.x, b.y);
-      }
-    }
-  }
-}
-
-// total[token][output], floats at kPitch: the second half of the warps writes, the first adds.
-template <int kGroups>
-__device__ __forceinline__ void add_halves(const Sums<kGroups>& sums, float* total, int band, int half) {
-  const int lane = threadIdx.x % 32;
-  for (int turn = 1; turn >= 0; --turn) {
-    if (half == turn) {
-#pragma unroll
-      for (int group = 0; group < kGroups; ++group) {
-#pragma unroll
-        for (int m = 0; m < 2; ++m) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const int token = 8 * group + 2 * (lane % 4) + i % 2;
-            const int output = 32 * band + 16 * m + lane / 4 + 8 * (i / 2);
-            float& at = total[token * kPitch + output];
-            at = turn == 1 ? sums[group][m][i] : sums[group][m][i] + at;
-          }
-        }
-      }
+      for (int i = 1; i < kWarps; ++i) sum += parts[i * size + index];
+      const int row = index / 8;  // of [eight][token]
+      total[row % tokens * kPitch<kSixteens> + (first + row / tokens) * 8 + index % 8] = sum;
     }
     __syncthreads();
   }
@@ -267,129 +152,163 @@ __device__ __forceinline__ void store4(Y* to, const float (&value)[4], int count
   }
 }
 
-// Each block of a cluster finishes its share of the tile's outputs.
-template <class T>
-__device__ __forceinline__ void write_outputs(const Parameters& p, const float* total, int tile, int rank) {
-  const int outputs = p.silu_mul ? kTile / 2 : kTile;
-  const int columns = p.silu_mul ? p.out / 2 : p.out;
-  const int fours = outputs / p.splits / 4;
-  for (int index = threadIdx.x; index < p.rows * fours; index += kThreads) {
-    const int token = index / fours;
-    const int local = (rank * fours + index % fours) * 4;
-    const int column = tile * outputs + local;
-    if (column >= columns) continue;
-    const int count = min(4, columns - column);
+// Each block of a cluster finishes its share of the pass's outputs.
+template <class T, class W, int kSixteens>
+__device__ __forceinline__ void write_outputs(const Parameters& p, const float* total, Range units,
+                                              int rank) {
+  const int of_unit = unit_columns<W>(p.silu_mul) / 4;
+  const Range fours = Range{0, units.size() * of_unit}.part(rank, p.splits);
+  for (int index = static_cast<int>(threadIdx.x); index < p.rows * fours.size(); index += kThreads) {
+    const int token = index / fours.size();
+    const int four = fours.first + index % fours.size();
+    const int column = (units.first * of_unit + four) * 4;
+    if (column >= p.columns()) continue;
+    const int count = min(4, p.columns() - column);
+    const float* const at =
+        total + token * kPitch<kSixteens> + four / of_unit * kUnit<W> + four % of_unit * 4;
     float sum[4];
-    add_splits(sum, total + token * kPitch + local, p.splits);
+    add_splits(sum, at, p.splits);
 #pragma unroll
     for (int i = 0; i < 4; ++i) sum[i] = i < count ? finish<T>(p, sum[i], column + i) : 0.0F;
     if (p.silu_mul) {
       float up[4];
-      add_splits(up, total + token * kPitch + kTile / 2 + local, p.splits);
+      add_splits(up, at + kUnit<W> / 2, p.splits);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        if (i < count) sum[i] = sum[i] / (1.0F + __expf(-sum[i])) * finish<T>(p, up[i], columns + column + i);
+        if (i < count) {
+          sum[i] = sum[i] / (1.0F + __expf(-sum[i])) * finish<T>(p, up[i], p.columns() + column + i);
+        }
       }
     }
-    const std::int64_t at = token * p.y_stride + column;
+    const std::int64_t to = token * p.y_stride + column;
     if (p.result_f32) {
-      store4(static_cast<float*>(p.y) + at, sum, count);
+      store4(static_cast<float*>(p.y) + to, sum, count);
     } else {
-      store4(static_cast<T*>(p.y) + at, sum, count);
+      store4(static_cast<T*>(p.y) + to, sum, count);
     }
   }
 }
 
-template <class T, class W, int kGroups>
-__global__ void __launch_bounds__(kThreads, 2) skinny_kernel(const __grid_constant__ Parameters p) {
-  using S = Stage<W, kGroups>;
-  extern __shared__ __align__(128) unsigned char ring[];
-  const std::uint32_t first_stage = shared_address(ring);
-  const int tile = static_cast<int>(blockIdx.x) / p.splits;
-  const int rank = static_cast<int>(blockIdx.x) % p.splits;
-  const int stages = (p.in + S::kIn - 1) / S::kIn;  // of the whole K
-  const int first = static_cast<int>(static_cast<std::int64_t>(stages) * rank / p.splits);
-  const int last = static_cast<int>(static_cast<std::int64_t>(stages) * (rank + 1) / p.splits);
-  const WeightCopies<W> weight(p, tile);
-
-  let_next_start();
-#pragma unroll 1
-  for (int i = 0; i < p.depth - 1; ++i) {
-    if (first + i < last) weight.copy(p, (first + i) * S::kIn, first_stage + i * S::kBytes);
-    close_copies();
+// Asks for what finish() reads of the tile, so that the tail does not wait for it.
+template <class T>
+__device__ __forceinline__ void prefetch_finish(const Parameters& p, Range rows) {
+  constexpr int kLine = 128;
+  const int index = static_cast<int>(threadIdx.x);
+  const auto ask = [&](const void* data, int size, int first) {
+    const char* const from = static_cast<const char*>(data) + static_cast<std::int64_t>(first) * size;
+    for (int at = index * kLine; at < rows.size() * size; at += kThreads * kLine) prefetch_line(from + at);
+    if (index == 0 && rows.size() > 0) prefetch_line(from + (rows.size() - 1) * size);
+  };
+  for (int part = 0; part < (p.silu_mul ? 2 : 1); ++part) {
+    const int first = rows.first + part * p.columns();
+    if (p.scale != nullptr) ask(p.scale, 4, first);
+    if (p.bias != nullptr) ask(p.bias, static_cast<int>(sizeof(T)), first);
   }
+}
+
+template <class T, class W, int kSixteens>
+__global__ void __launch_bounds__(kThreads) __maxnreg__((kRegisters<W, kSixteens>))
+    skinny_kernel(const __grid_constant__ Parameters p) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  const int ring_bytes = p.small_ring ? kSmallRingBytes : kRingBytes;
+  float* const parts = reinterpret_cast<float*>(memory + kWarps * ring_bytes);
+  float* const total = parts + p.sum_bytes / 4;
+  constexpr int kUnitsAtOnce = kEights<kSixteens> * 8 / kUnit<W>;
+  const Share share(p, unit_columns<W>(p.silu_mul), kUnitsAtOnce);
+  WeightStream<W> weight(p, share, shared_address(memory) + static_cast<int>(threadIdx.x) / 32 * ring_bytes);
+  const int columns = unit_columns<W>(p.silu_mul);
+  prefetch_finish<T>(p, {share.units.first * columns, min(share.units.last * columns, p.columns())});
   wait_for_previous();
-#pragma unroll 1
-  for (int i = 0; i < p.depth - 1; ++i) {
-    if (first + i < last) copy_tokens<T, W, kGroups>(p, (first + i) * S::kIn, first_stage + i * S::kBytes);
-    close_copies();
-  }
 
-  // Groups close in this order: depth - 1 of weights, depth - 1 of tokens, then both together. So when all
-  // but the newest depth - 2 are complete, the stage is.
-  const int band = static_cast<int>(threadIdx.x) / 32 % 4;
-  const int half = static_cast<int>(threadIdx.x) / 128;
-  Sums<kGroups> sums = {};
-  int slot = 0;
-  int free_slot = p.depth - 1;
+  // One sixteen of tokens is asked for a chunk ahead; more have no registers for that.
+  constexpr bool kAhead = kSixteens == 1;
+  Tokens<kSixteens> x;
+  if (kAhead) x.template load<T>(p, share.k.first);
+  bool prefetched = threadIdx.x != 0;
 #pragma unroll 1
-  for (int stage = first; stage < last; ++stage) {
-    wait_copies_but(p.depth - 2);
-    __syncthreads();  // everyone's copies have arrived, and everyone has left the slot that is filled next
-    const int ahead = stage + p.depth - 1;
-    if (ahead < last) {
-      weight.copy(p, ahead * S::kIn, first_stage + free_slot * S::kBytes);
-      copy_tokens<T, W, kGroups>(p, ahead * S::kIn, first_stage + free_slot * S::kBytes);
+  for (Range units = share.pass(share.units.first); units.size() > 0; units = share.pass(units.last)) {
+    Sums<kSixteens> sums = {};
+#pragma unroll 1
+    for (int k = share.k.first; k < share.k.last; k += kBlockK) {
+      if constexpr (kAhead) {
+        Tokens<kSixteens> next;
+        next.template load<T>(p, k + kBlockK < share.k.last ? k + kBlockK : share.k.first);
+        multiply_chunk<T, W, kSixteens>(sums, x, weight, units.size());
+        x = next;
+      } else {
+        x.template load<T>(p, k);
+        multiply_chunk<T, W, kSixteens>(sums, x, weight, units.size());
+      }
+      if (!prefetched && weight.asked()) {
+        prefetch_to_l2(p.next_weight, p.next_bytes);
+        prefetched = true;
+      }
     }
-    close_copies();
-    multiply_stage<T, kGroups>(sums, first_stage + slot * S::kBytes, band, half, W());
-    free_slot = slot;
-    slot = slot + 1 == p.depth ? 0 : slot + 1;
+    add_warps<kSixteens>(p, sums, parts, total, units.size() * kUnit<W> / 8);
+    if (p.splits > 1) cluster_barrier();
+    write_outputs<T, W, kSixteens>(p, total, units, share.rank);
+    if (p.splits > 1) cluster_barrier();  // nobody overwrites or leaves its totals while they are read
   }
   wait_copies<0>();
-  __syncthreads();
-
-  float* const total = reinterpret_cast<float*>(ring);
-  add_halves<kGroups>(sums, total, band, half);
-  if (p.splits > 1) cluster_barrier();
-  write_outputs<T>(p, total, tile, rank);
-  if (p.splits > 1) cluster_barrier();  // nobody leaves while its sums are read
 }
 
-int tiles_of(const MatmulArguments& a) {
-  const int columns = a.silu_mul ? a.out / 2 : a.out;
-  const int outputs = a.silu_mul ? kTile / 2 : kTile;
-  return (columns + outputs - 1) / outputs;
-}
-
-// Enough blocks to ask for the memory's whole bandwidth, each with some stages to do. A function of the
-// weight's shape alone: rows must not change it, nor should the GPU.
-int splits_of(const MatmulArguments& a, int stages) {
-  constexpr int kBlocks = 96;
-  constexpr int kStages = 4;
-  int splits = 1;
-  while (splits < 8 && tiles_of(a) * splits < kBlocks && stages >= 2 * splits * kStages) splits *= 2;
-  return splits;
-}
-
-cudaError_t shared_limit(int& bytes) {
+cudaError_t device_attribute(int& value, cudaDeviceAttr attribute) {
   int device = 0;
   if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  return cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  return cudaDeviceGetAttribute(&value, attribute, device);
 }
 
-template <class T, class W, int kGroups>
-cudaError_t launch_skinny(const MatmulArguments& a, cudaStream_t stream) {
-  using S = Stage<W, kGroups>;
-  int limit = 0;
-  if (const cudaError_t error = shared_limit(limit); error != cudaSuccess) return error;
-  const int stages = (a.in + S::kIn - 1) / S::kIn;
-  int splits = a.splits > 0 ? a.splits : splits_of(a, stages);
+// Functions of the weight's shape and the GPU alone: rows must not change the splits.
+struct Plan {
+  int splits;
+  int tiles;
+};
+
+template <class W>
+Plan plan_of(const MatmulArguments& a, int processors) {
+  const int columns = a.silu_mul ? a.out / 2 : a.out;
+  const int of_unit = unit_columns<W>(a.silu_mul);
+  const int units = (columns + of_unit - 1) / of_unit;
+  const int chunks = (a.in + kChunk - 1) / kChunk;
+  constexpr int kRowsWorth = 32;  // fewer weight rows to a block, and reading the tokens counts
+  int splits = 1;
+  if (a.splits > 0) {
+    splits = a.splits;
+  } else {
+    while (splits < 4 && units * splits * kUnit<W> < kRowsWorth * processors &&
+           chunks >= 4 * splits * kWarps) {
+      splits *= 2;
+    }
+  }
   if (!has_dependent_launch()) splits = 1;  // no clusters either
-  int depth = a.depth > 0 ? a.depth : std::min(kDefaultDepth, kTwoPerProcessor / S::kBytes);
-  depth = std::clamp(std::min(depth, limit / S::kBytes), 2, kMaxDepth);
-  const int bytes = depth * S::kBytes;
-  auto* const kernel = skinny_kernel<T, W, kGroups>;
+  const int at_once = std::max(1, processors / splits);
+  const int of_a_tile = (units + at_once - 1) / at_once;
+  return {splits, (units + of_a_tile - 1) / of_a_tile};
+}
+
+template <class T, class W, int kSixteens>
+cudaError_t launch_skinny(const MatmulArguments& a, cudaStream_t stream) {
+  int limit = 0, processors = 0;
+  if (const cudaError_t error = device_attribute(limit, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+      error != cudaSuccess) {
+    return error;
+  }
+  if (const cudaError_t error = device_attribute(processors, cudaDevAttrMultiProcessorCount);
+      error != cudaSuccess) {
+    return error;
+  }
+  const Plan plan = plan_of<W>(a, processors);
+  constexpr int kTotals = kTotalBytes<kSixteens>;
+  const bool small_ring = a.small_ring || limit < kWarps * kRingBytes + kSumBytes + kTotals;
+  const int ring_bytes = kWarps * (small_ring ? kSmallRingBytes : kRingBytes);
+  // All units at once where no other block would fit beside this one anyway.
+  int sum_bytes = kSumBytes;
+  if (kSixteens > 2) {
+    sum_bytes =
+        std::min(kEights<kSixteens> * kSumBytes, (limit - ring_bytes - kTotals) / kSumBytes * kSumBytes);
+  }
+  const int bytes = ring_bytes + sum_bytes + kTotals;
+  auto* const kernel = skinny_kernel<T, W, kSixteens>;
   if (const cudaError_t error = allow_shared(kernel, bytes); error != cudaSuccess) return error;
   // A processor divides its memory anew only when it is empty: what has the most shared memory can start
   // beside others.
@@ -405,12 +324,12 @@ cudaError_t launch_skinny(const MatmulArguments& a, cudaStream_t stream) {
     attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[count++].val.programmaticStreamSerializationAllowed = 1;
   }
-  if (splits > 1) {
+  if (plan.splits > 1) {
     attributes[count].id = cudaLaunchAttributeClusterDimension;
-    attributes[count++].val.clusterDim = {static_cast<unsigned>(splits), 1, 1};
+    attributes[count++].val.clusterDim = {static_cast<unsigned>(plan.splits), 1, 1};
   }
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(tiles_of(a) * splits);
+  config.gridDim = dim3(plan.tiles * plan.splits);
   config.blockDim = dim3(kThreads);
   config.dynamicSmemBytes = bytes;
   config.stream = stream;
@@ -421,13 +340,18 @@ cudaError_t launch_skinny(const MatmulArguments& a, cudaStream_t stream) {
                               .scale = a.weight_type == Element::e4m3 ? a.scale : nullptr,
                               .bias = a.bias,
                               .y = a.y,
+                              .next_weight = a.next_weight,
+                              .next_bytes = a.next_bytes,
                               .x_stride = a.x_stride,
                               .y_stride = a.y_stride,
                               .rows = a.rows,
                               .out = a.out,
                               .in = a.in,
-                              .splits = splits,
-                              .depth = depth,
+                              .splits = plan.splits,
+                              .tiles = plan.tiles,
+                              .lead = a.lead,
+                              .sum_bytes = sum_bytes,
+                              .small_ring = small_ring,
                               .silu_mul = a.silu_mul,
                               .result_f32 = a.result == Element::f32};
   return cudaLaunchKernelEx(&config, kernel, parameters);
@@ -435,10 +359,9 @@ cudaError_t launch_skinny(const MatmulArguments& a, cudaStream_t stream) {
 
 template <class T, class W>
 cudaError_t launch_for_rows(const MatmulArguments& a, cudaStream_t stream) {
-  if (a.rows <= 8) return launch_skinny<T, W, 1>(a, stream);
-  if (a.rows <= 16) return launch_skinny<T, W, 2>(a, stream);
-  if (a.rows <= 32) return launch_skinny<T, W, 4>(a, stream);
-  return launch_skinny<T, W, 8>(a, stream);
+  if (a.rows <= 16) return launch_skinny<T, W, 1>(a, stream);
+  if (a.rows <= 32) return launch_skinny<T, W, 2>(a, stream);
+  return launch_skinny<T, W, 4>(a, stream);
 }
 
 cudaError_t launch_for_types(const MatmulArguments& a, cudaStream_t stream) {

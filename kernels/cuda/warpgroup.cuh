@@ -27,6 +27,20 @@ __device__ __forceinline__ std::uint64_t descriptor(std::uint32_t address, std::
          (address & 0x3ffff) / 16;
 }
 
+// The same for a matrix of several pieces, at multiples of 16 bytes from its start: one addition each.
+class Operand {
+ public:
+  __device__ __forceinline__ Operand(std::uint32_t address, std::uint32_t between_tiles)
+      : low_((between_tiles / 16) << 16 | (address & 0x3ffff) / 16) {}
+  __device__ __forceinline__ std::uint64_t at(int offset) const {
+    constexpr std::uint64_t kHigh = std::uint64_t{1} << 62 | std::uint64_t{1024 / 16} << 32;
+    return kHigh | (low_ + static_cast<std::uint32_t>(offset / 16));
+  }
+
+ private:
+  std::uint32_t low_;
+};
+
 // Before the first product, and after registers that a product reads or adds to were touched.
 __device__ __forceinline__ void fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

@@ -198,8 +198,11 @@ void bench_prefill(const Cache& cache, Element element, PrefillVersion version, 
         {rows, layers.at(layer), tables, device_tiles, static_cast<std::int32_t>(tiles.size()), version},
         stream);
   });
-  std::printf("prefill  %4s %-5s rows %d at %d %2dq/8kv %9.1f us %7.1f TFLOP/s %5.1f %% of %.0f\n",
-              element == Element::bf16 ? "bf16" : "e4m3", version == PrefillVersion::mma ? "mma" : "wgmma",
+  std::printf("prefill  %4s %-8s rows %d at %d %2dq/8kv %9.1f us %7.1f TFLOP/s %5.1f %% of %.0f\n",
+              element == Element::bf16 ? "bf16" : "e4m3",
+              version == PrefillVersion::mma     ? "mma"
+              : version == PrefillVersion::wgmma ? "wgmma"
+                                                 : "resident",
               count, first_position, query_heads, us, flops / us * 1e-6,
               100 * flops / us * 1e-6 / matrix_tflops, matrix_tflops);
   std::fflush(stdout);
@@ -235,9 +238,7 @@ void attention_bench(double copy_gbps, double matrix_tflops) {
       for (const int context : {4096, 4250}) {
         bench_decode(cache, element, batch, context, 16, true, 32, copy_gbps);
         if (batch == 64) bench_decode(cache, element, batch, context, 16, true, 64, copy_gbps);
-        if (batch == 1 || batch == 64) {
-          bench_decode(cache, element, batch, context, 16, false, 32, copy_gbps);
-          bench_decode(cache, element, batch, context, 64, true, 32, copy_gbps);
+        if (batch == 64 && context == 4096) {
           bench_decode(cache, element, batch, context, 64, false, 32, copy_gbps);
         }
       }
@@ -245,8 +246,9 @@ void attention_bench(double copy_gbps, double matrix_tflops) {
   }
   int major = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-  for (const PrefillVersion version : {PrefillVersion::mma, PrefillVersion::wgmma}) {
-    if (version == PrefillVersion::wgmma && major != 9) continue;
+  for (const PrefillVersion version :
+       {PrefillVersion::mma, PrefillVersion::wgmma, PrefillVersion::resident}) {
+    if (version != PrefillVersion::mma && major != 9) continue;
     for (const Element element : {Element::bf16, Element::e4m3}) {
       for (const int query_heads : {32, 24}) {
         bench_prefill(cache, element, version, 4000, 0, query_heads, matrix_tflops);

@@ -326,10 +326,12 @@ Result run(const World& world, const Step& step) {
   const DeviceArray<std::int32_t> device_positions(positions), device_sequence_of(sequence_of),
       device_table(world.table);
   const DeviceArray<SequenceEntry> device_entries(entries);
+  const std::size_t item_count = items.size();
+  items.resize(item_count + 7, {1 << 30, 1 << 30});  // that nobody may follow
   const DeviceArray<DecodeItem> device_items(items);
   const DeviceArray<PrefillTile> device_tiles(tiles);
   const DeviceArray<std::int32_t> device_count(
-      std::vector<std::int32_t>{static_cast<std::int32_t>(items.size())});
+      std::vector<std::int32_t>{static_cast<std::int32_t>(item_count)});
 
   const AttentionRows attention_rows{
       device_queries.data, device_out.data, static_cast<std::int64_t>(stride),
@@ -341,7 +343,7 @@ Result run(const World& world, const Step& step) {
   Result result;
   device_out.fill(0xff);
   if (step.decode) {
-    const auto max_items = static_cast<std::int32_t>(items.size()) + 7;
+    const auto max_items = static_cast<std::int32_t>(items.size());
     DeviceArray<std::byte> workspace(
         decode_workspace_bytes(max_items, setup.query_heads, setup.kv_heads, setup.head_dim));
     workspace.fill(0xff);
@@ -484,14 +486,14 @@ void test_decode(const Setup& setup, const std::vector<int>& positions, bool blo
 }
 
 const char* name(PrefillVersion version) {
-  constexpr const char* kNames[] = {"best", "generic", "mma", "wgmma"};
+  constexpr const char* kNames[] = {"best", "generic", "mma", "wgmma", "resident"};
   return kNames[static_cast<int>(version)];
 }
 
 // A ragged batch, and the longest of its sequences again in three chunks, which must not change a bit.
 void test_prefill(const Setup& setup, PrefillVersion version, bool block_major, unsigned seed) {
-  const std::vector<Sequence> sequences = {{130, 0}, {1, 0},     {64, 37},  {389, 0},
-                                           {1, 300}, {129, 127}, {200, 500}};
+  const std::vector<Sequence> sequences = {{130, 0}, {1, 0},     {64, 37},   {389, 0},
+                                           {1, 300}, {129, 127}, {200, 500}, {70, 1900}};
   const std::size_t kLongest = 3;
   Step step;
   step.version = version;
@@ -562,21 +564,32 @@ bool attention_tests() {
   test_decode({bf16, bf16, 4, 2, 100, 8}, {0, 7, 300}, true, ++seed);
   report("decode generic");
 
-  for (const PrefillVersion version : {PrefillVersion::mma, PrefillVersion::wgmma}) {
+  for (const PrefillVersion version :
+       {PrefillVersion::mma, PrefillVersion::wgmma, PrefillVersion::resident}) {
     int major = 0;
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
-    if (version == PrefillVersion::wgmma && major != 9) continue;
+    if (version != PrefillVersion::mma && major != 9) continue;
+    const auto report_here = [&](const char* element) {
+      report((std::string("prefill ") + name(version) + " " + element).c_str());
+    };
     test_prefill({bf16, bf16, 4, 2, 128, 16}, version, true, ++seed);
     test_prefill({bf16, bf16, 3, 1, 128, 128}, version, false, ++seed);
     test_prefill({bf16, bf16, 4, 1, 64, 16}, version, true, ++seed);
-    report(version == PrefillVersion::mma ? "prefill mma bf16" : "prefill wgmma bf16");
+    test_prefill({bf16, bf16, 2, 2, 128, 512}, version, true, ++seed);
+    report_here("bf16");
     test_prefill({f16, f16, 4, 2, 128, 64}, version, false, ++seed);
     test_prefill({f16, f16, 7, 1, 64, 32}, version, true, ++seed);
-    report(version == PrefillVersion::mma ? "prefill mma f16" : "prefill wgmma f16");
+    report_here("f16");
     test_prefill({bf16, e4m3, 4, 2, 128, 16}, version, true, ++seed);
     test_prefill({f16, e4m3, 4, 2, 128, 64}, version, false, ++seed);
     test_prefill({bf16, e4m3, 3, 1, 64, 16}, version, true, ++seed);
-    report(version == PrefillVersion::mma ? "prefill mma e4m3" : "prefill wgmma e4m3");
+    report_here("e4m3");
+    if (version != PrefillVersion::resident) continue;
+    // More units of work than multiprocessors.
+    test_prefill({bf16, bf16, 48, 8, 128, 16}, version, true, ++seed);
+    test_prefill({bf16, e4m3, 48, 8, 128, 16}, version, true, ++seed);
+    test_prefill({f16, f16, 40, 8, 64, 16}, version, false, ++seed);
+    report_here("many heads");
   }
   test_prefill({f32, f32, 4, 2, 24, 8}, PrefillVersion::best, true, ++seed);
   test_prefill({f32, e4m3, 4, 2, 64, 16}, PrefillVersion::best, false, ++seed);

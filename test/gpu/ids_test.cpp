@@ -22,7 +22,8 @@ struct Case {
 std::vector<Case> demo_cases() {
   std::ifstream file(source_dir() / "models/demo/demo.json");
   std::vector<Case> cases;
-  for (const auto& entry : nlohmann::json::parse(file)["cases"])
+  const auto demo = nlohmann::json::parse(file);
+  for (const auto& entry : demo["cases"])
     cases.push_back({entry["prompt_ids"].get<Tokens>(), entry["answer_ids"].get<Tokens>()});
   return cases;
 }

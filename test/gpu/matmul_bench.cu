@@ -51,10 +51,11 @@ class Bench {
   void all() {
     fill<bf16>(weights_.as(), 128256, 4096, 4096, 2, 0.03F);
     decode();
-    plans();
+    plans(Element::bf16);
     prefill(GemmScaling::none);
     fill<e4m3>(weights_.as(), 128256, 8192, 8192, 2, 1.0F);
     decode_e4m3();
+    plans(Element::e4m3);
     fill<e4m3>(x_.as(), kMostRows, kMostIn, kMostIn, 1, 1.0F);
     prefill(GemmScaling::tensor);
     prefill(GemmScaling::outer);
@@ -121,7 +122,15 @@ class Bench {
     return 100.0 * static_cast<double>(bytes) / us / 1e3 / copy_;
   }
 
-  double skinny(Shape shape, int rows, Element weight_type, int splits = 0, int depth = 0) {
+  // What a plan may choose; as it stands here, what is chosen by the shape, and no weight asked for ahead.
+  struct Choice {
+    int splits = 0;
+    int lead = 0;
+    bool small_ring = false;
+    std::int64_t next_bytes = 0;
+  };
+
+  double skinny(Shape shape, int rows, Element weight_type, const Choice& choice) {
     const std::size_t bytes = shape.elements() * size_of(weight_type);
     MatmulArguments a;
     a.x = x_.as(), a.x_stride = shape.in;
@@ -130,9 +139,11 @@ class Bench {
     a.rows = rows, a.out = shape.out, a.in = shape.in;
     a.weight_type = weight_type;
     a.result = shape.out == 128256 ? Element::f32 : Element::bf16;
-    a.splits = splits, a.depth = depth;
+    a.splits = choice.splits, a.lead = choice.lead, a.small_ring = choice.small_ring;
+    a.next_bytes = std::min(choice.next_bytes, static_cast<std::int64_t>(bytes));
     return time(launches_of(bytes), [&](int i) {
       a.weight = weight(bytes, i);
+      a.next_weight = a.next_bytes > 0 ? weight(bytes, i + 1) : nullptr;
       return matmul_skinny(a, stream_) == cudaSuccess;
     });
   }
@@ -169,7 +180,7 @@ class Bench {
     for (const Shape shape : kShapes) {
       const std::size_t bytes = shape.elements() * 2;
       for (const int rows : {1, 4, 8, 16, 32, 64, 128}) {
-        const double own = skinny(shape, rows, Element::bf16);
+        const double own = skinny(shape, rows, Element::bf16, {});
         const int launches = launches_of(bytes);
         const double plain = library(*plain_, shape, rows, GemmScaling::none, launches);
         tune(shape, rows, GemmScaling::none, std::min(8, copies_of(bytes)));
@@ -180,17 +191,27 @@ class Bench {
     }
   }
 
-  // Whether the rule for splits and the depth are right.
-  void plans() {
-    std::printf("skinny bf16, us by splits 1 2 4 8 | by depth 3 4 6 8 12, splits by rule\n");
+  // Whether what is chosen by the shape is right, and what asking for the next weight is worth.
+  void plans(Element weight_type) {
+    std::printf(
+        "skinny %s, us by splits 1 2 4 | lead 3 6 1000 | small ring | ahead 4 8 12 MB | 8 MB by splits 1 2\n",
+        weight_type == Element::bf16 ? "bf16" : "e4m3");
+    constexpr std::int64_t kMega = 1 << 20;
     for (const Shape shape : kHot) {
-      for (const int rows : {1, 16, 64}) {
+      for (const int rows : {1, 8, 16, 32, 64}) {
         std::printf("%6dx%-5d r%-3d", shape.out, shape.in, rows);
-        for (const int splits : {1, 2, 4, 8})
-          std::printf(" %6.2f", skinny(shape, rows, Element::bf16, splits, 0));
+        const auto show = [&](const Choice& choice) {
+          std::printf(" %6.2f", skinny(shape, rows, weight_type, choice));
+        };
+        for (const int splits : {1, 2, 4}) show({.splits = splits});
         std::printf(" |");
-        for (const int depth : {3, 4, 6, 8, 12})
-          std::printf(" %6.2f", skinny(shape, rows, Element::bf16, 0, depth));
+        for (const int lead : {3, 6, 1000}) show({.lead = lead});
+        std::printf(" |");
+        show({.small_ring = true});
+        std::printf(" |");
+        for (const int mega : {4, 8, 12}) show({.next_bytes = mega * kMega});
+        std::printf(" |");
+        for (const int splits : {1, 2}) show({.splits = splits, .next_bytes = 8 * kMega});
         std::printf("\n");
       }
     }
@@ -201,7 +222,7 @@ class Bench {
     for (const Shape shape : kShapes) {
       std::printf("%6dx%-5d", shape.out, shape.in);
       for (const int rows : {1, 8, 16, 64}) {
-        const double us = skinny(shape, rows, Element::e4m3);
+        const double us = skinny(shape, rows, Element::e4m3, {});
         std::printf(" %8.2f (%3.0f)", us, share(shape.elements(), us));
       }
       std::printf("\n");

@@ -45,14 +45,16 @@ struct Case {
   bool silu = false;
   bool generic = false;
   int splits = 0;
-  int depth = 0;
+  int lead = 0;
+  bool small_ring = false;
 
   int columns() const { return silu ? out / 2 : out; }
   std::string text() const {
     char line[160];
-    std::snprintf(line, sizeof line, "%s x %s -> %s, rows %d, %d x %d, pad %d%s%s%s splits %d depth %d",
+    std::snprintf(line, sizeof line, "%s x %s -> %s, rows %d, %d x %d, pad %d%s%s%s splits %d lead %d%s",
                   name_of(activation), name_of(weight), name_of(result), rows, out, in, pad,
-                  bias ? ", bias" : "", silu ? ", silu_mul" : "", generic ? ", generic" : "", splits, depth);
+                  bias ? ", bias" : "", silu ? ", silu_mul" : "", generic ? ", generic" : "", splits, lead,
+                  small_ring ? ", small ring" : "");
     return line;
   }
 };
@@ -170,7 +172,10 @@ MatmulArguments arguments_of(const Case& c, const Operands& operands, void* y) {
   a.result = c.result;
   a.silu_mul = c.silu;
   a.splits = c.splits;
-  a.depth = c.depth;
+  a.lead = c.lead;
+  a.small_ring = c.small_ring;
+  a.next_weight = operands.weight.as();
+  a.next_bytes = static_cast<std::int64_t>(operands.weight.bytes());
   return a;
 }
 
@@ -245,9 +250,12 @@ bool product_tests() {
       cases.push_back(
           {types.activation, types.weight, types.activation, 12, 1028, 2064, 24, true, true, false, splits});
     }
-    for (const int depth : {2, 3, 5, 12}) {
-      cases.push_back({types.activation, types.weight, types.activation, 20, 256, 4096, 8, false, false,
-                       false, 2, depth});
+    // Tiles of several passes, with either ring.
+    for (const bool small_ring : {false, true}) {
+      for (const int rows : {9, 20, 50}) {
+        cases.push_back({types.activation, types.weight, types.activation, rows, 21000, 1168, 8, false, false,
+                         false, rows == 20 ? 2 : 1, rows, small_ring});
+      }
     }
     cases.push_back({types.activation, types.weight, types.activation, 3, 7, 16});   // less than one stage
     cases.push_back({types.activation, types.weight, types.activation, 64, 1, 48});  // one output
@@ -296,7 +304,7 @@ bool row_invariance_tests() {
        {Types{Element::bf16, Element::bf16, Element::f32}, Types{Element::f16, Element::f16, Element::f16},
         Types{Element::bf16, Element::e4m3, Element::bf16},
         Types{Element::f16, Element::e4m3, Element::f32}}) {
-    for (const int out : {1024, 3072, 6144, 12800}) {  // eight, four, two splits and one
+    for (const int out : {1024, 3072, 6144, 26000}) {  // four splits, two, one, and tiles of several passes
       cases.push_back({types.activation, types.weight, types.result, 130, out, 4112, 8, true});
     }
     cases.push_back({types.activation, types.weight, types.result, 130, 1536, 1040, 8, true, true});
@@ -309,7 +317,11 @@ bool row_invariance_tests() {
     Memory y(size_of(c.result) * c.rows * (c.columns() + c.pad));
     require(run(c, arguments_of(c, operands, y.as()), test_stream()), "a product");
     const auto all = to_host(y.as(), y.bytes());
-    for (const int rows : {1, 2, 5, 8, 9, 16, 17, 32, 33, 64, 65, 130}) {
+    std::vector<int> counts = {1, 2, 5, 8, 9, 16, 17, 32, 33, 64, 65, 130};
+    if (c.out == 1024) {
+      for (int rows = 1; rows < 64; ++rows) counts.push_back(rows);
+    }
+    for (const int rows : counts) {
       for (const int first : {0, (c.rows - rows) / 2, c.rows - rows}) {
         good = same_rows(c, operands, all, first, rows) && good;
       }
@@ -464,6 +476,7 @@ bool cublas_tests(CublasGemm& gemm) {
       if (tuned && c.rows != 64) continue;
       const auto done = tuned ? tuned_product(gemm, call, y) : gemm.product(call, test_stream());
       if (!done) {
+        // Refused: such a product is the skinny kernel's.
         const bool unusual = (c.bias && c.result == Element::f32) || c.in % 8 != 0;
         const bool allowed = unusual && done.error().code == ErrorCode::unsupported;
         std::printf("%s cuBLASLt: %s: %s\n", allowed ? "note" : "FAIL", c.text().c_str(),

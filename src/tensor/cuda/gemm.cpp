@@ -151,6 +151,8 @@ CublasGemm::Key CublasGemm::key_of(const GemmCall& call) {
 }
 
 Result<int> CublasGemm::candidates(const GemmCall& call, std::span<cublasLtMatmulHeuristicResult_t> found) {
+  if (call.bias != nullptr && call.result != call.type)
+    return make_error(ErrorCode::unsupported, "cuBLASLt adds a bias of the result's type only");
   Problem problem(call);
   cublasLtMatmulPreferenceOpaque_t preference{};
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {

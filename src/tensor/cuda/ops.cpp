@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/matmul.hpp"
@@ -14,7 +16,9 @@ namespace baton {
 namespace {
 
 constexpr std::size_t kMostRecordedRows = 512;
-constexpr std::int64_t kSkinnyRows = 16;
+const std::int64_t kPrefetchAhead = std::int64_t{std::getenv("PF") ? std::atoi(std::getenv("PF")) : 0} << 20;
+const std::int64_t kSkinnyRows = std::getenv("SK") ? std::atoi(std::getenv("SK")) : 32;
+
 
 struct PreparedRope {
   Buffer cos_sin;  // [max_positions][head_dim / 2] float2
@@ -227,6 +231,8 @@ Tensor CudaOps::add(Tensor x, const Tensor& y) {
   return x;
 }
 
+void CudaOps::upcoming(const Linear& weight) { upcoming_ = &matrix_of(weight).weight; }
+
 void CudaOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) {
   require(cuda::add_rms_norm(rows_of(x), rows_of(y), vector_of(weight).data(), epsilon, rows_of(normed),
                              nullptr, stream_),
@@ -268,12 +274,13 @@ Tensor CudaOps::rope_store(std::int32_t layer, const Tensor& qkv, const Attentio
   args.cos_sin = rotations(prepared);
   args.step = step_->tables();
   args.kv = layer_of(layer);
+  
   require(cuda::rope_store(args, stream_), "rope_store");
   return qkv.columns(0, std::int64_t{shape.query_heads} * shape.head_dim);
 }
 
-// Few rows stream the weight; many are the library's. Only the first is row-invariant (docs/cuda.md): where that is
-// asked for, it serves any number of rows, 64 at a time.
+// Few rows stream the weight; many are the library's. Only the first is row-invariant (docs/cuda.md): where
+// that is asked for, it serves any number of rows, 64 at a time.
 Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul) {
   const Tensor y = allocate(x.rows, silu_mul ? weight.out / 2 : weight.out, result);
   if (x.rows == 0) return y;
@@ -293,7 +300,12 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
   args.silu_mul = silu_mul;
   if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
     require(cuda::matmul_generic(args, stream_), "matmul");
-  } else if (silu_mul || deterministic_ || x.rows <= kSkinnyRows || (weight.bias_data() && result != x.dtype)) {
+  } else if (silu_mul || deterministic_ || x.rows <= kSkinnyRows ||
+             (weight.bias_data() && result != x.dtype)) {
+    if (const Buffer* next = std::exchange(upcoming_, nullptr)) {
+      args.next_weight = next->data();
+      args.next_bytes = std::min(static_cast<std::int64_t>(next->size()), kPrefetchAhead);
+    }
     require(cuda::matmul_skinny(args, stream_), "matmul");
   } else {
     GemmCall call;
@@ -313,7 +325,9 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
   return y;
 }
 
-Tensor CudaOps::matmul(const Tensor& x, const Linear& weight) { return product(x, matrix_of(weight), x.dtype, false); }
+Tensor CudaOps::matmul(const Tensor& x, const Linear& weight) {
+  return product(x, matrix_of(weight), x.dtype, false);
+}
 
 Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
   return product(x, matrix_of(weight), DType::f32, false);
