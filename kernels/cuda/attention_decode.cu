@@ -14,11 +14,17 @@
 // - consumers: merge unit i - 2 if the clerk found it to complete its row; multiply unit i, add up, write.
 // - scout: looks up unit i + 2, and takes unit i + 3.
 // - clerk: counts unit i - 1, whose results precede B(i); brings in the queries of unit i + 1.
+//
+// A launch is ramp and tail for several microseconds, in which memory would be idle. So before it waits for
+// the launch before it, a thread block asks for its first tiles, by way of L2, where it does no harm that
+// some are yet to be written; and with its last copies under way it asks for the next kernel's weight.
 #include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/attention_decode_tile.cuh"
+#include "kernels/cuda/attention_decode_units.cuh"
 #include "kernels/cuda/attention_generic.cuh"
 #include "kernels/cuda/attention_parts.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/prefetch.cuh"
 
 namespace baton::cuda {
 
@@ -27,151 +33,8 @@ namespace {
 using namespace attention;
 using namespace attention::decode;
 
-constexpr int kUnits = 8;  // remembered: i - 2 to i + 3
-
-struct Unit {
-  std::int32_t row;  // -1: there is no such unit
-  std::int32_t position;
-  std::int32_t split;
-  std::int32_t head;
-  std::int32_t item;
-  std::int32_t completes_row;
-  std::int32_t blocks[kTiles];
-};
-
-struct MaxSum {
-  float max;  // of scores, in units of log2
-  float sum;  // of 2^(score - max)
-};
-
-struct Workspace {
-  std::int32_t* next_unit;  // how many units beyond the first two per thread block are taken
-  std::int32_t* finished;   // [items, kv_heads] at a row's first item: splits done
-  MaxSum* max_sum;          // [items, kv_heads, group]
-  float* out;               // [items, kv_heads, group, head_dim], of weight 2^(score - max)
-};
-
-constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
-
-struct WorkspaceLayout {
-  std::size_t max_sum, out, bytes;
-
-  WorkspaceLayout(std::int32_t items, std::int32_t query_heads, std::int32_t kv_heads,
-                  std::int32_t head_dim) {
-    const std::size_t rows = static_cast<std::size_t>(items) * static_cast<std::size_t>(query_heads);
-    max_sum = aligned(256 + sizeof(std::int32_t) * static_cast<std::size_t>(items) *
-                                static_cast<std::size_t>(kv_heads));
-    out = max_sum + aligned(sizeof(MaxSum) * rows);
-    bytes = out + sizeof(float) * rows * static_cast<std::size_t>(head_dim);
-  }
-};
-
-struct Arguments {
-  AttentionRows rows;
-  PagedKv kv;
-  StepTables tables;
-  const DecodeItem* items;
-  const std::int32_t* item_count;
-  Workspace workspace;
-  std::int32_t group;
-  std::int32_t block_shift;
-  float scale_log2;
-};
-
-// Of a thread block, for `group` query heads per KV head.
-template <class S>
-constexpr std::size_t shared_bytes(int group) {
-  return static_cast<std::size_t>(kConsumers * S::kRingBytes + 2 * S::kQueryBytes) +
-         sizeof(float) * static_cast<std::size_t>(kConsumers * group * S::kSumStride) +
-         sizeof(MaxSum) * kConsumers * S::kHeads + sizeof(Unit) * kUnits;
-}
-
-template <class S>
-struct Shared {
-  std::byte* ring;     // [kConsumers][kStages][keys, values]
-  std::byte* queries;  // [2][kHeads][kHeadDim], swizzled
-  float* sums;         // [kConsumers][group][kSumStride]
-  MaxSum* max_sum;     // [kConsumers][kHeads]
-  Unit* units;         // [kUnits]
-
-  __device__ Shared(std::byte* start, int group) {
-    ring = start;
-    queries = ring + kConsumers * S::kRingBytes;
-    sums = reinterpret_cast<float*>(queries + 2 * S::kQueryBytes);
-    max_sum = reinterpret_cast<MaxSum*>(sums + kConsumers * group * S::kSumStride);
-    units = reinterpret_cast<Unit*>(max_sum + kConsumers * S::kHeads);
-  }
-  __device__ Unit& unit(int i) const { return units[i & (kUnits - 1)]; }
-};
-
 __device__ __forceinline__ void meet_consumers() {
   asm volatile("bar.sync 1, %0;" ::"n"(kConsumerThreads) : "memory");
-}
-
-// ---- The scout
-
-// The first two units of a thread block are fixed, so that a small batch spreads out; the rest go to whoever
-// is free.
-__device__ int take_unit(const Arguments& arguments, int i, int total) {
-  const int blocks = static_cast<int>(gridDim.x);
-  if (i < 2) return static_cast<int>(blockIdx.x) + i * blocks;
-  int taken = 0;
-  if (threadIdx.x % 32 == 0) {
-    taken = atomicAdd(arguments.workspace.next_unit, 1);
-    // Every thread block whose second unit exists comes here until it gets nothing; the last to do so leaves
-    // zero.
-    const int beyond = max(total - 2 * blocks, 0), misses = min(max(total - blocks, 0), blocks);
-    if (taken == beyond + misses - 1) *arguments.workspace.next_unit = 0;
-  }
-  return 2 * blocks + __shfl_sync(kWholeWarp, taken, 0);
-}
-
-// What unit i is, or that there is none.
-template <class S>
-__device__ void set_unit(const Arguments& arguments, const Shared<S>& shared, int i, int taken, int total,
-                         const DecodeItem& work) {
-  if (threadIdx.x % 32 != 0) return;
-  Unit& unit = shared.unit(i);
-  unit.row = taken < total ? work.row : -1;
-  unit.split = work.split;
-  unit.head = taken % arguments.kv.kv_heads;
-  unit.item = taken / arguments.kv.kv_heads;
-  unit.completes_row = 0;
-}
-
-template <class S>
-__device__ void first_unit(const Arguments& arguments, const Shared<S>& shared, int total) {
-  const int taken = static_cast<int>(blockIdx.x);
-  // Of max_items, which the grid does not exceed: need not wait for how many there are.
-  set_unit(arguments, shared, 0, taken, total, arguments.items[taken / arguments.kv.kv_heads]);
-  __syncwarp();
-}
-
-// Looks up where unit i is, and what unit i + 1 is: two chains of loads, side by side.
-template <class S>
-__device__ void look_up(const Arguments& arguments, const Shared<S>& shared, int i, int total) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  Unit& unit = shared.unit(i);
-  const bool exists = unit.row >= 0;
-  int position = 0, sequence = 0, taken = total;
-  if (exists) {
-    position = arguments.tables.positions[unit.row];
-    sequence = arguments.tables.sequence_of[unit.row];
-    taken = take_unit(arguments, i + 1, total);
-  }
-  DecodeItem work{};
-  if (taken < total) work = arguments.items[taken / arguments.kv.kv_heads];
-  if (exists) {
-    const int table = arguments.tables.sequences[sequence].table_offset;
-    const int token = unit.split * kSplitTokens + lane * kTileTokens;
-    if (lane < kTiles) {
-      unit.blocks[lane] =
-          token <= position ? arguments.tables.block_table[table + (token >> arguments.block_shift)] : 0;
-    }
-    if (lane == 0) unit.position = position;
-  }
-  set_unit(arguments, shared, i + 1, taken, total, work);
-  __syncwarp();
 }
 
 // ---- The clerk
@@ -194,23 +57,29 @@ __device__ __forceinline__ void put_queries(const Arguments& arguments, const Sh
   queries.store(shared.queries + (i & 1) * S::kQueryBytes, arguments.rows.element == Element::bf16);
 }
 
-// Of this thread, and of what barriers put before it, for the whole device.
-__device__ __forceinline__ void order_memory() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+// Adds one, and returns what was there before; whoever sees the sum also sees what this thread wrote before,
+// and what barriers put before it. Not an acquire as well, which would empty the first-level cache.
+__device__ __forceinline__ std::int32_t count_after_writes(std::int32_t* counter) {
+  std::int32_t before;
+  asm volatile("atom.add.release.gpu.global.s32 %0, [%1], 1;"
+               : "=r"(before)
+               : "l"(__cvta_generic_to_global(counter))
+               : "memory");
+  return before;
+}
 
-// The barrier before this orders the consumers' writes before the fence, and the fence orders them before the
-// count.
+// The barrier before this orders the consumers' writes before the count.
 template <class S>
 __device__ void count_finished(const Arguments& arguments, const Shared<S>& shared, int i) {
   Unit& unit = shared.unit(i);
   if (unit.row < 0 || unit.position < kSplitTokens || threadIdx.x % 32 != 0) return;
-  order_memory();
   std::int32_t* finished = arguments.workspace.finished +
                            static_cast<std::int64_t>(unit.item - unit.split) * arguments.kv.kv_heads +
                            unit.head;
-  if (atomicAdd(finished, 1) == unit.position / kSplitTokens) {
+  if (count_after_writes(finished) == unit.position / kSplitTokens) {
+    asm volatile("fence.acq_rel.gpu;" ::: "memory");
     *finished = 0;
     unit.completes_row = 1;
-    order_memory();
   }
 }
 
@@ -219,22 +88,21 @@ __device__ void count_finished(const Arguments& arguments, const Shared<S>& shar
 // Starts the copies of tile `step` of unit i, if it has one.
 template <class S>
 __device__ __forceinline__ void copy_tile(const Arguments& arguments, const Shared<S>& shared, int i,
-                                          int step, std::uint32_t slot) {
+                                          int step, std::uint32_t slot, std::uint64_t policy) {
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const Unit& unit = shared.unit(i);
   const int tile = step * kConsumers + warp;
   const int first = unit.split * kSplitTokens + tile * kTileTokens;
   if (unit.row >= 0 && first <= unit.position) {
-    const std::byte* keys = arguments.kv.base + unit.blocks[tile] * arguments.kv.block_stride +
-                            unit.head * arguments.kv.head_stride +
-                            (first & (arguments.kv.block_size - 1)) * S::kRowBytes;
+    const std::byte* keys = keys_of_tile<S>(arguments, unit, tile, first);
     const int last_token = unit.position - first;
 #pragma unroll
     for (int c = 0; c < S::kRowChunks / 2; ++c) {
       const int index = lane + 32 * c, token = index / S::kRowChunks, chunk = index % S::kRowChunks;
       const std::uint32_t to = slot + swizzled<S::kRowChunks>(token, chunk);
-      copy_async(to, keys + index * 16, token <= last_token);
-      copy_async(to + S::kTileBytes, keys + arguments.kv.value_offset + index * 16, token <= last_token);
+      copy_async(to, keys + index * 16, token <= last_token, policy);
+      copy_async(to + S::kTileBytes, keys + arguments.kv.value_offset + index * 16, token <= last_token,
+                 policy);
     }
   }
   commit_copies();
@@ -333,7 +201,7 @@ __device__ __forceinline__ void add_up(const Arguments& arguments, const Shared<
 template <class S>
 __device__ __forceinline__ void merge(const Arguments& arguments, const Unit& unit) {
   constexpr int kPerHead = S::kHeadDim / 4;
-  constexpr int kAtOnce = S::kHeadTiles == 1 && S::kHeadDim <= 128 ? 16 : 8;  // what registers allow
+  constexpr int kAtOnce = S::kHeadTiles == 1 && S::kHeadDim <= 128 ? 18 : 8;  // what registers allow
   const int splits = unit.position / kSplitTokens + 1, first_item = unit.item - unit.split;
   const std::int64_t step = static_cast<std::int64_t>(arguments.kv.kv_heads) * arguments.group;
   for (int e = static_cast<int>(threadIdx.x); e < arguments.group * kPerHead; e += kConsumerThreads) {
@@ -383,9 +251,11 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const std::uint32_t ring = shared_address(shared.ring + warp * S::kRingBytes);
   const std::uint32_t all_queries = shared_address(shared.queries);
+  const std::uint64_t policy = leave_first();
 #pragma unroll
   for (int step = 0; step < S::kStages; ++step)
-    copy_tile(arguments, shared, 0, step, ring + step * 2 * S::kTileBytes);
+    copy_tile(arguments, shared, 0, step, ring + step * 2 * S::kTileBytes, policy);
+  if (shared.unit(0).row < 0) prefetch_to_l2(arguments.next_weight, arguments.next_bytes);
   __syncthreads();  // B(0)
   int stage = 0;
   for (int i = 0;; ++i) {
@@ -401,6 +271,7 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
     if (shared.unit(max(i - 1, 0)).row < 0) return;
     const Unit& unit = shared.unit(i);
     if (unit.row < 0) continue;
+    const bool last = shared.unit(i + 1).row < 0;
 
     std::uint32_t queries[S::kHeadTiles][S::kHeadDim / 8];
 #pragma unroll
@@ -430,9 +301,12 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
         weigh(state, scores, last_token, arguments.scale_log2, weights);
         add_values(state, slot + S::kTileBytes, weights);
       }
+      if (last && step == kSteps - S::kStages) {  // all its copies are under way
+        prefetch_to_l2(arguments.next_weight, arguments.next_bytes);
+      }
       __syncwarp();  // all lanes have read the slot
       const int ahead = step + S::kStages;
-      copy_tile(arguments, shared, i + ahead / kSteps, ahead % kSteps, slot);
+      copy_tile(arguments, shared, i + ahead / kSteps, ahead % kSteps, slot, policy);
       stage = stage + 1 == S::kStages ? 0 : stage + 1;
     }
     hand_in(arguments, shared, state);
@@ -457,15 +331,19 @@ __global__ void __launch_bounds__(kThreads, shared_bytes<S>(S::kHeads) <= 112 * 
     look_up(arguments, shared, 0, total);
   }
   __syncthreads();
+  if (scout) {
+    constexpr int kTilesAsked = kEarlyBytes / (2 * S::kTileBytes);
+    ask_for_tiles(arguments, shared, 0, kTilesAsked);
+    look_up(arguments, shared, 1, total);
+    ask_for_tiles(arguments, shared, 1, kTilesAsked - kTiles);
+  }
   wait_for_previous();
   if (warp < kConsumers) {
     consume(arguments, shared);
     return;
   }
   Queries<S> queries;
-  if (scout) {
-    look_up(arguments, shared, 1, total);
-  } else {
+  if (!scout) {
     bring_queries(arguments, shared, 0, queries);
     put_queries(arguments, shared, 0, queries);
   }
@@ -580,6 +458,8 @@ cudaError_t decode_attention(const DecodeAttention& attention, cudaStream_t stre
         Workspace{reinterpret_cast<std::int32_t*>(memory), reinterpret_cast<std::int32_t*>(memory + 256),
                   reinterpret_cast<MaxSum*>(memory + layout.max_sum),
                   reinterpret_cast<float*>(memory + layout.out)},
+        attention.next_weight,
+        attention.next_bytes,
         attention.rows.query_heads / attention.kv.kv_heads,
         block_shift(attention.kv.block_size),
         attention.rows.scale * kLog2E};

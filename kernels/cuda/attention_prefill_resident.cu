@@ -206,7 +206,7 @@ __device__ __forceinline__ void produce(const Arguments& arguments, const Shared
 
 // ---- The producer of bytes: four warps
 
-// A thread's part of a tile of keys or of values: loaded long before there is room for it.
+// A thread's part of a tile of keys or of values: loaded before there is room for it.
 template <class S>
 struct Bytes {
   static constexpr int kChunks = S::kHeadDim / 16;
@@ -215,25 +215,40 @@ struct Bytes {
   static_assert(kRowsAtOnce % 16 == 0);
   uint4 at[kCount];
 
-  // Lane l knows where positions 16 * l.. of the tile lie in a piece; `positions` of the tile exist.
-  __device__ __forceinline__ void load(const std::byte* piece, std::int64_t offsets, int positions) {
-    const int first_key = static_cast<int>(threadIdx.x) / kChunks,
-              chunk = static_cast<int>(threadIdx.x) % kChunks;
-    piece += first_key % 16 * S::kHeadDim + chunk * 16;
+  // Where a thread's parts are: each eight lanes have four chunks of an even row and of the odd one after it,
+  // since what they widen to then falls into different banks.
+  static __device__ __forceinline__ int first_key() {
+    constexpr int kPairs = 16 / kChunks;  // of rows, in a warp
+    const int thread = static_cast<int>(threadIdx.x);
+    return thread / 32 * 2 * kPairs + thread % 32 / 8 % kPairs * 2 + thread % 8 / 4;
+  }
+  static __device__ __forceinline__ int chunk() {
+    constexpr int kPairs = 16 / kChunks;
+    const int thread = static_cast<int>(threadIdx.x);
+    return thread % 32 / 8 / kPairs * 4 + thread % 4;
+  }
+
+  // Of keys, and of the values that lie value_offset behind them. Lane l knows where positions 16 * l.. of
+  // the tile lie; `positions` of the tile exist.
+  static __device__ __forceinline__ void load(Bytes& keys, Bytes& values, const std::byte* piece,
+                                              std::int64_t value_offset, std::int64_t offsets,
+                                              int positions) {
+    piece += first_key() % 16 * S::kHeadDim + chunk() * 16;
 #pragma unroll
     for (int c = 0; c < kCount; ++c) {
-      const int key = first_key + c * kRowsAtOnce;
-      const std::int64_t offset = __shfl_sync(kWholeWarp, offsets, key / 16);
-      at[c] = make_uint4(0, 0, 0, 0);
-      if (key < positions) at[c] = *reinterpret_cast<const uint4*>(piece + offset);
+      const int key = first_key() + c * kRowsAtOnce;
+      const std::byte* here = piece + __shfl_sync(kWholeWarp, offsets, key / 16);
+      keys.at[c] = values.at[c] = make_uint4(0, 0, 0, 0);
+      if (key < positions) {
+        keys.at[c] = *reinterpret_cast<const uint4*>(here);
+        values.at[c] = *reinterpret_cast<const uint4*>(here + value_offset);
+      }
     }
   }
 
   __device__ __forceinline__ void store(std::uint32_t to) const {
-    const int first_key = static_cast<int>(threadIdx.x) / kChunks,
-              chunk = static_cast<int>(threadIdx.x) % kChunks;
-    const std::uint32_t left = to + chunk_offset(first_key, 2 * chunk);
-    const std::uint32_t right = to + chunk_offset(first_key, 2 * chunk + 1);
+    const std::uint32_t left = to + chunk_offset(first_key(), 2 * chunk());
+    const std::uint32_t right = to + chunk_offset(first_key(), 2 * chunk() + 1);
 #pragma unroll
     for (int c = 0; c < kCount; ++c) {
       const uint4 v = at[c];
@@ -253,7 +268,6 @@ __device__ __forceinline__ void produce_bytes(const Arguments& arguments, const 
   for (int round = 0; unit_of_round(round) < arguments.units; ++round) {
     const Place place = place_of(arguments, unit_of_round(round));
     const std::byte* keys = arguments.kv.base + place.kv_head * arguments.kv.head_stride;
-    const std::byte* values = keys + arguments.kv.value_offset;
     const auto block_of = [&](int tile) {
       const int token = tile * kKeys + lane * 16;
       const bool exists = token < (tile + 1) * kKeys && token <= place.last_position;
@@ -263,26 +277,27 @@ __device__ __forceinline__ void produce_bytes(const Arguments& arguments, const 
       const int token = tile * kKeys + lane * 16;
       return block * arguments.kv.block_stride + (token & (arguments.kv.block_size - 1)) * S::kHeadDim;
     };
-    const auto positions_of = [&](int tile) { return place.last_position + 1 - tile * kKeys; };
-    std::int64_t offsets = offset_of(0, block_of(0));
     Bytes<S> key_bytes, value_bytes;
-    key_bytes.load(keys, offsets, positions_of(0));
+    const auto load = [&](int tile, int block) {
+      Bytes<S>::load(key_bytes, value_bytes, keys, arguments.kv.value_offset, offset_of(tile, block),
+                     place.last_position + 1 - tile * kKeys);
+    };
+    load(0, block_of(0));
     int next_block = block_of(1);
     for (int tile = 0; tile < place.key_tiles; ++tile) {
-      value_bytes.load(values, offsets, positions_of(tile));
       arrival::wait(shared.keys_free(ring.stage), ring.parity ^ 1);
       if (tile == 0 && threadIdx.x == 0) shared.place(round) = place;
       key_bytes.store(shared.keys(ring.stage));
       arrival::arrive(shared.keys_full(ring.stage));
-      if (tile + 1 < place.key_tiles) {
-        offsets = offset_of(tile + 1, next_block);
-        key_bytes.load(keys, offsets, positions_of(tile + 1));
-        next_block = block_of(tile + 2);
-      }
       arrival::wait(shared.values_free(ring.stage), ring.parity ^ 1);
       value_bytes.store(shared.values(ring.stage));
       arrival::arrive(shared.values_full(ring.stage));
       ring.advance();
+      // Only now, both at once: a store's fence also waits for every load that is under way.
+      if (tile + 1 < place.key_tiles) {
+        load(tile + 1, next_block);
+        next_block = block_of(tile + 2);
+      }
     }
   }
 }

@@ -37,7 +37,7 @@ struct MatmulArguments {
   std::int64_t next_bytes = 0;
   // For benchmarks; as they stand here, they mean by the shape.
   std::int32_t splits = 0;  // blocks that share a tile's K: 1, 2, 4 or 8; another number is another rounding
-  std::int32_t lead = 0;    // KiB of weight that a warp has still to ask for when the next kernel may start
+  std::int32_t lead = 6;    // KiB of weight that a warp has still to ask for when the next kernel may start
   bool small_ring = false;  // fewer bytes in flight, as where shared memory is small
 };
 
@@ -47,6 +47,13 @@ bool skinny_takes(const MatmulArguments& arguments);
 
 // Falls back to matmul_generic where there is no fast path. Any number of rows, 64 at a time.
 cudaError_t matmul_skinny(const MatmulArguments& arguments, cudaStream_t stream);
+
+// Up to kMostFewRows rows by dot products, faster than matmul_skinny and summed in another order. Two-byte
+// weights of the activation's type, `in` a multiple of 256, 16-byte alignment; cudaErrorInvalidValue for
+// anything else.
+inline constexpr std::int32_t kMostFewRows = 4;
+bool few_takes(const MatmulArguments& arguments);
+cudaError_t matmul_few(const MatmulArguments& arguments, cudaStream_t stream);
 
 // f32 accumulation in the order of K; exact products. cudaErrorInvalidValue for combinations of types not
 // listed.

@@ -1,6 +1,7 @@
 // baton_gpu_bench: kernels, models and the serving loop on one GPU beside its ceilings.
 //
 //   baton_gpu_bench [kernels] [4b] [8b] [serve] [--batch-tokens 1024] [--clients 64,72,80] [--seconds 4]
+//   [--deterministic]
 //
 // Without a section: all of them. docs/benchmarks.md has the figures and the commands.
 #include <cstdio>
@@ -22,6 +23,7 @@ namespace {
 struct Arguments {
   std::vector<std::string> sections;
   ServingOptions serving;
+  bool deterministic = false;
   bool wants(const std::string& section) const {
     if (sections.empty()) return true;
     for (const std::string& name : sections)
@@ -36,6 +38,10 @@ Arguments parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
     const char* value = i + 1 < argc ? argv[i + 1] : "0";
+    if (name == "--deterministic") {
+      arguments.deterministic = true;
+      continue;
+    }
     if (name == "--batch-tokens") {
       arguments.serving.batch_tokens = std::atoi(value);
     } else if (name == "--seconds") {
@@ -56,7 +62,7 @@ Arguments parse(int argc, char** argv) {
 
 void bench_model(const ModelSize& size, const Ceilings& ceilings, const Arguments& arguments, bool steps,
                  bool serve) {
-  auto ops = make_random_ops({.device = {DeviceKind::cuda, 0}});
+  auto ops = make_random_ops({.device = {DeviceKind::cuda, 0}, .deterministic = arguments.deterministic});
   if (!ops) return;
   auto model = make_random_model(size, *ops);
   if (!model) std::exit(1);
@@ -64,6 +70,7 @@ void bench_model(const ModelSize& size, const Ceilings& ceilings, const Argument
     std::printf("%s: %.2f GB of weights in a decode step\n", size.name.c_str(), size.weight_bytes() / 1e9);
     for (const DType kv : {DType::bf16, DType::e4m3}) {
       decode_bench(size, *ops, *model, ceilings, kv, 1, 4096);
+      decode_bench(size, *ops, *model, ceilings, kv, 8, 4096);
       decode_bench(size, *ops, *model, ceilings, kv, 30, 4250);
       decode_bench(size, *ops, *model, ceilings, kv, 64, 4096);
       prefill_bench(size, *ops, *model, ceilings, kv, 4000, 4000);

@@ -125,9 +125,10 @@ class Bench {
   // What a plan may choose; as it stands here, what is chosen by the shape, and no weight asked for ahead.
   struct Choice {
     int splits = 0;
-    int lead = 0;
+    int lead = 6;
     bool small_ring = false;
     std::int64_t next_bytes = 0;
+    bool few = false;
   };
 
   double skinny(Shape shape, int rows, Element weight_type, const Choice& choice) {
@@ -144,7 +145,7 @@ class Bench {
     return time(launches_of(bytes), [&](int i) {
       a.weight = weight(bytes, i);
       a.next_weight = a.next_bytes > 0 ? weight(bytes, i + 1) : nullptr;
-      return matmul_skinny(a, stream_) == cudaSuccess;
+      return (choice.few ? matmul_few(a, stream_) : matmul_skinny(a, stream_)) == cudaSuccess;
     });
   }
 
@@ -176,17 +177,19 @@ class Bench {
   }
 
   void decode() {
-    std::printf("bf16, us (%% of copy)        skinny         heuristic          tuned\n");
+    std::printf("bf16, us (%% of copy)          few             skinny         heuristic          tuned\n");
     for (const Shape shape : kShapes) {
       const std::size_t bytes = shape.elements() * 2;
-      for (const int rows : {1, 4, 8, 16, 32, 64, 128}) {
+      for (const int rows : {1, 2, 4, 8, 16, 32, 64}) {
+        const double few = rows <= kMostFewRows ? skinny(shape, rows, Element::bf16, {.few = true}) : 0.0;
         const double own = skinny(shape, rows, Element::bf16, {});
         const int launches = launches_of(bytes);
         const double plain = library(*plain_, shape, rows, GemmScaling::none, launches);
         tune(shape, rows, GemmScaling::none, std::min(8, copies_of(bytes)));
         const double tuned = library(*tuned_, shape, rows, GemmScaling::none, launches);
-        std::printf("%6dx%-5d r%-3d %9.2f (%3.0f) %9.2f (%3.0f) %9.2f (%3.0f)\n", shape.out, shape.in, rows,
-                    own, share(bytes, own), plain, share(bytes, plain), tuned, share(bytes, tuned));
+        std::printf("%6dx%-5d r%-3d %9.2f (%3.0f) %9.2f (%3.0f) %9.2f (%3.0f) %9.2f (%3.0f)\n", shape.out,
+                    shape.in, rows, few, few > 0 ? share(bytes, few) : 0.0, own, share(bytes, own), plain,
+                    share(bytes, plain), tuned, share(bytes, tuned));
       }
     }
   }
@@ -194,18 +197,18 @@ class Bench {
   // Whether what is chosen by the shape is right, and what asking for the next weight is worth.
   void plans(Element weight_type) {
     std::printf(
-        "skinny %s, us by splits 1 2 4 | lead 3 6 1000 | small ring | ahead 4 8 12 MB | 8 MB by splits 1 2\n",
+        "skinny %s, us by splits 1 2 4 | lead 0 3 12 | small ring | ahead 4 8 12 MB | 8 MB by splits 1 2\n",
         weight_type == Element::bf16 ? "bf16" : "e4m3");
     constexpr std::int64_t kMega = 1 << 20;
     for (const Shape shape : kHot) {
-      for (const int rows : {1, 8, 16, 32, 64}) {
+      for (const int rows : {1, 8, 16}) {
         std::printf("%6dx%-5d r%-3d", shape.out, shape.in, rows);
         const auto show = [&](const Choice& choice) {
           std::printf(" %6.2f", skinny(shape, rows, weight_type, choice));
         };
         for (const int splits : {1, 2, 4}) show({.splits = splits});
         std::printf(" |");
-        for (const int lead : {3, 6, 1000}) show({.lead = lead});
+        for (const int lead : {0, 3, 12}) show({.lead = lead});
         std::printf(" |");
         show({.small_ring = true});
         std::printf(" |");

@@ -47,6 +47,7 @@ struct Case {
   int splits = 0;
   int lead = 0;
   bool small_ring = false;
+  bool few = false;
 
   int columns() const { return silu ? out / 2 : out; }
   std::string text() const {
@@ -221,7 +222,7 @@ bool check(const Case& c, const std::vector<unsigned char>& y, double accuracy, 
 }
 
 cudaError_t run(const Case& c, const MatmulArguments& a, cudaStream_t stream) {
-  return c.generic ? matmul_generic(a, stream) : matmul_skinny(a, stream);
+  return c.generic ? matmul_generic(a, stream) : c.few ? matmul_few(a, stream) : matmul_skinny(a, stream);
 }
 
 bool check_product(const Case& c) {
@@ -266,6 +267,18 @@ bool product_tests() {
     cases.push_back({types.activation, types.weight, types.activation, 5, 7, 17, 1, true});
     cases.push_back({types.activation, types.weight, kF32, 70, 130, 72, 3});
     cases.push_back({types.activation, types.weight, types.activation, 19, 66, 100, 4, true, true, true});
+  }
+  for (const Element type : {kBf16, kF16}) {
+    for (const int rows : {1, 2, 3, 4}) {
+      for (const int in : {256, 1024, 1280, 3072}) {
+        Case c{type, type, rows % 2 == 0 ? type : kF32, rows, 130 + 2 * rows, in, 8, rows > 2, in == 1280};
+        c.few = true;
+        cases.push_back(c);
+        c.out = 7;
+        c.silu = false;
+        cases.push_back(c);
+      }
+    }
   }
   for (const Element weight : {kF32, kF16, kBf16, kE4m3}) {
     for (const int rows : {1, 16, 17, 64, 65, 200}) {

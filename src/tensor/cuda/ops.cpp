@@ -16,8 +16,9 @@ namespace baton {
 namespace {
 
 constexpr std::size_t kMostRecordedRows = 512;
+const std::int64_t kPrefetchBesideAttention = std::int64_t{std::getenv("PFA") ? std::atoi(std::getenv("PFA")) : 0} << 20;
 const std::int64_t kPrefetchAhead = std::int64_t{std::getenv("PF") ? std::atoi(std::getenv("PF")) : 0} << 20;
-const std::int64_t kSkinnyRows = std::getenv("SK") ? std::atoi(std::getenv("SK")) : 32;
+const std::int64_t kSkinnyRows = std::getenv("SK") ? std::atoi(std::getenv("SK")) : 8;
 
 
 struct PreparedRope {
@@ -300,6 +301,8 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
   args.silu_mul = silu_mul;
   if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
     require(cuda::matmul_generic(args, stream_), "matmul");
+  } else if (!deterministic_ && cuda::few_takes(args)) {
+    require(cuda::matmul_few(args, stream_), "matmul");
   } else if (silu_mul || deterministic_ || x.rows <= kSkinnyRows ||
              (weight.bias_data() && result != x.dtype)) {
     if (const Buffer* next = std::exchange(upcoming_, nullptr)) {
@@ -366,6 +369,10 @@ Tensor CudaOps::attention(std::int32_t layer, const Tensor& q, const AttentionSh
     decode.item_count = step_->decode_item_count();
     decode.max_items = step_->decode_item_capacity();
     decode.workspace = attention_workspace(shape);
+    if (const Buffer* next = std::exchange(upcoming_, nullptr)) {
+      decode.next_weight = next->data();
+      decode.next_bytes = std::min(static_cast<std::int64_t>(next->size()), kPrefetchBesideAttention);
+    }
     require(cuda::decode_attention(decode, stream_), "decode attention");
   }
   if (step_->prefill_tile_count() > 0) {

@@ -1,0 +1,163 @@
+// matmul_few: one to four rows by dot products. A warp makes two outputs (gate and up of one column with
+// silu_mul); a lane holds eight columns of every 256. Nothing is staged: a weight goes from memory to
+// registers, many loads in flight, the first of them before the kernel ahead has ended. So that the blocks of
+// two products in a row share the machine: while the last blocks of one drain, the first of the next already
+// read.
+#include <cstdint>
+
+#include "kernels/cuda/convert.cuh"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/matmul.hpp"
+
+namespace baton::cuda {
+namespace {
+
+constexpr int kLanes = 32;
+constexpr int kWarps = 4;
+constexpr int kPerLane = 8;               // columns, sixteen bytes
+constexpr int kStep = kLanes * kPerLane;  // columns of a warp's load
+constexpr int kUnroll = 4;                // loads in flight for each output
+
+__device__ __forceinline__ uint4 load_weight(const void* at) {
+  uint4 value;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(at));
+  return value;
+}
+
+template <class T>
+__device__ __forceinline__ float2 widen(std::uint32_t pair) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000U)};
+  } else {
+    return __half22float2(*reinterpret_cast<const __half2*>(&pair));
+  }
+}
+
+template <class T, int Rows>
+struct Sums {
+  float of[Rows] = {};
+
+  __device__ __forceinline__ void add(const uint4& weight, const float (&x)[Rows][kPerLane]) {
+    const std::uint32_t pairs[4] = {weight.x, weight.y, weight.z, weight.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 w = widen<T>(pairs[i]);
+#pragma unroll
+      for (int row = 0; row < Rows; ++row)
+        of[row] = fmaf(w.y, x[row][2 * i + 1], fmaf(w.x, x[row][2 * i], of[row]));
+    }
+  }
+  __device__ __forceinline__ void gather() {
+#pragma unroll
+    for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+#pragma unroll
+      for (int row = 0; row < Rows; ++row) of[row] += __shfl_xor_sync(0xFFFFFFFFU, of[row], distance);
+    }
+  }
+};
+
+template <class T, class Result, int Rows>
+__global__ void __launch_bounds__(kWarps* kLanes, Rows == 1 ? 8 : Rows == 2 ? 6 : 4) few_kernel(const MatmulArguments args) {
+  let_next_start();
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const std::int32_t unit = static_cast<std::int32_t>(blockIdx.x * kWarps + threadIdx.x / kLanes);
+  const std::int32_t columns = args.silu_mul ? args.out / 2 : args.out;
+  // Beyond the end a warp computes the last output again and stores nothing: the whole block waits alike.
+  const std::int32_t first = args.silu_mul ? min(unit, columns - 1) : min(2 * unit, args.out - 1);
+  const std::int32_t second = args.silu_mul ? first + columns : min(first + 1, args.out - 1);
+  const T* const weight = static_cast<const T*>(args.weight) + lane * kPerLane;
+  const T* const a = weight + static_cast<std::int64_t>(first) * args.in;
+  const T* const b = weight + static_cast<std::int64_t>(second) * args.in;
+  const int steps = args.in / kStep;
+
+  uint4 held_a[kUnroll], held_b[kUnroll];
+  const auto fetch = [&](int step) {
+#pragma unroll
+    for (int i = 0; i < kUnroll; ++i) {
+      if (step + i < steps) {
+        held_a[i] = load_weight(a + (step + i) * kStep);
+        held_b[i] = load_weight(b + (step + i) * kStep);
+      }
+    }
+  };
+  fetch(0);
+  wait_for_previous();
+
+  const T* const x = static_cast<const T*>(args.x) + lane * kPerLane;
+  Sums<T, Rows> sum_a, sum_b;
+  for (int step = 0; step < steps; step += kUnroll) {
+    if (step > 0) fetch(step);
+#pragma unroll
+    for (int i = 0; i < kUnroll; ++i) {
+      if (step + i >= steps) break;
+      float values[Rows][kPerLane];
+#pragma unroll
+      for (int row = 0; row < Rows; ++row) {
+        const std::int32_t from = min(row, args.rows - 1);
+        const uint4 packed = *reinterpret_cast<const uint4*>(
+            x + static_cast<std::int64_t>(from) * args.x_stride + (step + i) * kStep);
+        const std::uint32_t pairs[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const float2 wide = widen<T>(pairs[j]);
+          values[row][2 * j] = wide.x;
+          values[row][2 * j + 1] = wide.y;
+        }
+      }
+      sum_a.add(held_a[i], values);
+      sum_b.add(held_b[i], values);
+    }
+  }
+  sum_a.gather();
+  sum_b.gather();
+
+  if (lane != 0) return;
+  const auto* const bias = static_cast<const T*>(args.bias);
+  Result* const y = static_cast<Result*>(args.y);
+#pragma unroll
+  for (int row = 0; row < Rows; ++row) {
+    if (row >= args.rows) break;
+    const float low = sum_a.of[row] + (bias ? to_float(bias[first]) : 0.0F);
+    const float high = sum_b.of[row] + (bias ? to_float(bias[second]) : 0.0F);
+    Result* const out = y + static_cast<std::int64_t>(row) * args.y_stride;
+    if (args.silu_mul) {
+      if (unit < columns) out[unit] = from_float<Result>(low / (1.0F + __expf(-low)) * high);
+    } else {
+      if (2 * unit < args.out) out[2 * unit] = from_float<Result>(low);
+      if (2 * unit + 1 < args.out) out[2 * unit + 1] = from_float<Result>(high);
+    }
+  }
+}
+
+template <class T, class Result>
+cudaError_t run(const MatmulArguments& args, cudaStream_t stream) {
+  const std::int32_t units = args.silu_mul ? args.out / 2 : (args.out + 1) / 2;
+  const dim3 grid(static_cast<unsigned>((units + kWarps - 1) / kWarps)), block(kWarps * kLanes);
+  if (args.rows == 1) return launch(few_kernel<T, Result, 1>, grid, block, 0, stream, args);
+  if (args.rows == 2) return launch(few_kernel<T, Result, 2>, grid, block, 0, stream, args);
+  return launch(few_kernel<T, Result, 4>, grid, block, 0, stream, args);
+}
+
+template <class T>
+cudaError_t run(const MatmulArguments& args, cudaStream_t stream) {
+  return args.result == Element::f32 ? run<T, float>(args, stream) : run<T, T>(args, stream);
+}
+
+}  // namespace
+
+bool few_takes(const MatmulArguments& args) {
+  const auto aligned = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
+  return args.rows <= kMostFewRows && args.in % kStep == 0 && args.x_stride % kPerLane == 0 &&
+         aligned(args.x) && aligned(args.weight) && args.weight_type == args.activation &&
+         size_of(args.activation) == 2 && (args.result == args.activation || args.result == Element::f32);
+}
+
+cudaError_t matmul_few(const MatmulArguments& args, cudaStream_t stream) {
+  if (!few_takes(args) || args.rows < 0) return cudaErrorInvalidValue;
+  if (args.rows == 0 || args.out == 0) return cudaSuccess;
+  return args.activation == Element::bf16 ? run<bf16>(args, stream) : run<f16>(args, stream);
+}
+
+}  // namespace baton::cuda
