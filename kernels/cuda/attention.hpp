@@ -55,10 +55,6 @@ struct DecodeAttention {
   const std::int32_t* item_count = nullptr;
   std::int32_t max_items = 0;  // what item_count may come to; bounds the grid and the workspace
   void* workspace = nullptr;   // decode_workspace_bytes, zeroed once; a launch leaves its counters zero
-  // What the next kernels read that no kernel writes, as the next product's weight: brought to L2 while this
-  // one ends. Null: nothing.
-  const void* next_weight = nullptr;
-  std::int64_t next_bytes = 0;
 };
 
 std::size_t decode_workspace_bytes(std::int32_t max_items, std::int32_t query_heads, std::int32_t kv_heads,

@@ -24,7 +24,6 @@
 #include "kernels/cuda/attention_generic.cuh"
 #include "kernels/cuda/attention_parts.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/prefetch.cuh"
 
 namespace baton::cuda {
 
@@ -255,7 +254,6 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
 #pragma unroll
   for (int step = 0; step < S::kStages; ++step)
     copy_tile(arguments, shared, 0, step, ring + step * 2 * S::kTileBytes, policy);
-  if (shared.unit(0).row < 0) prefetch_to_l2(arguments.next_weight, arguments.next_bytes);
   __syncthreads();  // B(0)
   int stage = 0;
   for (int i = 0;; ++i) {
@@ -300,9 +298,6 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
         scores_of_tile<S>(scores, slot, queries);
         weigh(state, scores, last_token, arguments.scale_log2, weights);
         add_values(state, slot + S::kTileBytes, weights);
-      }
-      if (last && step == kSteps - S::kStages) {  // all its copies are under way
-        prefetch_to_l2(arguments.next_weight, arguments.next_bytes);
       }
       __syncwarp();  // all lanes have read the slot
       const int ahead = step + S::kStages;
@@ -458,8 +453,6 @@ cudaError_t decode_attention(const DecodeAttention& attention, cudaStream_t stre
         Workspace{reinterpret_cast<std::int32_t*>(memory), reinterpret_cast<std::int32_t*>(memory + 256),
                   reinterpret_cast<MaxSum*>(memory + layout.max_sum),
                   reinterpret_cast<float*>(memory + layout.out)},
-        attention.next_weight,
-        attention.next_bytes,
         attention.rows.query_heads / attention.kv.kv_heads,
         block_shift(attention.kv.block_size),
         attention.rows.scale * kLog2E};

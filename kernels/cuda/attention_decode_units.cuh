@@ -60,8 +60,6 @@ struct Arguments {
   const DecodeItem* items;
   const std::int32_t* item_count;
   Workspace workspace;
-  const void* next_weight;
-  std::int64_t next_bytes;
   std::int32_t group;
   std::int32_t block_shift;
   float scale_log2;

@@ -1,7 +1,7 @@
-// Launching with programmatic dependent launch: a kernel may start while the one before it drains, and waits with
-// wait_for_previous() before it touches anything that an earlier kernel wrote, or writes anything that an earlier one
-// reads. So every kernel launched here calls wait_for_previous() in every thread that touches memory; what it may do
-// before that is read weights, which nothing writes.
+// Launching with programmatic dependent launch: a kernel may start while the one before it drains, and waits
+// with wait_for_previous() before it touches anything that an earlier kernel wrote, or writes anything that
+// an earlier one reads. So every kernel launched here calls wait_for_previous() in every thread that touches
+// memory; what it may do before that is read weights, which nothing writes.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -28,14 +28,15 @@ inline bool has_dependent_launch() {
   static const bool known = [] {
     int device = 0, major = 0;
     return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+           major >= 9;
   }();
   return known;
 }
 
 template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
-                   Arguments&&... arguments) {
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+                   cudaStream_t stream, Arguments&&... arguments) {
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;

@@ -31,10 +31,6 @@ struct MatmulArguments {
   Element result = Element::bf16;       // activation, or f32
   bool silu_mul =
       false;  // weight: gate rows, then as many up rows; y = silu(gate) * up, neither rounded before
-  // What the next product reads, or its first part, asked for on the way to L2 when this one has asked for
-  // all of its own weight. Null: nothing.
-  const void* next_weight = nullptr;
-  std::int64_t next_bytes = 0;
   // For benchmarks; as they stand here, they mean by the shape.
   std::int32_t splits = 0;  // blocks that share a tile's K: 1, 2, 4 or 8; another number is another rounding
   std::int32_t lead = 6;    // KiB of weight that a warp has still to ask for when the next kernel may start
@@ -51,7 +47,7 @@ cudaError_t matmul_skinny(const MatmulArguments& arguments, cudaStream_t stream)
 // Up to kMostFewRows rows by dot products, faster than matmul_skinny and summed in another order. Two-byte
 // weights of the activation's type, `in` a multiple of 256, 16-byte alignment; cudaErrorInvalidValue for
 // anything else.
-inline constexpr std::int32_t kMostFewRows = 4;
+inline constexpr std::int32_t kMostFewRows = 2;
 bool few_takes(const MatmulArguments& arguments);
 cudaError_t matmul_few(const MatmulArguments& arguments, cudaStream_t stream);
 

@@ -16,7 +16,7 @@ constexpr int kLanes = 32;
 constexpr int kWarps = 4;
 constexpr int kPerLane = 8;               // columns, sixteen bytes
 constexpr int kStep = kLanes * kPerLane;  // columns of a warp's load
-constexpr int kUnroll = 4;                // loads in flight for each output
+constexpr std::int32_t kManyOutputs = 16384;
 
 __device__ __forceinline__ uint4 load_weight(const void* at) {
   uint4 value;
@@ -58,27 +58,29 @@ struct Sums {
   }
 };
 
-template <class T, class Result, int Rows>
-__global__ void __launch_bounds__(kWarps* kLanes, Rows == 1 ? 8 : Rows == 2 ? 6 : 4) few_kernel(const MatmulArguments args) {
+// Outputs of a warp, and steps of each that it asks for at once.
+template <class T, class Result, int Rows, int Outputs, int Unroll>
+__global__ void __launch_bounds__(kWarps* kLanes, Rows == 1 && Outputs == 2 ? 8 : 6)
+    few_kernel(const MatmulArguments args) {
   let_next_start();
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const std::int32_t unit = static_cast<std::int32_t>(blockIdx.x * kWarps + threadIdx.x / kLanes);
   const std::int32_t columns = args.silu_mul ? args.out / 2 : args.out;
-  // Beyond the end a warp computes the last output again and stores nothing: the whole block waits alike.
-  const std::int32_t first = args.silu_mul ? min(unit, columns - 1) : min(2 * unit, args.out - 1);
-  const std::int32_t second = args.silu_mul ? first + columns : min(first + 1, args.out - 1);
-  const T* const weight = static_cast<const T*>(args.weight) + lane * kPerLane;
-  const T* const a = weight + static_cast<std::int64_t>(first) * args.in;
-  const T* const b = weight + static_cast<std::int64_t>(second) * args.in;
+  std::int32_t output[Outputs];  // beyond the end: the last one again, which is not stored
+#pragma unroll
+  for (int o = 0; o < Outputs; ++o)
+    output[o] = args.silu_mul ? min(unit, columns - 1) + o * columns : min(Outputs * unit + o, columns - 1);
   const int steps = args.in / kStep;
 
-  uint4 held_a[kUnroll], held_b[kUnroll];
+  uint4 held[Unroll][Outputs];
   const auto fetch = [&](int step) {
 #pragma unroll
-    for (int i = 0; i < kUnroll; ++i) {
-      if (step + i < steps) {
-        held_a[i] = load_weight(a + (step + i) * kStep);
-        held_b[i] = load_weight(b + (step + i) * kStep);
+    for (int i = 0; i < Unroll; ++i) {
+#pragma unroll
+      for (int o = 0; o < Outputs; ++o) {
+        const std::int64_t at =
+            static_cast<std::int64_t>(output[o]) * args.in + (step + i) * kStep + lane * kPerLane;
+        if (step + i < steps) held[i][o] = load_weight(static_cast<const T*>(args.weight) + at);
       }
     }
   };
@@ -86,11 +88,11 @@ __global__ void __launch_bounds__(kWarps* kLanes, Rows == 1 ? 8 : Rows == 2 ? 6 
   wait_for_previous();
 
   const T* const x = static_cast<const T*>(args.x) + lane * kPerLane;
-  Sums<T, Rows> sum_a, sum_b;
-  for (int step = 0; step < steps; step += kUnroll) {
+  Sums<T, Rows> sums[Outputs];
+  for (int step = 0; step < steps; step += Unroll) {
     if (step > 0) fetch(step);
 #pragma unroll
-    for (int i = 0; i < kUnroll; ++i) {
+    for (int i = 0; i < Unroll; ++i) {
       if (step + i >= steps) break;
       float values[Rows][kPerLane];
 #pragma unroll
@@ -106,38 +108,49 @@ __global__ void __launch_bounds__(kWarps* kLanes, Rows == 1 ? 8 : Rows == 2 ? 6 
           values[row][2 * j + 1] = wide.y;
         }
       }
-      sum_a.add(held_a[i], values);
-      sum_b.add(held_b[i], values);
+#pragma unroll
+      for (int o = 0; o < Outputs; ++o) sums[o].add(held[i][o], values);
     }
   }
-  sum_a.gather();
-  sum_b.gather();
+#pragma unroll
+  for (int o = 0; o < Outputs; ++o) sums[o].gather();
 
   if (lane != 0) return;
   const auto* const bias = static_cast<const T*>(args.bias);
-  Result* const y = static_cast<Result*>(args.y);
 #pragma unroll
   for (int row = 0; row < Rows; ++row) {
     if (row >= args.rows) break;
-    const float low = sum_a.of[row] + (bias ? to_float(bias[first]) : 0.0F);
-    const float high = sum_b.of[row] + (bias ? to_float(bias[second]) : 0.0F);
-    Result* const out = y + static_cast<std::int64_t>(row) * args.y_stride;
+    Result* const y = static_cast<Result*>(args.y) + static_cast<std::int64_t>(row) * args.y_stride;
+    float value[Outputs];
+#pragma unroll
+    for (int o = 0; o < Outputs; ++o) value[o] = sums[o].of[row] + (bias ? to_float(bias[output[o]]) : 0.0F);
     if (args.silu_mul) {
-      if (unit < columns) out[unit] = from_float<Result>(low / (1.0F + __expf(-low)) * high);
+      const float gated = value[0] / (1.0F + __expf(-value[0])) * value[Outputs - 1];
+      if (unit < columns) y[unit] = from_float<Result>(gated);
     } else {
-      if (2 * unit < args.out) out[2 * unit] = from_float<Result>(low);
-      if (2 * unit + 1 < args.out) out[2 * unit + 1] = from_float<Result>(high);
+#pragma unroll
+      for (int o = 0; o < Outputs; ++o)
+        if (Outputs * unit + o < columns) y[Outputs * unit + o] = from_float<Result>(value[o]);
     }
   }
 }
 
+template <class T, class Result, int Outputs, int Unroll>
+cudaError_t run(const MatmulArguments& args, cudaStream_t stream) {
+  const std::int32_t units = args.silu_mul ? args.out / 2 : (args.out + Outputs - 1) / Outputs;
+  const dim3 grid(static_cast<unsigned>((units + kWarps - 1) / kWarps)), block(kWarps * kLanes);
+  if (args.rows == 1) return launch(few_kernel<T, Result, 1, Outputs, Unroll>, grid, block, 0, stream, args);
+  return launch(few_kernel<T, Result, 2, Outputs, Unroll>, grid, block, 0, stream, args);
+}
+
+// Many outputs: two for each warp, so that x is read half as often. Few: one, with more of its row asked for
+// at once.
 template <class T, class Result>
 cudaError_t run(const MatmulArguments& args, cudaStream_t stream) {
-  const std::int32_t units = args.silu_mul ? args.out / 2 : (args.out + 1) / 2;
-  const dim3 grid(static_cast<unsigned>((units + kWarps - 1) / kWarps)), block(kWarps * kLanes);
-  if (args.rows == 1) return launch(few_kernel<T, Result, 1>, grid, block, 0, stream, args);
-  if (args.rows == 2) return launch(few_kernel<T, Result, 2>, grid, block, 0, stream, args);
-  return launch(few_kernel<T, Result, 4>, grid, block, 0, stream, args);
+  const bool many = args.splits > 0 ? args.splits == 2 : args.out >= kManyOutputs;
+  if (args.silu_mul || many) return run<T, Result, 2, 4>(args, stream);
+  if (args.in % (12 * kStep) == 0) return run<T, Result, 1, 12>(args, stream);
+  return run<T, Result, 1, 8>(args, stream);
 }
 
 template <class T>

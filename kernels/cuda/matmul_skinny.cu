@@ -24,7 +24,6 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/matmul_stream.cuh"
-#include "kernels/cuda/prefetch.cuh"
 
 namespace baton::cuda {
 namespace {
@@ -224,7 +223,6 @@ __global__ void __launch_bounds__(kThreads) __maxnreg__((kRegisters<W, kSixteens
   constexpr bool kAhead = kSixteens == 1;
   Tokens<kSixteens> x;
   if (kAhead) x.template load<T>(p, share.k.first);
-  bool prefetched = threadIdx.x != 0;
 #pragma unroll 1
   for (Range units = share.pass(share.units.first); units.size() > 0; units = share.pass(units.last)) {
     Sums<kSixteens> sums = {};
@@ -238,10 +236,6 @@ __global__ void __launch_bounds__(kThreads) __maxnreg__((kRegisters<W, kSixteens
       } else {
         x.template load<T>(p, k);
         multiply_chunk<T, W, kSixteens>(sums, x, weight, units.size());
-      }
-      if (!prefetched && weight.asked()) {
-        prefetch_to_l2(p.next_weight, p.next_bytes);
-        prefetched = true;
       }
     }
     add_warps<kSixteens>(p, sums, parts, total, units.size() * kUnit<W> / 8);
@@ -340,8 +334,6 @@ cudaError_t launch_skinny(const MatmulArguments& a, cudaStream_t stream) {
                               .scale = a.weight_type == Element::e4m3 ? a.scale : nullptr,
                               .bias = a.bias,
                               .y = a.y,
-                              .next_weight = a.next_weight,
-                              .next_bytes = a.next_bytes,
                               .x_stride = a.x_stride,
                               .y_stride = a.y_stride,
                               .rows = a.rows,

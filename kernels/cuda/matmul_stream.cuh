@@ -25,8 +25,6 @@ struct Parameters {
   const float* scale;
   const void* bias;
   void* y;
-  const void* next_weight;
-  std::int64_t next_bytes;
   std::int64_t x_stride;
   std::int64_t y_stride;
   int rows;

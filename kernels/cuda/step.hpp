@@ -1,5 +1,6 @@
-// What the rows of one step are, in device memory. A row is one token of one sequence; the rows of a sequence are
-// consecutive. Rows of a recorded step that nothing uses have position -1: kernels neither read nor write KV for them.
+// What the rows of one step are, in device memory. A row is one token of one sequence; the rows of a sequence
+// are consecutive. Rows of a recorded step that nothing uses have position -1: kernels neither read nor write
+// KV for them.
 #pragma once
 
 #include <cstdint>

@@ -103,18 +103,14 @@ Tensor LlamaModel::run_layers(const Batch& batch, Ops& ops) const {
     if (fewer && !batch.logit_rows.empty()) x = ops.gather_rows(x, batch.logit_rows);
     const Ops::Scope scope(ops);
     const Tensor qkv = ops.matmul(normed, w.qkv);
-    ops.upcoming(w.output);
     const Tensor q = ops.rope_store(layer, qkv, shape, rope_.get());
     if (last && batch.logit_rows.empty()) return {};
     Tensor heads = ops.attention(layer, q, shape);  // [tokens, query_heads * head_dim]
     if (fewer) heads = ops.gather_rows(heads, batch.logit_rows);
-    ops.upcoming(w.gate_up);
     const Tensor attended = ops.all_reduce(ops.matmul(heads, w.output));
     normed.rows = x.rows;
     ops.add_rms_norm(x, attended, w.ffn_norm, epsilon, normed);
-    ops.upcoming(w.down);
     const Tensor hidden = ops.gated_matmul(normed, w.gate_up);
-    ops.upcoming(last ? lm_head_ : layers_[i + 1].qkv);
     const Tensor fed = ops.all_reduce(ops.matmul(hidden, w.down));
     ops.add_rms_norm(x, fed, last ? norm_ : layers_[i + 1].attention_norm, epsilon, normed);
   }

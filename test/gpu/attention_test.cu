@@ -353,8 +353,7 @@ Result run(const World& world, const Step& step) {
     check(cudaMemset(workspace.data, 0, counters), "memset");
     for (int i = 0; i < step.times && result.status == cudaSuccess; ++i) {
       result.status = decode_attention(
-          {attention_rows, kv, tables, device_items.data, device_count.data, max_items, workspace.data,
-           i % 2 == 0 ? device_cache.data : nullptr, static_cast<std::int64_t>(device_cache.size - 3)},
+          {attention_rows, kv, tables, device_items.data, device_count.data, max_items, workspace.data},
           nullptr);
     }
     check(cudaDeviceSynchronize(), setup.text() + " decode");

@@ -127,7 +127,6 @@ class Bench {
     int splits = 0;
     int lead = 6;
     bool small_ring = false;
-    std::int64_t next_bytes = 0;
     bool few = false;
   };
 
@@ -141,10 +140,8 @@ class Bench {
     a.weight_type = weight_type;
     a.result = shape.out == 128256 ? Element::f32 : Element::bf16;
     a.splits = choice.splits, a.lead = choice.lead, a.small_ring = choice.small_ring;
-    a.next_bytes = std::min(choice.next_bytes, static_cast<std::int64_t>(bytes));
     return time(launches_of(bytes), [&](int i) {
       a.weight = weight(bytes, i);
-      a.next_weight = a.next_bytes > 0 ? weight(bytes, i + 1) : nullptr;
       return (choice.few ? matmul_few(a, stream_) : matmul_skinny(a, stream_)) == cudaSuccess;
     });
   }
@@ -177,29 +174,32 @@ class Bench {
   }
 
   void decode() {
-    std::printf("bf16, us (%% of copy)          few             skinny         heuristic          tuned\n");
+    std::printf(
+        "bf16, us (%% of copy)   few, one output  few, two           skinny         heuristic          "
+        "tuned\n");
     for (const Shape shape : kShapes) {
       const std::size_t bytes = shape.elements() * 2;
       for (const int rows : {1, 2, 4, 8, 16, 32, 64}) {
-        const double few = rows <= kMostFewRows ? skinny(shape, rows, Element::bf16, {.few = true}) : 0.0;
+        const bool is_few = rows <= kMostFewRows;
+        const double one = is_few ? skinny(shape, rows, Element::bf16, {.splits = 1, .few = true}) : 0.0;
+        const double two = is_few ? skinny(shape, rows, Element::bf16, {.splits = 2, .few = true}) : 0.0;
         const double own = skinny(shape, rows, Element::bf16, {});
         const int launches = launches_of(bytes);
         const double plain = library(*plain_, shape, rows, GemmScaling::none, launches);
         tune(shape, rows, GemmScaling::none, std::min(8, copies_of(bytes)));
         const double tuned = library(*tuned_, shape, rows, GemmScaling::none, launches);
-        std::printf("%6dx%-5d r%-3d %9.2f (%3.0f) %9.2f (%3.0f) %9.2f (%3.0f) %9.2f (%3.0f)\n", shape.out,
-                    shape.in, rows, few, few > 0 ? share(bytes, few) : 0.0, own, share(bytes, own), plain,
-                    share(bytes, plain), tuned, share(bytes, tuned));
+        std::printf("%6dx%-5d r%-3d %9.2f (%3.0f) %9.2f (%3.0f) %9.2f (%3.0f) %9.2f (%3.0f) %9.2f (%3.0f)\n",
+                    shape.out, shape.in, rows, one, is_few ? share(bytes, one) : 0.0, two,
+                    is_few ? share(bytes, two) : 0.0, own, share(bytes, own), plain, share(bytes, plain),
+                    tuned, share(bytes, tuned));
       }
     }
   }
 
-  // Whether what is chosen by the shape is right, and what asking for the next weight is worth.
+  // Whether what is chosen by the shape is right.
   void plans(Element weight_type) {
-    std::printf(
-        "skinny %s, us by splits 1 2 4 | lead 0 3 12 | small ring | ahead 4 8 12 MB | 8 MB by splits 1 2\n",
-        weight_type == Element::bf16 ? "bf16" : "e4m3");
-    constexpr std::int64_t kMega = 1 << 20;
+    std::printf("skinny %s, us by splits 1 2 4 | lead 0 3 12 | small ring\n",
+                weight_type == Element::bf16 ? "bf16" : "e4m3");
     for (const Shape shape : kHot) {
       for (const int rows : {1, 8, 16}) {
         std::printf("%6dx%-5d r%-3d", shape.out, shape.in, rows);
@@ -211,10 +211,6 @@ class Bench {
         for (const int lead : {0, 3, 12}) show({.lead = lead});
         std::printf(" |");
         show({.small_ring = true});
-        std::printf(" |");
-        for (const int mega : {4, 8, 12}) show({.next_bytes = mega * kMega});
-        std::printf(" |");
-        for (const int splits : {1, 2}) show({.splits = splits, .next_bytes = 8 * kMega});
         std::printf("\n");
       }
     }

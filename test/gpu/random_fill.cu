@@ -36,7 +36,8 @@ __global__ void fill_e4m3(std::uint32_t* data, std::int64_t words, std::uint32_t
 }  // namespace
 
 cudaError_t fill_random_e4m3(void* data, std::int64_t bytes, std::uint32_t seed, cudaStream_t stream) {
-  return cuda::launch(fill_e4m3, dim3(1056), dim3(256), 0, stream, static_cast<std::uint32_t*>(data), bytes / 4, seed);
+  return cuda::launch(fill_e4m3, dim3(1056), dim3(256), 0, stream, static_cast<std::uint32_t*>(data),
+                      bytes / 4, seed);
 }
 
 cudaError_t fill_random(void* data, std::int64_t count, float width, std::uint32_t seed,

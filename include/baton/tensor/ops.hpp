@@ -134,10 +134,6 @@ class Ops {
   virtual Tensor gated_matmul(const Tensor& x, const Linear& gate_up) { return silu_mul(matmul(x, gate_up)); }
   virtual Tensor logits(const Tensor& x, const Linear& weight) { return matmul(x, weight); }  // always f32
 
-  // A hint, of no effect on any result: the next operation but one or two reads this weight, which a device may bring
-  // closer meanwhile.
-  virtual void upcoming(const Linear& /*weight*/) {}
-
   virtual Tensor all_reduce(Tensor x) { return x; }  // identity at tensor-parallel width 1
   // Picks a token from each row of logits, on the device; may change `logits`. Nothing where the device
   // leaves it to the host, as the CPU does.

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <cstdlib>
-#include <utility>
 #include <vector>
 
 #include "kernels/cuda/matmul.hpp"
@@ -16,10 +14,9 @@ namespace baton {
 namespace {
 
 constexpr std::size_t kMostRecordedRows = 512;
-const std::int64_t kPrefetchBesideAttention = std::int64_t{std::getenv("PFA") ? std::atoi(std::getenv("PFA")) : 0} << 20;
-const std::int64_t kPrefetchAhead = std::int64_t{std::getenv("PF") ? std::atoi(std::getenv("PF")) : 0} << 20;
-const std::int64_t kSkinnyRows = std::getenv("SK") ? std::atoi(std::getenv("SK")) : 8;
-
+constexpr std::int64_t kLibraryOutputs = 65536;  // a vocabulary: the library streams that much better
+constexpr std::int64_t kSkinnyRows = 8;
+constexpr std::int64_t kManyOutputs = 16384;  // from here on one or two rows go faster as dot products
 
 struct PreparedRope {
   Buffer cos_sin;  // [max_positions][head_dim / 2] float2
@@ -232,8 +229,6 @@ Tensor CudaOps::add(Tensor x, const Tensor& y) {
   return x;
 }
 
-void CudaOps::upcoming(const Linear& weight) { upcoming_ = &matrix_of(weight).weight; }
-
 void CudaOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) {
   require(cuda::add_rms_norm(rows_of(x), rows_of(y), vector_of(weight).data(), epsilon, rows_of(normed),
                              nullptr, stream_),
@@ -275,7 +270,7 @@ Tensor CudaOps::rope_store(std::int32_t layer, const Tensor& qkv, const Attentio
   args.cos_sin = rotations(prepared);
   args.step = step_->tables();
   args.kv = layer_of(layer);
-  
+
   require(cuda::rope_store(args, stream_), "rope_store");
   return qkv.columns(0, std::int64_t{shape.query_heads} * shape.head_dim);
 }
@@ -301,14 +296,10 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
   args.silu_mul = silu_mul;
   if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
     require(cuda::matmul_generic(args, stream_), "matmul");
-  } else if (!deterministic_ && cuda::few_takes(args)) {
+  } else if (!deterministic_ && cuda::few_takes(args) && weight.out >= kManyOutputs) {
     require(cuda::matmul_few(args, stream_), "matmul");
-  } else if (silu_mul || deterministic_ || x.rows <= kSkinnyRows ||
+  } else if (silu_mul || deterministic_ || (x.rows <= kSkinnyRows && weight.out < kLibraryOutputs) ||
              (weight.bias_data() && result != x.dtype)) {
-    if (const Buffer* next = std::exchange(upcoming_, nullptr)) {
-      args.next_weight = next->data();
-      args.next_bytes = std::min(static_cast<std::int64_t>(next->size()), kPrefetchAhead);
-    }
     require(cuda::matmul_skinny(args, stream_), "matmul");
   } else {
     GemmCall call;
@@ -369,10 +360,6 @@ Tensor CudaOps::attention(std::int32_t layer, const Tensor& q, const AttentionSh
     decode.item_count = step_->decode_item_count();
     decode.max_items = step_->decode_item_capacity();
     decode.workspace = attention_workspace(shape);
-    if (const Buffer* next = std::exchange(upcoming_, nullptr)) {
-      decode.next_weight = next->data();
-      decode.next_bytes = std::min(static_cast<std::int64_t>(next->size()), kPrefetchBesideAttention);
-    }
     require(cuda::decode_attention(decode, stream_), "decode attention");
   }
   if (step_->prefill_tile_count() > 0) {

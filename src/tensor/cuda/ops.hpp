@@ -53,7 +53,6 @@ class CudaOps : public Ops {
                     const void* prepared) override;
   Tensor gated_matmul(const Tensor& x, const Linear& gate_up) override;
   Tensor logits(const Tensor& x, const Linear& weight) override;
-  void upcoming(const Linear& weight) override;
   std::optional<std::vector<RowSample>> sample(const Tensor& logits,
                                                std::span<const RowSampling> rows) override;
   std::span<const float> to_host(const Tensor& x) override;
@@ -97,7 +96,6 @@ class CudaOps : public Ops {
   Workspace workspace_;
   Workspace host_;   // what to_host returned
   Buffer partials_;  // of split attention and split products, counters included
-  const Buffer* upcoming_ = nullptr;  // what the next product but one reads
   int open_scopes_ = 0;
   std::span<const std::int32_t> batch_tokens_,
       batch_logit_rows_;  // of the current batch: the device has them

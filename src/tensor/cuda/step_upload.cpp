@@ -124,7 +124,8 @@ std::size_t StepUpload::fill(const Batch& batch, std::int32_t* image) const {
 }
 
 void StepUpload::upload(const Batch& batch) {
-  if (const Capacity wanted = needed(batch); device_memory_.size() == 0 || !capacity_.holds(wanted)) grow(wanted);
+  if (const Capacity wanted = needed(batch); device_memory_.size() == 0 || !capacity_.holds(wanted))
+    grow(wanted);
   Image& image = images_[turn_];
   turn_ = 1 - turn_;
   require(cudaEventSynchronize(image.copied), "waiting for an upload");
