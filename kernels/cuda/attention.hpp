@@ -81,9 +81,9 @@ struct PrefillTile {
   std::int32_t first_row;  // within the sequence's rows of this step, a multiple of kPrefillTileRows
 };
 
-// `generic` is plain arithmetic; `mma` runs from sm_80 on, `wgmma` and `resident` on sm_90 only; `best` is
+// `generic` is plain arithmetic; `mma` runs from sm_80 on, `resident` on sm_90 only; `best` is
 // the fastest that can.
-enum class PrefillVersion : std::uint8_t { best, generic, mma, wgmma, resident };
+enum class PrefillVersion : std::uint8_t { best, generic, mma, resident };
 
 // Tiles start in the order of the list: put those that see the most positions first, or the last ones run
 // alone.

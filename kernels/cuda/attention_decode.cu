@@ -269,7 +269,6 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
     if (shared.unit(max(i - 1, 0)).row < 0) return;
     const Unit& unit = shared.unit(i);
     if (unit.row < 0) continue;
-    const bool last = shared.unit(i + 1).row < 0;
 
     std::uint32_t queries[S::kHeadTiles][S::kHeadDim / 8];
 #pragma unroll

@@ -17,10 +17,6 @@ cudaError_t prefill_attention(const PrefillAttention& attention, cudaStream_t st
       const cudaError_t status = attention::prefill_resident(attention, stream);
       if (status != cudaErrorNotSupported) return status;
     }
-    if (any || version == PrefillVersion::wgmma) {
-      const cudaError_t status = attention::prefill_wgmma(attention, stream);
-      if (status != cudaErrorNotSupported) return status;
-    }
     if (any || version == PrefillVersion::mma) {
       const cudaError_t status = attention::prefill_mma(attention, stream);
       if (status != cudaErrorNotSupported) return status;

@@ -9,7 +9,6 @@ namespace baton::cuda::attention {
 
 // cudaErrorNotSupported: not for this shape, cache element or device.
 cudaError_t prefill_mma(const PrefillAttention& attention, cudaStream_t stream);
-cudaError_t prefill_wgmma(const PrefillAttention& attention, cudaStream_t stream);
 cudaError_t prefill_resident(const PrefillAttention& attention, cudaStream_t stream);
 
 }  // namespace baton::cuda::attention

@@ -11,8 +11,8 @@
 #include <random>
 #include <vector>
 
+#include "kernel_tests.hpp"
 #include "kernels/cuda/attention.hpp"
-#include "test/gpu/attention.hpp"
 
 namespace {
 
@@ -199,10 +199,7 @@ void bench_prefill(const Cache& cache, Element element, PrefillVersion version, 
         stream);
   });
   std::printf("prefill  %4s %-8s rows %d at %d %2dq/8kv %9.1f us %7.1f TFLOP/s %5.1f %% of %.0f\n",
-              element == Element::bf16 ? "bf16" : "e4m3",
-              version == PrefillVersion::mma     ? "mma"
-              : version == PrefillVersion::wgmma ? "wgmma"
-                                                 : "resident",
+              element == Element::bf16 ? "bf16" : "e4m3", version == PrefillVersion::mma ? "mma" : "resident",
               count, first_position, query_heads, us, flops / us * 1e-6,
               100 * flops / us * 1e-6 / matrix_tflops, matrix_tflops);
   std::fflush(stdout);
@@ -221,6 +218,8 @@ double measured_copy_gbps(const Cache& cache) {
 }
 
 }  // namespace
+
+namespace baton::gpu {
 
 void attention_bench(double copy_gbps, double matrix_tflops) {
   std::size_t free = 0, total = 0;
@@ -246,8 +245,7 @@ void attention_bench(double copy_gbps, double matrix_tflops) {
   }
   int major = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-  for (const PrefillVersion version :
-       {PrefillVersion::mma, PrefillVersion::wgmma, PrefillVersion::resident}) {
+  for (const PrefillVersion version : {PrefillVersion::mma, PrefillVersion::resident}) {
     if (version != PrefillVersion::mma && major != 9) continue;
     for (const Element element : {Element::bf16, Element::e4m3}) {
       for (const int query_heads : {32, 24}) {
@@ -258,3 +256,5 @@ void attention_bench(double copy_gbps, double matrix_tflops) {
   }
   check(cudaFree(cache.memory));
 }
+
+}  // namespace baton::gpu

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "kernel_tests.hpp"
 #include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/convert.cuh"
-#include "test/gpu/attention.hpp"
 
 namespace {
 
@@ -486,7 +486,7 @@ void test_decode(const Setup& setup, const std::vector<int>& positions, bool blo
 }
 
 const char* name(PrefillVersion version) {
-  constexpr const char* kNames[] = {"best", "generic", "mma", "wgmma", "resident"};
+  constexpr const char* kNames[] = {"best", "generic", "mma", "resident"};
   return kNames[static_cast<int>(version)];
 }
 
@@ -532,6 +532,8 @@ void report(const char* what) {
 
 }  // namespace
 
+namespace baton::gpu {
+
 bool attention_tests() {
   constexpr Element f32 = Element::f32, f16 = Element::f16, bf16 = Element::bf16, e4m3 = Element::e4m3;
   const std::vector<int> edges = {0, 1, 14, 15, 16, 17, 63, 64, 254, 255, 256, 257, 271, 511, 512, 777, 1023};
@@ -564,8 +566,7 @@ bool attention_tests() {
   test_decode({bf16, bf16, 4, 2, 100, 8}, {0, 7, 300}, true, ++seed);
   report("decode generic");
 
-  for (const PrefillVersion version :
-       {PrefillVersion::mma, PrefillVersion::wgmma, PrefillVersion::resident}) {
+  for (const PrefillVersion version : {PrefillVersion::mma, PrefillVersion::resident}) {
     int major = 0;
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
     if (version != PrefillVersion::mma && major != 9) continue;
@@ -597,3 +598,5 @@ bool attention_tests() {
   report("prefill generic");
   return failures == 0;
 }
+
+}  // namespace baton::gpu

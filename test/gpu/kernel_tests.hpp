@@ -4,9 +4,6 @@
 #include <utility>
 #include <vector>
 
-bool attention_tests();
-void attention_bench(double copy_gbps, double matrix_tflops);
-
 namespace baton::cuda::test {
 bool matmul_tests();
 void matmul_bench(double copy_gbps, double matrix_tflops);
@@ -16,11 +13,13 @@ namespace baton::gpu {
 
 using cuda::test::matmul_bench;
 using cuda::test::matmul_tests;
+bool attention_tests();
 bool rows_tests();
 bool sample_tests();
 bool digest_tests();
 bool moe_tests();
 
+void attention_bench(double copy_gbps, double matrix_tflops);
 void rows_bench(double copy_gbps);
 
 inline std::vector<std::pair<const char*, bool (*)()>> kernel_tests() {

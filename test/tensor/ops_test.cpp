@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops_contract.hpp"
+#include "support/test_data.hpp"
 
 namespace baton::test {
 namespace {
@@ -277,6 +278,13 @@ TEST_CASE("results live until their scope ends, to_host until the next step") {
   CHECK(same_bits(download(*ops, outer).values.data(), a.values.data(), 150));
   ops->begin_step(batch, {});
   CHECK(upload(*ops, b).data == outer.data);  // no scope is open: the step's tensors are gone
+}
+
+TEST_CASE("the contract holds on a GPU too") {
+  const OpsOptions gpu{.device = {DeviceKind::cuda, 0}, .activations = DType::f32};
+  if (auto ops = make_ops(gpu); !ops)
+    return skipped("the Ops contract on a GPU: " + ops.error().message, "gpu");
+  CHECK(backends().back().device.kind == DeviceKind::cuda);  // every test above has run on it
 }
 
 TEST_CASE("make_ops names what it cannot do") {
