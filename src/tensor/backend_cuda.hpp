@@ -14,7 +14,8 @@ Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions& options);
 
 // Device memory, zero-filled, aligned to 256 bytes.
 Result<std::byte*> allocate_on_gpu(Device device, std::size_t bytes);
-Result<void> copy_on_gpu(Device device, std::byte* to, const std::byte* from, std::size_t bytes);  // either way
+Result<void> copy_on_gpu(Device device, std::byte* to, const std::byte* from,
+                         std::size_t bytes);  // either way
 void release_on_gpu(Device device, std::byte* data);
 
 }  // namespace baton

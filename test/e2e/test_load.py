@@ -96,6 +96,9 @@ class Load(DaemonTest):
             self.assertEqual((answer["node"], answer["role"]), (name, role))
             roles[name] = role
             time.sleep(0.02)
+        give_up = time.monotonic() + 120  # a machine that is busy with other things answers less in the time that the flips take
+        while clients.answered <= 5 and time.monotonic() < give_up:
+            time.sleep(0.1)
         clients.stop()
         self.assertEqual(clients.wrong, [])
         self.assertGreater(clients.answered, 5)

@@ -42,11 +42,11 @@ class CollectingSink final : public TokenSink {
   }
 
   // False where it did not happen in time.
-  bool wait_end(std::chrono::milliseconds timeout = std::chrono::seconds(20)) {
+  bool wait_end(std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, timeout, [&] { return ended_; });
   }
-  bool wait_tokens(std::size_t n, std::chrono::milliseconds timeout = std::chrono::seconds(20)) {
+  bool wait_tokens(std::size_t n, std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, timeout, [&] { return tokens_.size() >= n || ended_; }) &&
            tokens_.size() >= n;
