@@ -178,7 +178,7 @@ class LoopbackTransport final : public KvTransport {
   }
 
   std::optional<Hash128> content_digest(std::span<const std::byte> bytes) const override {
-    if (!options_.digests) return std::nullopt;
+    if (!options_.digests || options_.memory != nullptr) return std::nullopt;
     return transfer::content_digest(bytes, options_.piece_bytes);
   }
 

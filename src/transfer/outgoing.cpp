@@ -21,7 +21,8 @@ Result<void> Outgoing::check(const TransportOptions& options) const {
 }
 
 bool Outgoing::quick(const TransportOptions& options) const {
-  return (block_.content || !options.digests) && options.faults == nullptr && !options.corrupt_for_test;
+  return (block_.content || !options.digests) && options.memory == nullptr && options.faults == nullptr &&
+         !options.corrupt_for_test;
 }
 
 Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sender) {
@@ -38,13 +39,16 @@ Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sen
       std::min<std::uint64_t>(block_.bytes.size(), std::max<std::size_t>(options.max_message_bytes, 1));
   if (fault == FaultAction::fail) return Verdict::refused;
   if (fault == FaultAction::drop) return Verdict::lost;
+  if (options.memory != nullptr) {
+    copy_.resize(block_.bytes.size());
+    if (!options.memory->read(block_.bytes, copy_)) return Verdict::refused;
+  }
   if (options.digests) {
     header_.has_digest = true;
-    const Hash128 content =
-        block_.content ? *block_.content : content_digest(block_.bytes, options.piece_bytes);
+    const Hash128 content = block_.content ? *block_.content : content_digest(bytes(), options.piece_bytes);
     header_.digest = block_digest({block_.transfer, block_.index, block_.hash}, content);
   }
-  if (fault == FaultAction::corrupt || options.corrupt_for_test)
+  if ((fault == FaultAction::corrupt || options.corrupt_for_test) && copy_.empty())
     copy_.assign(block_.bytes.begin(), block_.bytes.end());
   if (fault == FaultAction::corrupt) copy_[copy_.size() / 2] ^= std::byte{0x40};
   if (options.corrupt_for_test) options.corrupt_for_test(block_, copy_);

@@ -43,7 +43,8 @@ class Outgoing {
   SendDone done_;
   SendCounters& counters_;
   PartHeader header_;
-  std::vector<std::byte> copy_;  // only where something corrupts the block on purpose
+  std::vector<std::byte>
+      copy_;  // of a block that is not in host memory, or that something corrupts on purpose
 };
 
 }  // namespace baton::transfer

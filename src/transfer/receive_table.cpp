@@ -113,6 +113,8 @@ std::optional<ReceiveTable::Landing> ReceiveTable::begin(const PartHeader& heade
     slot.parts.assign(header.parts(), PartState::missing);
     slot.landed = slot.writing = 0;
     slot.failure.reset();
+    if (options_.memory != nullptr && !slot.staged)
+      slot.staged = std::make_unique_for_overwrite<std::byte[]>(slot.destination.size());
     ++counters_.in_flight;
   }
   // Only the send that came first may write; its copies, and parts that come twice, are dropped.
@@ -125,7 +127,7 @@ std::optional<ReceiveTable::Landing> ReceiveTable::begin(const PartHeader& heade
   ++slot.writing;
   ++transfer->pins;
   return Landing{transfer, header.index, header.part,
-                 slot.destination.subspan(header.offset(), header.length())};
+                 slot.landing().subspan(header.offset(), header.length())};
 }
 
 void ReceiveTable::end(Landing landing, Result<void> outcome) {
@@ -153,7 +155,8 @@ void ReceiveTable::end(Landing landing, Result<void> outcome) {
     lock.unlock();
     return finish(transfer, landing.index, why, true);
   }
-  const bool verifies = !transfer->closing && (options_.digests || options_.faults != nullptr);
+  const bool verifies =
+      !transfer->closing && (options_.digests || options_.faults != nullptr || options_.memory != nullptr);
   lock.unlock();
   if (!verifies) return finish(transfer, landing.index, {}, true);
   tasks_.post([this, transfer, index = landing.index] { verify(transfer, index); });
@@ -181,7 +184,8 @@ void ReceiveTable::verify(const std::shared_ptr<Transfer>& transfer, std::uint32
   Lock lock(mutex_);
   const Slot& slot = transfer->slots.at(index);
   const PartHeader header = slot.header;
-  const std::span<const std::byte> bytes = slot.destination;
+  const std::span<const std::byte> bytes = slot.landing();
+  const std::span<std::byte> destination = slot.destination;
   lock.unlock();
   if (options_.faults != nullptr) {
     switch (options_.faults->hit("transfer.receive")) {
@@ -205,7 +209,8 @@ void ReceiveTable::verify(const std::shared_ptr<Transfer>& transfer, std::uint32
                                                                           : " came without a digest")),
                     true);
   }
-  finish(transfer, index, {}, true);
+  finish(transfer, index,
+         options_.memory != nullptr ? options_.memory->write(bytes, destination) : Result<void>{}, true);
 }
 
 // Ends one landing of a block: counts, tells the sink, gives up the pin that begin() took.
@@ -214,6 +219,7 @@ void ReceiveTable::finish(const std::shared_ptr<Transfer>& transfer, std::uint32
   Lock lock(mutex_);
   Slot& slot = transfer->slots.at(index);
   slot.state = outcome ? State::done : State::expected;
+  slot.staged.reset();
   --counters_.in_flight;
   if (outcome) {
     ++counters_.blocks_received;

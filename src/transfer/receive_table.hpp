@@ -61,6 +61,8 @@ class ReceiveTable {
   struct Slot {
     Hash128 hash;
     std::span<std::byte> destination;
+    std::unique_ptr<std::byte[]>
+        staged;  // what lands, until it is verified, where the destination is no host memory
     State state = State::expected;
     // of the send that is landing:
     PartHeader header;
@@ -69,6 +71,10 @@ class ReceiveTable {
     std::size_t landed = 0;
     std::size_t writing = 0;
     std::optional<Error> failure;
+
+    std::span<std::byte> landing() const {
+      return staged ? std::span<std::byte>(staged.get(), destination.size()) : destination;
+    }
   };
   using Lock = std::unique_lock<std::mutex>;
 

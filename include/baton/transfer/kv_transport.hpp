@@ -79,10 +79,20 @@ class KvTransport {
                               std::shared_ptr<ReceiveSink> sink) = 0;
   virtual void close(TransferId transfer) = 0;
   virtual void send(const std::string& peer, OutgoingBlock block, SendDone done) = 0;
-  // For OutgoingBlock::content; nothing where this transport is set to do without digests.
+  // For OutgoingBlock::content; nothing where this transport does without digests, or cannot read the bytes
+  // here.
   virtual std::optional<Hash128> content_digest(std::span<const std::byte> bytes) const = 0;
 
   virtual TransportCounters counters() const = 0;
+};
+
+// Blocks that the CPU cannot touch, in a GPU's memory: how they get into host memory and out of it. Called on
+// the transport's threads, on several at once; returns when the bytes are there.
+class BlockMemory {
+ public:
+  virtual ~BlockMemory() = default;
+  virtual Result<void> read(std::span<const std::byte> block, std::span<std::byte> host) = 0;
+  virtual Result<void> write(std::span<const std::byte> host, std::span<std::byte> block) = 0;
 };
 
 struct TransportOptions {
@@ -90,6 +100,9 @@ struct TransportOptions {
   std::size_t piece_bytes = 0;  // bytes of one (layer, K/V, head) piece of a block; 0: the block is one piece
   std::size_t max_message_bytes = 4 << 20;  // larger blocks travel in parts
   std::string interface_address;  // the address that the transport's own sockets bind to; empty: any
+  // Null: blocks lie in host memory. Else a block is read before it leaves, and one that has arrived is
+  // verified in host memory and written then. Must outlive the transport.
+  BlockMemory* memory = nullptr;
   // "transfer.send" before a block leaves (drop: lost, fail: unavailable, corrupt: after its digest,
   // truncate: half of it),
   // "transfer.receive" before it is verified (drop: as if it never came). Hit on the digest thread: `hold`

@@ -1,0 +1,152 @@
+// The contract of KvTransport where blocks lie in memory that the CPU cannot touch. Here such memory is a
+// shadow beside the blocks' own bytes, which nothing but the shadow's owner may read or write.
+#include <algorithm>
+#include <atomic>
+#include <map>
+
+#include "contract.hpp"
+#include "support/catch.hpp"
+
+using namespace baton;
+using namespace baton::test;
+
+namespace {
+
+class ShadowMemory final : public BlockMemory {
+ public:
+  explicit ShadowMemory(Blocks& blocks) : pool_(blocks.pool()), shadow_(pool_.begin(), pool_.end()) {
+    blocks.fill(std::byte{0xEE});
+  }
+  Result<void> read(std::span<const std::byte> block, std::span<std::byte> host) override {
+    ++reads;
+    if (fail_reads-- > 0) return make_error(ErrorCode::unavailable, "the device is gone");
+    std::ranges::copy(shadow_of(block), host.begin());
+    return {};
+  }
+  Result<void> write(std::span<const std::byte> host, std::span<std::byte> block) override {
+    ++writes;
+    if (fail_writes-- > 0) return make_error(ErrorCode::unavailable, "the device is gone");
+    std::ranges::copy(host, shadow_of(block).begin());
+    return {};
+  }
+  bool untouched() const {
+    return std::ranges::all_of(pool_, [](std::byte byte) { return byte == std::byte{0xEE}; });
+  }
+  std::span<std::byte> shadow_of(std::span<const std::byte> block) {
+    return std::span(shadow_).subspan(static_cast<std::size_t>(block.data() - pool_.data()), block.size());
+  }
+
+  std::atomic<int> reads{0}, writes{0}, fail_reads{0}, fail_writes{0};
+
+ private:
+  std::span<std::byte> pool_;
+  std::vector<std::byte> shadow_;
+};
+
+struct Shadowed {
+  Shadowed(std::size_t bytes, bool digests, std::size_t part, bool sender = true, bool receiver = true)
+      : from(6, bytes, 1), to(6, bytes, 2), from_memory(from), to_memory(to) {
+    TransportOptions a, b;
+    a.digests = b.digests = digests;
+    a.piece_bytes = b.piece_bytes = 1000;
+    a.max_message_bytes = part;
+    if (sender) a.memory = &from_memory;
+    if (receiver) b.memory = &to_memory;
+    pair.emplace(a, b);
+  }
+  std::span<std::byte> sent(std::size_t i, bool in_shadow = true) {
+    return in_shadow ? from_memory.shadow_of(from.bytes(i)) : from.bytes(i);
+  }
+  std::span<std::byte> landed(std::size_t i, bool in_shadow = true) {
+    return in_shadow ? to_memory.shadow_of(to.bytes(i)) : to.bytes(i);
+  }
+
+  Blocks from, to;
+  ShadowMemory from_memory, to_memory;
+  std::optional<Pair> pair;
+};
+
+}  // namespace
+
+TEST_CASE("blocks go from device memory to device memory, in parts, with digests and without") {
+  const std::size_t bytes = GENERATE(std::size_t{100}, std::size_t{70001});
+  const std::size_t part = GENERATE(std::size_t{4} << 20, std::size_t{9000});
+  const bool digests = GENERATE(true, false);
+  CAPTURE(bytes, part, digests);
+  Shadowed world(bytes, digests, part);
+  CHECK(!world.pair->a->content_digest(world.from.bytes(0)));
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(world.pair->b->expect(id, world.to.expected(world.from), sink));
+  Dones dones;
+  for (std::size_t i = 0; i < 6; ++i) world.pair->a->send("b", world.from.outgoing(id, i), dones.next());
+  REQUIRE(sink->wait_landed(6));
+  REQUIRE(dones.wait_all());
+  CHECK(dones.succeeded() == 6);
+  for (std::size_t i = 0; i < 6; ++i) CHECK(std::ranges::equal(world.sent(i), world.landed(i)));
+  CHECK(world.from_memory.untouched());
+  CHECK(world.to_memory.untouched());
+  CHECK(world.to_memory.writes == 6);
+  world.pair->b->close(id);
+  REQUIRE(sink->wait_closed());
+}
+
+TEST_CASE("device memory at one end only") {
+  const bool sender = GENERATE(true, false);
+  Shadowed world(5000, true, 4 << 20, sender, !sender);
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(world.pair->b->expect(id, world.to.expected(world.from), sink));
+  Dones dones;
+  for (std::size_t i = 0; i < 6; ++i) world.pair->a->send("b", world.from.outgoing(id, i), dones.next());
+  REQUIRE(sink->wait_landed(6));
+  REQUIRE(dones.wait_all());
+  for (std::size_t i = 0; i < 6; ++i)
+    CHECK(std::ranges::equal(world.sent(i, sender), world.landed(i, !sender)));
+  world.pair->b->close(id);
+  REQUIRE(sink->wait_closed());
+}
+
+TEST_CASE("a block that is corrupt never gets into device memory") {
+  Shadowed world(5000, true, 4 << 20);
+  const std::vector<std::byte> before(world.landed(0).begin(), world.landed(0).end());
+  OutgoingBlock wrong = world.from.outgoing(new_transfer(), 0);
+  wrong.content = Hash128{1, 2};
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(world.pair->b->expect(wrong.transfer, world.to.expected(world.from), sink));
+  Dones dones;
+  world.pair->a->send("b", wrong, dones.next());
+  REQUIRE(sink->wait_failed(1));
+  CHECK(sink->last_error() == ErrorCode::corrupt);
+  CHECK(std::ranges::equal(before, world.landed(0)));
+  CHECK(world.to_memory.writes == 0);
+  world.pair->a->send("b", world.from.outgoing(wrong.transfer, 0), dones.next());
+  REQUIRE(sink->wait_landed(1));
+  CHECK(std::ranges::equal(world.sent(0), world.landed(0)));
+  REQUIRE(dones.wait_all());
+  world.pair->b->close(wrong.transfer);
+  REQUIRE(sink->wait_closed());
+}
+
+TEST_CASE("a device that fails fails the block, which may be sent again") {
+  Shadowed world(5000, true, 4 << 20);
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(world.pair->b->expect(id, world.to.expected(world.from), sink));
+  Dones dones;
+  world.from_memory.fail_reads = 1;
+  world.pair->a->send("b", world.from.outgoing(id, 0), dones.next());
+  REQUIRE(dones.wait_all());
+  CHECK(dones.succeeded() == 0);
+  CHECK(dones.last_error() == ErrorCode::unavailable);
+  world.to_memory.fail_writes = 1;
+  world.pair->a->send("b", world.from.outgoing(id, 0), dones.next());
+  REQUIRE(sink->wait_failed(1));
+  CHECK(sink->last_error() == ErrorCode::unavailable);
+  world.pair->a->send("b", world.from.outgoing(id, 0), dones.next());
+  REQUIRE(sink->wait_landed(1));
+  CHECK(std::ranges::equal(world.sent(0), world.landed(0)));
+  REQUIRE(dones.wait_all());
+  world.pair->b->close(id);
+  REQUIRE(sink->wait_closed());
+}
