@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "app/command.hpp"
+#include "app/gpu_blocks.hpp"
 #include "app/membership.hpp"
 #include "app/readiness.hpp"
 #include "app/system.hpp"
@@ -116,6 +117,7 @@ struct Daemon::Parts {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat_template;
   std::optional<KvMemory> kv;
+  std::unique_ptr<GpuBlocks> gpu_blocks;   // where kv lies on a GPU
   std::unique_ptr<KvTransport> transport;  // after kv, whose memory it registers
   std::unique_ptr<Router> router;          // before engine and mesh, which report to it
   std::unique_ptr<Engine> engine;
@@ -258,8 +260,15 @@ Result<void> Daemon::Parts::start_cluster_transport() {
       listen && listen->host != "0.0.0.0" && listen->host != "::")
     ucx.transport.interface_address = listen->host;
   ucx.settings = options.ucx;
-  ucx.pool = kv->bytes().data();
-  ucx.pool_bytes = kv->bytes().size();
+  if (ops->device().kind == DeviceKind::cuda) {
+    auto copier = make_device_copier(ops->device());
+    if (!copier) return std::move(copier).error();
+    gpu_blocks = std::make_unique<GpuBlocks>(std::move(*copier));
+    ucx.transport.memory = gpu_blocks.get();
+  } else {
+    ucx.pool = kv->bytes().data();
+    ucx.pool_bytes = kv->bytes().size();
+  }
   auto made = make_ucx_transport(ucx, logger);
   if (!made) return std::move(made).error();
   transport = std::move(*made);

@@ -195,11 +195,6 @@ Result<void> check(const ServeOptions& o) {
   if (!o.etcd.empty()) {
     if (const auto address = advertised_address(o, 0); !address) return address.error();
   }
-  if (o.device != "cpu" && has_cluster(o))
-    return make_error(
-        ErrorCode::unsupported,
-        "--device " + o.device + " with peers: KV blocks in GPU memory cannot be handed over yet",
-        "--device");
   if (o.device == "cpu" && o.kv_dtype == "fp8")
     return make_error(ErrorCode::unsupported, "--kv-dtype fp8 needs --device cuda", "--kv-dtype");
   if (o.secret_file.empty() && !o.insecure && !is_loopback(peer_listen->host)) {

@@ -1,5 +1,6 @@
 // A build without CUDA.
 #include "backend_cuda.hpp"
+#include "baton/tensor/device_copier.hpp"
 
 namespace baton {
 namespace {
@@ -12,6 +13,7 @@ Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions&) { return no_cuda()
 Result<std::byte*> allocate_on_gpu(Device, std::size_t) { return no_cuda(); }
 Result<void> copy_on_gpu(Device, std::byte*, const std::byte*, std::size_t) { return no_cuda(); }
 void release_on_gpu(Device, std::byte*) {}
+Result<std::unique_ptr<DeviceCopier>> make_device_copier(Device) { return no_cuda(); }
 Result<GpuMemory> gpu_memory(Device) { return no_cuda(); }
 Result<std::vector<GpuInfo>> list_gpus() { return no_cuda(); }
 

@@ -181,6 +181,8 @@ Tensor CudaOps::allocate(std::int64_t rows, std::int64_t cols, DType dtype) {
 }
 
 void CudaOps::begin_step(const Batch& batch, const KvView& kv) {
+  require(cudaSetDevice(device_.index),
+          "cannot use the GPU");  // in this thread: the engine's, not that of start()
   batch_tokens_ = batch.tokens;
   batch_logit_rows_ = batch.logit_rows;
   kv_ = kv;

@@ -1,0 +1,29 @@
+// DeviceCopier: bytes between host memory and a GPU's while that GPU computes: on a stream of its own,
+// through pinned memory in pieces, two at a time, so that one piece is copied here while the next is on its
+// way.
+//
+// May be called from several threads; they take turns. The caller sees to it that nobody writes what it
+// reads, nor reads what it writes: a step whose result the host has seen has ended, and its blocks are
+// complete.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "baton/base/result.hpp"
+#include "baton/tensor/dtype.hpp"
+
+namespace baton {
+
+class DeviceCopier {
+ public:
+  virtual ~DeviceCopier() = default;
+  virtual Result<void> to_host(std::span<const std::byte> on_device, std::span<std::byte> host) = 0;
+  virtual Result<void> from_host(std::span<const std::byte> host, std::span<std::byte> on_device) = 0;
+};
+
+// unsupported in a build without CUDA, and for the CPU, whose memory needs none.
+Result<std::unique_ptr<DeviceCopier>> make_device_copier(Device device);
+
+}  // namespace baton
