@@ -9,6 +9,7 @@ endif()
 # A list such as 80;90a;100;120. CMake 3.25 does not know the names that end in a letter: the flags are ours.
 set(BATON_CUDA_ARCHITECTURES 90a CACHE STRING "Compute capabilities to build kernels for")
 set(CMAKE_CUDA_ARCHITECTURES OFF)
+list(TRANSFORM BATON_CUDA_ARCHITECTURES REPLACE "^90$" "90a")  # the wgmma kernels exist for 90a alone
 # CMake 3.25 does not know how nvcc is asked for C++20 either.
 foreach(kind STANDARD EXTENSION)
   if(NOT CMAKE_CUDA20_${kind}_COMPILE_OPTION)

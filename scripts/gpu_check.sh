@@ -18,9 +18,7 @@ nvcc=$(find_nvcc)
 [ -n "$nvcc" ] || { say "No nvcc: install the CUDA toolkit, or put its bin folder on PATH"; exit 1; }
 command -v cmake >/dev/null || { say "No cmake"; exit 1; }
 command -v nvidia-smi >/dev/null || { say "No nvidia-smi: this machine has no NVIDIA driver"; exit 1; }
-capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d '. ')
-[ "$capability" != 90 ] || capability=90a  # wgmma is of the a-target only
-architectures=${BATON_CUDA_ARCHITECTURES:-$capability} build=${BUILD:-build-gpu}
+architectures=$(cuda_architectures) build=${BUILD:-build-gpu}
 
 say "Building for compute capability $architectures in $build"
 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DBATON_CUDA=ON -DBATON_ENGINE_ONLY=ON -DBATON_CUDA_ARCHITECTURES="$architectures" \

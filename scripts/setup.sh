@@ -41,6 +41,15 @@ find_nvcc() {
   command -v nvcc || ! [ -x /usr/local/cuda/bin/nvcc ] || echo /usr/local/cuda/bin/nvcc
 }
 
+# What to build kernels for: this machine's GPU, or else Hopper.
+cuda_architectures() {
+  local capability=''
+  if command -v nvidia-smi >/dev/null; then
+    capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -dc 0-9)
+  fi
+  echo "${BATON_CUDA_ARCHITECTURES:-${capability:-90a}}"
+}
+
 # build_baton [CMAKE_ARGUMENT...]: configures the release preset and builds everything.
 build_baton() {
   local jobs memory_gib
@@ -49,10 +58,10 @@ build_baton() {
   # One compilation may take 1.5 GiB: fewer at once where memory is short.
   if [ $((memory_gib * 2 / 3)) -lt "$jobs" ]; then jobs=$((memory_gib * 2 / 3)); fi
   if [ "$jobs" -lt 1 ]; then jobs=1; fi
-  local cuda=()
+  local cuda=(-DBATON_CUDA=OFF)
   if [ -n "$(find_nvcc)" ]; then
     say "nvcc is here: the CUDA backend is built too (CUDA=off leaves it out)"
-    cuda=(-DBATON_CUDA=ON "-DCMAKE_CUDA_COMPILER=$(find_nvcc)")
+    cuda=(-DBATON_CUDA=ON "-DCMAKE_CUDA_COMPILER=$(find_nvcc)" "-DBATON_CUDA_ARCHITECTURES=$(cuda_architectures)")
   fi
   say "Building with $jobs jobs (the first time takes some minutes, later ones seconds)"
   cmake --preset release "${cuda[@]}" "$@" >/tmp/baton-configure.log 2>&1 || {

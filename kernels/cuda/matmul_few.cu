@@ -1,4 +1,4 @@
-// matmul_few: one to four rows by dot products. A warp makes two outputs (gate and up of one column with
+// matmul_few: one or two rows by dot products. A warp makes two outputs (gate and up of one column with
 // silu_mul); a lane holds eight columns of every 256. Nothing is staged: a weight goes from memory to
 // registers, many loads in flight, the first of them before the kernel ahead has ended. So that the blocks of
 // two products in a row share the machine: while the last blocks of one drain, the first of the next already

@@ -68,7 +68,7 @@ std::string host_name() {
 
 // Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
 // size.
-Result<void> weights_fit(const std::filesystem::path& directory) {
+Result<void> weights_fit(const std::filesystem::path& directory, Device device) {
   std::uint64_t bytes = 0;
   std::error_code ignored;  // what cannot be read is load_model's to explain
   for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
@@ -76,11 +76,16 @@ Result<void> weights_fit(const std::filesystem::path& directory) {
     if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
     if (const auto size = entry.file_size(ignored); !ignored) bytes += size;
   }
-  const MemoryInfo memory = memory_info();
-  if (bytes <= memory.available) return {};
+  std::uint64_t available = memory_info().available;
+  if (device.kind == DeviceKind::cuda) {  // the host only maps them
+    const auto gpu = gpu_memory(device);
+    if (!gpu) return gpu.error();
+    available = gpu->free;
+  }
+  if (bytes <= available) return {};
   return make_error(ErrorCode::out_of_memory,
                     "the weights in " + directory.string() + " take " + format_size(bytes) + ", but only " +
-                        format_size(memory.available) + " of memory are available",
+                        format_size(available) + " of memory are available",
                     "--model");
 }
 
@@ -141,6 +146,9 @@ Result<void> Daemon::Parts::choose_device() {
       const Error error = std::move(gpu).error();
       return make_error(error.code, "--device cuda: " + error.message, "--device");
     }
+    if (options.kv_dtype == "fp8")
+      return make_error(ErrorCode::unsupported, "--kv-dtype fp8 needs a GPU: " + gpu.error().message,
+                        "--kv-dtype");
     logger.warn("no GPU can be used: the CPU serves", {{"why", gpu.error().message}});
   }
   auto made = make_ops({.device = {}, .threads = options.threads, .isa = options.isa});
@@ -151,6 +159,8 @@ Result<void> Daemon::Parts::choose_device() {
 
 KvSpec Daemon::Parts::kv_spec() const {
   std::optional<DType> dtype;
+  // A GPU's fast kernels want the cache in the type that the model computes in, or in fp8.
+  if (ops->device().kind == DeviceKind::cuda && model->config().weights == DType::f16) dtype = DType::f16;
   if (options.kv_dtype == "f32") dtype = DType::f32;
   if (options.kv_dtype == "f16") dtype = DType::f16;
   if (options.kv_dtype == "bf16") dtype = DType::bf16;
@@ -185,7 +195,7 @@ Result<void> Daemon::Parts::load_model() {
   if (directory.empty())
     return make_error(ErrorCode::not_found, "the bundled demo model was not found: give --model", "--model");
   if (auto chosen = choose_device(); !chosen) return chosen;
-  if (auto fits = weights_fit(directory); !fits) return fits;
+  if (auto fits = weights_fit(directory, ops->device()); !fits) return fits;
   const TimePoint begun = clock.now();
   auto loaded = baton::load_model(directory, *ops, terminal_progress("loading " + directory.string()));
   if (!loaded) return std::move(loaded).error();

@@ -1,5 +1,7 @@
 #include "app/serve_options.hpp"
 
+#include <bit>
+
 #include "app/membership.hpp"
 #include "baton/peer/address.hpp"
 #include "baton/router/policy.hpp"
@@ -195,6 +197,9 @@ Result<void> check(const ServeOptions& o) {
   if (!o.etcd.empty()) {
     if (const auto address = advertised_address(o, 0); !address) return address.error();
   }
+  if (o.device != "cpu" && !std::has_single_bit(static_cast<std::uint32_t>(o.block_size)))
+    return make_error(ErrorCode::invalid_argument,
+                      "--block-size must be a power of two with --device " + o.device, "--block-size");
   if (o.device == "cpu" && o.kv_dtype == "fp8")
     return make_error(ErrorCode::unsupported, "--kv-dtype fp8 needs --device cuda", "--kv-dtype");
   if (o.secret_file.empty() && !o.insecure && !is_loopback(peer_listen->host)) {

@@ -39,6 +39,7 @@ class ModelExecutor final : public Executor {
   }
 
   bool sample_on_device(const Tensor& logits, StepResult& result) {
+    if (!ops_.samples()) return false;
     wanted_.clear();
     for (const PlannedRows& planned : plan_->rows)
       if (planned.sample) wanted_.push_back(row_sampling(*planned.sequence));
@@ -72,7 +73,9 @@ class ModelExecutor final : public Executor {
   // A model that computes only NaN would otherwise stream an arbitrary token for ever.
   static Error nan_error() { return make_error(ErrorCode::internal, "the model computed NaN logits"); }
 
-  StepResult failed(const Error& error) const {
+  // What was launched before the failure may still write to blocks that others get now.
+  StepResult failed(const Error& error) {
+    ops_.settle();
     RowResult row;
     row.error = error;
     StepResult result;

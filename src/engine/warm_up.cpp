@@ -2,20 +2,20 @@
 
 #include <algorithm>
 #include <new>
+#include <vector>
 
 #include "baton/engine/kv_memory.hpp"
 
 namespace baton {
 namespace {
 
-// `sequences` sequences of `rows` rows each, in blocks of their own.
-Batch make_batch(std::int32_t sequences, std::int32_t rows, std::int32_t block_size) {
+// Sequences of so many rows each, in blocks of their own.
+Batch make_batch(const std::vector<std::int32_t>& lengths, std::int32_t block_size) {
   Batch batch;
-  const std::int32_t blocks = (rows + block_size - 1) / block_size;
-  for (std::int32_t s = 0; s < sequences; ++s) {
-    batch.sequences.push_back({static_cast<std::int32_t>(batch.tokens.size()), rows, 0,
-                               static_cast<std::int32_t>(batch.block_table.size())});
-    for (std::int32_t b = 0; b < blocks; ++b) batch.block_table.push_back(s * blocks + b);
+  for (const std::int32_t rows : lengths) {
+    const auto first_block = static_cast<std::int32_t>(batch.block_table.size());
+    batch.sequences.push_back({static_cast<std::int32_t>(batch.tokens.size()), rows, 0, first_block});
+    for (std::int32_t b = 0; b * block_size < rows; ++b) batch.block_table.push_back(first_block + b);
     for (std::int32_t p = 0; p < rows; ++p) {
       batch.tokens.push_back(0);
       batch.positions.push_back(p);
@@ -30,8 +30,11 @@ Batch make_batch(std::int32_t sequences, std::int32_t rows, std::int32_t block_s
 Result<void> warm_up(Model& model, Ops& ops, const KvSpec& spec, std::int32_t rows, std::int32_t sequences) {
   const std::int32_t block_size = spec.layout.block_size;
   const std::int32_t longest = std::min(rows, model.config().max_positions);
-  const Batch steps[] = {make_batch(std::max(1, rows / longest), longest, block_size),
-                         make_batch(std::min(sequences, rows), 1, block_size), make_batch(1, 1, block_size)};
+  std::vector<std::int32_t> prompts;
+  for (std::int32_t left = rows; left > 0; left -= prompts.back()) prompts.push_back(std::min(left, longest));
+  const std::vector<std::int32_t> decodes(static_cast<std::size_t>(std::min(sequences, rows)), 1);
+  const Batch steps[] = {make_batch(prompts, block_size), make_batch(decodes, block_size),
+                         make_batch({1}, block_size)};
   std::size_t blocks = 0;
   for (const Batch& step : steps) blocks = std::max(blocks, step.block_table.size());
   auto memory = KvMemory::allocate(spec, spec.layout.block_bytes() * blocks, 1, ops.device());

@@ -1,5 +1,6 @@
 #include "receive_table.hpp"
 
+#include <new>
 #include <string>
 #include <utility>
 
@@ -107,14 +108,16 @@ std::optional<ReceiveTable::Landing> ReceiveTable::begin(const PartHeader& heade
                                                   (wrong_hash ? "hash" : "size") + " than expected"));
       return std::nullopt;
     }
+    if (options_.memory != nullptr && !slot.staged) {
+      slot.staged.reset(new (std::nothrow) std::byte[slot.destination.size()]);
+      if (!slot.staged) return drop();  // no memory now: it is sent again when its deadline has passed
+    }
     slot.state = State::receiving;
     slot.header = header;
     slot.source = source;
     slot.parts.assign(header.parts(), PartState::missing);
     slot.landed = slot.writing = 0;
     slot.failure.reset();
-    if (options_.memory != nullptr && !slot.staged)
-      slot.staged = std::make_unique_for_overwrite<std::byte[]>(slot.destination.size());
     ++counters_.in_flight;
   }
   // Only the send that came first may write; its copies, and parts that come twice, are dropped.
@@ -216,10 +219,11 @@ void ReceiveTable::verify(const std::shared_ptr<Transfer>& transfer, std::uint32
 // Ends one landing of a block: counts, tells the sink, gives up the pin that begin() took.
 void ReceiveTable::finish(const std::shared_ptr<Transfer>& transfer, std::uint32_t index,
                           Result<void> outcome, bool report) {
+  std::unique_ptr<std::byte[]> staged;  // freed after the mutex
   Lock lock(mutex_);
   Slot& slot = transfer->slots.at(index);
   slot.state = outcome ? State::done : State::expected;
-  slot.staged.reset();
+  staged = std::move(slot.staged);
   --counters_.in_flight;
   if (outcome) {
     ++counters_.blocks_received;

@@ -172,6 +172,41 @@ TEST_CASE("GPU rope and attention in bf16 and f16 over ragged batches, KV in f16
   }
 }
 
+TEST_CASE("recorded steps give what plain ones give, also when their tables have to grow") {
+  auto ops = require_ops({.device = {DeviceKind::cuda, 0}, .activations = DType::bf16});
+  const KvLayout layout{.dtype = DType::bf16, .layers = 1, .kv_heads = 1, .head_dim = 64, .block_size = 16};
+  KvPool pool(*ops, layout, 1, 3);
+  const Linear table = pack_matrix(*ops, coarse(2, 64, 1));
+  const AttentionShape shape{1, 1, 64, 0.125F};
+  Batch first;
+  append_rows(first, {0}, 0, 16);
+  ops->begin_step(first, pool.view());
+  ops->store_kv(0, upload(*ops, coarse(16, 64, 2)), upload(*ops, coarse(16, 64, 3)));
+  // Two rows whose blocks are all the same one: contexts as long as one likes.
+  const auto result_at = [&](std::int32_t position) {
+    Batch batch;
+    const std::vector<std::int32_t> blocks(static_cast<std::size_t>(position / 16 + 1), 0);
+    for (std::int32_t row = 0; row < 2; ++row) {
+      append_rows(batch, blocks, position, 1);
+      batch.tokens.back() = row;
+      batch.logit_rows.push_back(row);
+    }
+    const Tensor result = ops->run_step(batch, pool.view(), [&](const Batch& rows) {
+      ops->begin_step(rows, pool.view());
+      return ops->attention(0, ops->embed(table, rows.tokens), shape);
+    });
+    return download(*ops, result);
+  };
+  // 600,000 tokens are 2,344 pieces of work for each row: more than the tables hold at first.
+  for (const std::int32_t position : {100, 600'000, 100, 1'200'000}) {
+    const Matrix plain = result_at(position);
+    for (int i = 0; i < 3; ++i) {
+      const Matrix again = result_at(position);
+      CHECK(same_bits(plain.values.data(), again.values.data(), 2 * 64));
+    }
+  }
+}
+
 TEST_CASE("what the GPU samples is what the CPU samples, through Ops") {
   auto ops = require_ops({.device = {DeviceKind::cuda, 0}, .activations = DType::f32});
   ops->begin_step(Batch{}, {});

@@ -39,6 +39,7 @@ struct KvLayout {
   std::size_t layer_bytes() const { return 2 * static_cast<std::size_t>(kv_heads) * head_bytes(); }
   std::size_t block_bytes() const { return static_cast<std::size_t>(layers) * layer_bytes(); }
   std::size_t bytes_per_token() const { return block_bytes() / static_cast<std::size_t>(block_size); }
+  bool operator==(const KvLayout&) const = default;
   std::string id() const;  // e.g. "bl2ht/bf16/l22/h4/d64/b16"; equal ids mean equal bytes
 };
 

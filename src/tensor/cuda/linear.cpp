@@ -33,8 +33,10 @@ Result<void> copy_values(const void* values, DType from, std::int64_t count, DTy
     convert_values(values, from, count, to, converted.data());
     values = converted.data();
   }
-  const cudaError_t copied =
+  cudaError_t copied =
       cudaMemcpy(target, values, static_cast<std::size_t>(count) * size_of(to), cudaMemcpyHostToDevice);
+  // A copy from pageable memory may return before its last piece has landed.
+  if (copied == cudaSuccess) copied = cudaStreamSynchronize(nullptr);
   if (copied != cudaSuccess) return cuda_error(copied, "cannot copy weights to the GPU");
   return {};
 }

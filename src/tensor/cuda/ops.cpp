@@ -45,7 +45,7 @@ bool one_row_each(const Batch& batch) {
   return batch.sequences.size() == batch.tokens.size() && batch.logit_rows.size() == batch.tokens.size();
 }
 
-// Few recordings, little padding: steps of 1, 2, 4, then of 8 rows, then of an eighth of the size.
+// Few recordings, little padding: steps of 1, 2, 4, then of 8 rows, then of a sixteenth of the size.
 std::size_t bucket(std::size_t rows) {
   if (rows <= 2) return rows;
   if (rows <= 4) return 4;
@@ -86,12 +86,29 @@ CudaOps::CudaOps(const OpsOptions& options, const GpuInfo& gpu)
       activations_(options.activations.value_or(DType::bf16)),
       workspace_(options.device) {}
 
+// A build has kernels for some compute capabilities; the others are found out by asking for one.
+Result<void> CudaOps::has_kernels() {
+  auto memory = Buffer::allocate(device_, 256);
+  if (!memory) return std::move(memory).error();
+  const cuda::Rows one{memory->data(), 1, 1, 1, cuda::Element::f32};
+  cudaError_t ran = cuda::add(one, one, stream_);
+  if (ran == cudaSuccess) ran = cudaStreamSynchronize(stream_);
+  if (ran == cudaSuccess) return {};
+  cudaGetLastError();
+  return make_error(ErrorCode::unsupported,
+                    "this build has no kernels for " + gpu_.name + " (compute capability " +
+                        std::to_string(gpu_.compute_capability / 10) + "." +
+                        std::to_string(gpu_.compute_capability % 10) + "): " + cudaGetErrorString(ran),
+                    "device");
+}
+
 Result<void> CudaOps::start() {
   if (const cudaError_t set = cudaSetDevice(device_.index); set != cudaSuccess)
     return cuda_error(set, "cannot use GPU " + std::to_string(device_.index));
   if (const cudaError_t made = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
       made != cudaSuccess)
     return cuda_error(made, "cannot make a stream");
+  if (auto kernels = has_kernels(); !kernels) return kernels;
   auto gemm = CublasGemm::create();
   if (!gemm) return std::move(gemm).error();
   gemm_ = *std::move(gemm);
@@ -161,7 +178,8 @@ Result<std::shared_ptr<const void>> CudaOps::prepare_rope(const RopeTable& table
   const CurrentDevice current(device_.index);
   const cudaError_t copied = cudaMemcpy(prepared->cos_sin.data(), values.data(),
                                         values.size() * sizeof(float2), cudaMemcpyHostToDevice);
-  if (copied != cudaSuccess) return cuda_error(copied, "cannot copy the rotary table to the GPU");
+  if (copied != cudaSuccess || cudaStreamSynchronize(nullptr) != cudaSuccess)
+    return cuda_error(copied, "cannot copy the rotary table to the GPU");
   return std::shared_ptr<const void>(std::move(prepared));
 }
 
@@ -335,15 +353,18 @@ Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up) {
   return silu_mul(product(x, matrix_of(gate_up), x.dtype, false));
 }
 
-// Zeroed when it is made; each launch leaves its counters zero.
+// Zeroed when it is made; each launch leaves its counters zero. Where they lie depends on all of this, so
+// what was partial results for one shape never becomes counters for another.
 void* CudaOps::attention_workspace(const AttentionShape& shape) {
-  const std::size_t bytes = cuda::decode_workspace_bytes(step_->decode_item_capacity(), shape.query_heads,
-                                                         shape.kv_heads, shape.head_dim);
-  if (partials_.size() < bytes) {
+  const PartialsShape wanted{step_->decode_item_capacity(), shape.query_heads, shape.kv_heads,
+                             shape.head_dim};
+  if (partials_shape_ != wanted) {
     require(cudaStreamSynchronize(stream_), "waiting for the step before");
-    auto memory = Buffer::allocate(device_, bytes);
+    auto memory = Buffer::allocate(device_, cuda::decode_workspace_bytes(wanted.items, wanted.query_heads,
+                                                                         wanted.kv_heads, wanted.head_dim));
     if (!memory) throw std::bad_alloc();
     partials_ = *std::move(memory);
+    partials_shape_ = wanted;
     drop_recordings();
   }
   return partials_.data();
@@ -381,6 +402,11 @@ std::optional<std::vector<RowSample>> CudaOps::sample(const Tensor& logits,
   assert(logits.dtype == DType::f32 && logits.rows == static_cast<std::int64_t>(rows.size()));
   if (rows.empty() || !DeviceSampler::can(logits, rows)) return std::nullopt;
   return sampler_->sample(logits, rows);
+}
+
+void CudaOps::settle() noexcept {
+  cudaStreamSynchronize(stream_);
+  cudaGetLastError();
 }
 
 std::span<const float> CudaOps::to_host(const Tensor& x) {
@@ -459,20 +485,33 @@ Tensor CudaOps::run_step(const Batch& batch, const KvView& kv,
     result.rows = static_cast<std::int64_t>(batch.tokens.size());
     return result;
   };
-  if (seen_[rows]++ == 0)
-    return result_of(forward(padded));  // loads kernels and settles the size of everything
+  // The first step of a size runs plainly: it loads kernels and settles the size of everything. Counted once
+  // it is done.
+  const auto plainly = [&] {
+    const Tensor result = result_of(forward(padded));
+    seen_.insert(rows);
+    return result;
+  };
+  if (!seen_.contains(rows)) return plainly();
   begin_step(padded, kv);
   if (recorded_generation_ != step_->generation() || recorded_capacity_ != workspace_.capacity() ||
-      recorded_kv_ != kv.base) {
+      recorded_kv_ != kv.base || recorded_layout_ != kv.layout) {
+    // What recordings point at has moved, or will: every size is run plainly once more, since nothing may be
+    // allocated while a step is recorded.
     drop_recordings();
     recorded_generation_ = step_->generation();
     recorded_capacity_ = workspace_.capacity();
     recorded_kv_ = kv.base;
+    recorded_layout_ = kv.layout;
+    seen_.clear();
+    return plainly();
   }
   auto known = recordings_.find(rows);
   if (known == recordings_.end()) {
     Recording recording;
+    seen_.erase(rows);  // where recording fails, the next step of this size runs plainly again
     recording.graph = record(padded, forward, recording.result);
+    seen_.insert(rows);
     known = recordings_.emplace(rows, recording).first;
   }
   require(cudaGraphLaunch(known->second.graph, stream_), "cannot launch a recorded step");

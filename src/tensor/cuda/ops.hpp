@@ -10,6 +10,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "baton/tensor/ops.hpp"
@@ -55,6 +56,8 @@ class CudaOps : public Ops {
   Tensor logits(const Tensor& x, const Linear& weight) override;
   std::optional<std::vector<RowSample>> sample(const Tensor& logits,
                                                std::span<const RowSampling> rows) override;
+  bool samples() const override { return true; }
+  void settle() noexcept override;
   std::span<const float> to_host(const Tensor& x) override;
 
   cudaStream_t stream() const { return stream_; }
@@ -63,6 +66,7 @@ class CudaOps : public Ops {
   CudaOps(const OpsOptions& options, const GpuInfo& gpu);
   static Result<GpuInfo> choose_gpu(Device device);
   Result<void> start();  // makes the stream and what hangs on it
+  Result<void> has_kernels();
   DType activations() const { return activations_; }
 
  private:
@@ -94,7 +98,12 @@ class CudaOps : public Ops {
   std::unique_ptr<StepUpload> step_;
   std::unique_ptr<DeviceSampler> sampler_;
   Workspace workspace_;
-  Workspace host_;   // what to_host returned
+  Workspace host_;  // what to_host returned
+  struct PartialsShape {
+    std::int32_t items = 0, query_heads = 0, kv_heads = 0, head_dim = 0;
+    bool operator==(const PartialsShape&) const = default;
+  };
+  PartialsShape partials_shape_;
   Buffer partials_;  // of split attention and split products, counters included
   int open_scopes_ = 0;
   std::span<const std::int32_t> batch_tokens_,
@@ -103,10 +112,11 @@ class CudaOps : public Ops {
 
   Batch padded_;
   std::map<std::size_t, Recording> recordings_;  // by rows
-  std::map<std::size_t, int> seen_;  // how often a number of rows came: the first run is not recorded
+  std::set<std::size_t> seen_;                   // numbers of rows that have run plainly
   std::uint64_t recorded_generation_ = 0;
   std::size_t recorded_capacity_ = 0;
   std::byte* recorded_kv_ = nullptr;
+  KvLayout recorded_layout_;
   bool recording_ = false;
 };
 

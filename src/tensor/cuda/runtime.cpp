@@ -72,6 +72,7 @@ Result<void> copy_on_gpu(Device device, std::byte* to, const std::byte* from, st
   const CurrentDevice current(device.index);
   cudaError_t copied = cudaDeviceSynchronize();  // what writes `from`, or reads `to`, may be on any stream
   if (copied == cudaSuccess) copied = cudaMemcpy(to, from, bytes, cudaMemcpyDefault);
+  if (copied == cudaSuccess) copied = cudaStreamSynchronize(nullptr);
   if (copied != cudaSuccess) return cuda_error(copied, "cannot copy between the GPU and the host");
   return {};
 }

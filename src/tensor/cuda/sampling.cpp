@@ -56,19 +56,19 @@ void DeviceSampler::reserve(std::size_t bytes, std::int32_t rows, std::int32_t v
     const std::size_t size = std::max(bytes, 2 * memory_.size());
     auto memory = Buffer::allocate(device_, size);
     if (!memory) throw std::bad_alloc();
-    memory_ = *std::move(memory);
-    cudaFreeHost(host_);
-    host_ = nullptr;
     void* data = nullptr;
     require(cudaMallocHost(&data, size), "no pinned memory for sampling");
+    cudaFreeHost(host_);
     host_ = static_cast<std::byte*>(data);
+    memory_ = *std::move(memory);
   }
   if (rows > max_rows_ || vocab != vocab_) {
-    max_rows_ = std::max({rows, max_rows_, 64});
-    vocab_ = vocab;
-    auto memory = Buffer::allocate(device_, cuda::sample_workspace_bytes(max_rows_, vocab_));
+    const std::int32_t most = std::max({rows, max_rows_, 64});
+    auto memory = Buffer::allocate(device_, cuda::sample_workspace_bytes(most, vocab));
     if (!memory) throw std::bad_alloc();
     workspace_ = *std::move(memory);
+    max_rows_ = most;
+    vocab_ = vocab;
   }
 }
 
@@ -119,7 +119,8 @@ std::vector<RowSample> DeviceSampler::collect(const Layout& layout, std::span<co
     if (!logprobs || !wants_logprobs(rows[i])) continue;
     samples[i].logprob = host<float>(layout.logprobs)[i];
     const std::size_t first = i * cuda::kMaxTopLogprobs;
-    for (std::size_t j = 0; j < static_cast<std::size_t>(rows[i].logprobs); ++j)
+    const std::int32_t wanted = std::min(rows[i].logprobs, vocab_);
+    for (std::size_t j = 0; j < static_cast<std::size_t>(wanted); ++j)
       samples[i].top.emplace_back(host<std::int32_t>(layout.top_tokens)[first + j],
                                   host<float>(layout.top_logprobs)[first + j]);
   }

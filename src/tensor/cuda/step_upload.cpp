@@ -66,61 +66,72 @@ StepUpload::Capacity StepUpload::needed(const Batch& batch) {
           batch.block_table.size()};
 }
 
+// Nothing changes where an allocation fails.
 void StepUpload::grow(const Capacity& wanted) {
   require(cudaStreamSynchronize(stream_), "waiting for the step before");
   const auto larger = [](std::size_t have, std::size_t want) {
     return want <= have ? have : std::max(want, have * 2);
   };
-  capacity_ = {larger(std::max<std::size_t>(capacity_.rows, 512), wanted.rows),
-               larger(std::max<std::size_t>(capacity_.sequences, 256), wanted.sequences),
-               larger(std::max<std::size_t>(capacity_.items, 4096), wanted.items),
-               larger(std::max<std::size_t>(capacity_.tiles, 256), wanted.tiles),
-               larger(std::max<std::size_t>(capacity_.table, 32768), wanted.table)};
-  std::size_t words = 0;
-  const auto place = [&](std::size_t size) {
-    const std::size_t offset = words;
-    words += (size + 63) / 64 * 64;  // parts start at multiples of 256 bytes
-    return offset;
-  };
-  tokens_ = place(capacity_.rows);
-  positions_ = place(capacity_.rows);
-  sequence_of_ = place(capacity_.rows);
-  logit_rows_ = place(capacity_.rows);
-  sequences_ = place(capacity_.sequences * kWordsPerSequence);
-  item_count_ = place(1);
-  items_ = place(capacity_.items * kWordsPerItem);
-  tiles_ = place(capacity_.tiles * kWordsPerTile);
-  table_ = place(capacity_.table);  // last: only what is used of it is copied
-  words_ = words;
-  auto memory = Buffer::allocate(device_, words_ * sizeof(std::int32_t));
+  const Capacity capacity{larger(std::max<std::size_t>(capacity_.rows, 512), wanted.rows),
+                          larger(std::max<std::size_t>(capacity_.sequences, 256), wanted.sequences),
+                          larger(std::max<std::size_t>(capacity_.items, 4096), wanted.items),
+                          larger(std::max<std::size_t>(capacity_.tiles, 256), wanted.tiles),
+                          larger(std::max<std::size_t>(capacity_.table, 32768), wanted.table)};
+  const Places places = place(capacity);
+  const std::size_t bytes = places.words * sizeof(std::int32_t);
+  auto memory = Buffer::allocate(device_, bytes);
   if (!memory) throw std::bad_alloc();
-  device_memory_ = *std::move(memory);
-  free_images();
-  for (Image& image : images_) {
-    void* data = nullptr;
-    require(cudaMallocHost(&data, words_ * sizeof(std::int32_t)), "no pinned memory for a step");
-    image.data = static_cast<std::int32_t*>(data);
-    std::memset(data, 0, words_ * sizeof(std::int32_t));
+  void* pinned[2] = {};
+  for (void*& image : pinned) {
+    if (const cudaError_t made = cudaMallocHost(&image, bytes); made != cudaSuccess) {
+      cudaFreeHost(pinned[0]);
+      require(made, "no pinned memory for a step");
+    }
+    std::memset(image, 0, bytes);
   }
+  free_images();
+  for (std::size_t i = 0; i < 2; ++i) images_[i].data = static_cast<std::int32_t*>(pinned[i]);
+  device_memory_ = *std::move(memory);
+  capacity_ = capacity;
+  at_ = places;
   ++generation_;
 }
 
+StepUpload::Places StepUpload::place(const Capacity& capacity) {
+  Places places;
+  const auto next = [&](std::size_t size) {
+    const std::size_t offset = places.words;
+    places.words += (size + 63) / 64 * 64;  // parts start at multiples of 256 bytes
+    return offset;
+  };
+  places.tokens = next(capacity.rows);
+  places.positions = next(capacity.rows);
+  places.sequence_of = next(capacity.rows);
+  places.logit_rows = next(capacity.rows);
+  places.sequences = next(capacity.sequences * kWordsPerSequence);
+  places.item_count = next(1);
+  places.items = next(capacity.items * kWordsPerItem);
+  places.tiles = next(capacity.tiles * kWordsPerTile);
+  places.table = next(capacity.table);  // last: only what is used of it is copied
+  return places;
+}
+
 std::size_t StepUpload::fill(const Batch& batch, std::int32_t* image) const {
-  put(image, tokens_, batch.tokens);
-  put(image, positions_, batch.positions);
-  put(image, logit_rows_, batch.logit_rows);
-  std::int32_t* const sequence_of = image + sequence_of_;
-  auto* const entries = reinterpret_cast<cuda::SequenceEntry*>(image + sequences_);
+  put(image, at_.tokens, batch.tokens);
+  put(image, at_.positions, batch.positions);
+  put(image, at_.logit_rows, batch.logit_rows);
+  std::int32_t* const sequence_of = image + at_.sequence_of;
+  auto* const entries = reinterpret_cast<cuda::SequenceEntry*>(image + at_.sequences);
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
     const SequenceRows& sequence = batch.sequences[s];
     entries[s] = {sequence.first_row, sequence.rows, sequence.first_position, sequence.block_table_offset};
     std::fill_n(sequence_of + sequence.first_row, sequence.rows, static_cast<std::int32_t>(s));
   }
-  image[item_count_] = static_cast<std::int32_t>(items_here_.size());
-  put(image, items_, items_here_);
-  put(image, tiles_, tiles_here_);
-  put(image, table_, batch.block_table);
-  return table_ + batch.block_table.size();
+  image[at_.item_count] = static_cast<std::int32_t>(items_here_.size());
+  put(image, at_.items, items_here_);
+  put(image, at_.tiles, tiles_here_);
+  put(image, at_.table, batch.block_table);
+  return at_.table + batch.block_table.size();
 }
 
 void StepUpload::upload(const Batch& batch) {
@@ -137,8 +148,8 @@ void StepUpload::upload(const Batch& batch) {
 }
 
 cuda::StepTables StepUpload::tables() const {
-  return {at(positions_), at(sequence_of_), reinterpret_cast<const cuda::SequenceEntry*>(at(sequences_)),
-          at(table_)};
+  return {at(at_.positions), at(at_.sequence_of),
+          reinterpret_cast<const cuda::SequenceEntry*>(at(at_.sequences)), at(at_.table)};
 }
 
 }  // namespace baton

@@ -28,16 +28,16 @@ class StepUpload {
 
   // Valid until the next upload; as addresses, for as long as generation() stays the same.
   cuda::StepTables tables() const;
-  const std::int32_t* tokens() const { return at(tokens_); }
-  const std::int32_t* logit_rows() const { return at(logit_rows_); }
+  const std::int32_t* tokens() const { return at(at_.tokens); }
+  const std::int32_t* logit_rows() const { return at(at_.logit_rows); }
   // Work of decode attention: rows of sequences that have one row in this step.
   const cuda::DecodeItem* decode_items() const {
-    return reinterpret_cast<const cuda::DecodeItem*>(at(items_));
+    return reinterpret_cast<const cuda::DecodeItem*>(at(at_.items));
   }
-  const std::int32_t* decode_item_count() const { return at(item_count_); }
+  const std::int32_t* decode_item_count() const { return at(at_.item_count); }
   // Work of prefill attention: the other sequences. Heaviest first.
   const cuda::PrefillTile* prefill_tiles() const {
-    return reinterpret_cast<const cuda::PrefillTile*>(at(tiles_));
+    return reinterpret_cast<const cuda::PrefillTile*>(at(at_.tiles));
   }
   std::int32_t prefill_tile_count() const { return static_cast<std::int32_t>(tiles_here_.size()); }
   std::int32_t decode_item_capacity() const { return static_cast<std::int32_t>(capacity_.items); }
@@ -49,6 +49,10 @@ class StepUpload {
     std::size_t rows = 0, sequences = 0, items = 0, tiles = 0, table = 0;
     bool holds(const Capacity& wanted) const;
   };
+  struct Places {  // offsets of the parts, in words
+    std::size_t tokens = 0, positions = 0, sequence_of = 0, logit_rows = 0, sequences = 0, item_count = 0,
+                items = 0, tiles = 0, table = 0, words = 0;
+  };
   struct Image {
     std::int32_t* data = nullptr;  // pinned
     cudaEvent_t copied = nullptr;
@@ -56,6 +60,7 @@ class StepUpload {
 
   Capacity needed(const Batch& batch);
   void grow(const Capacity& wanted);
+  static Places place(const Capacity& capacity);
   void free_images();
   std::size_t fill(const Batch& batch, std::int32_t* image) const;
   const std::int32_t* at(std::size_t offset) const {
@@ -69,9 +74,7 @@ class StepUpload {
   int turn_ = 0;
   std::uint64_t generation_ = 0;
   Capacity capacity_;
-  // Offsets of the parts, in words.
-  std::size_t tokens_ = 0, positions_ = 0, sequence_of_ = 0, logit_rows_ = 0, sequences_ = 0, item_count_ = 0,
-              items_ = 0, tiles_ = 0, table_ = 0, words_ = 0;
+  Places at_;
   std::vector<cuda::DecodeItem> items_here_;
   std::vector<cuda::PrefillTile> tiles_here_;
 };
