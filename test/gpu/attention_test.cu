@@ -538,11 +538,9 @@ bool attention_tests() {
   constexpr Element f32 = Element::f32, f16 = Element::f16, bf16 = Element::bf16, e4m3 = Element::e4m3;
   const std::vector<int> edges = {0, 1, 14, 15, 16, 17, 63, 64, 254, 255, 256, 257, 271, 511, 512, 777, 1023};
   unsigned seed = 1;
-
-  for (const Element cache : {bf16, e4m3}) {
+  for (const Element cache : {bf16, e4m3})
     for (const int group : {1, 3, 4, 7, 8})
       test_decode({bf16, cache, 2 * group, 2, 128, 16}, edges, true, ++seed);
-  }
   report("decode bf16 and e4m3, groups");
   for (const Element cache : {f16, e4m3}) {
     test_decode({f16, cache, 8, 2, 128, 64}, edges, false, ++seed);
