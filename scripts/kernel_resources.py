@@ -3,7 +3,7 @@
 
     scripts/kernel_resources.py BUILD_LOG [--all] > docs/cuda-resources.md
 
-Without --all: one line for each kernel template, the variant with most registers, and every variant that spills.
+Without --all: one line for each kernel template, types and numbers aside: the variant with most registers, and every variant that spills.
 """
 import re
 import subprocess
@@ -31,7 +31,7 @@ def main():
         rows[(short(name), arch)] = (registers, shared, spilled)
     best = {}
     for (name, arch), row in rows.items():
-        family = (name.split("<")[0], arch)
+        family = (re.sub(r"__half|__nv_bfloat16|__nv_fp8_e4m3|\bfloat\b|\btrue\b|\bfalse\b|\b\d+\b", "*", name), arch)
         if family not in best or row[0] > rows[best[family]][0]:
             best[family] = (name, arch)
     shown = sorted(rows) if "--all" in sys.argv else sorted(set(best.values()) | {key for key, row in rows.items() if row[2]})

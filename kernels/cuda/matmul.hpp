@@ -32,7 +32,8 @@ struct MatmulArguments {
   bool silu_mul =
       false;  // weight: gate rows, then as many up rows; y = silu(gate) * up, neither rounded before
   // For benchmarks; as they stand here, they mean by the shape.
-  std::int32_t splits = 0;  // blocks that share a tile's K: 1, 2, 4 or 8; another number is another rounding
+  std::int32_t splits = 0;  // blocks that share a tile's K: 1, 2 or 4 (matmul_few: outputs of a warp, 1 or
+                            // 2); another number is another rounding
   std::int32_t lead = 6;    // KiB of weight that a warp has still to ask for when the next kernel may start
   bool small_ring = false;  // fewer bytes in flight, as where shared memory is small
 };
