@@ -37,6 +37,8 @@ void add_serve(CLI::App& app, Chosen& chosen);
 void add_api_key(CLI::App& app, Chosen& chosen);
 void add_doctor(CLI::App& app, Chosen& chosen);
 void add_simulate(CLI::App& app, Chosen& chosen);
+void add_estimate(CLI::App& app, Chosen& chosen);
+void add_plan(CLI::App& app, Chosen& chosen);
 void add_role(CLI::App& app, Chosen& chosen);
 void add_synth(CLI::App& app, Chosen& chosen);
 void add_top(CLI::App& app, Chosen& chosen);

@@ -38,18 +38,20 @@ namespace {
 constexpr std::int32_t kLeastBlocks = 2;
 
 // An ordinary server's processor, before the engine has made a step.
-const SystemSpec kFirstGuess{.name = "host",
-                             .provenance = "assumed",
-                             .matmul_flops = 200e9,
-                             .memory_bandwidth = 30e9,
-                             .memory_bytes = 0,
-                             .link_bandwidth = 1e9,
-                             .link_latency = 1e-3,
-                             .step_overhead = 1e-4,
-                             .matmul_efficiency = 0.7,
-                             .attention_efficiency = 0.4,
-                             .memory_efficiency = 0.7,
-                             .link_efficiency = 1};
+EngineSetup first_guess(const ModelConfig& config) {
+  EngineSetup guess;
+  guess.model = shape_of(config);
+  guess.weights = guess.kv = guess.model.stored;
+  guess.system.name = "host";
+  guess.system.flops_bf16 = 200e9;
+  guess.system.memory_bandwidth = 30e9;
+  guess.system.link_bandwidth = 1e9;
+  guess.system.link_latency = 1e-3;
+  guess.profile.efficiency = {.memory = 0.7, .matmul = 0.7, .attention = 0.4, .layer = 0};
+  guess.profile.traits.step = 1e-4;
+  guess.profile.traits.sequence = 0;
+  return guess;
+}
 
 std::string read_secret(const std::string& file) {
   std::ifstream in(file);
@@ -300,7 +302,7 @@ EngineOptions Daemon::Parts::engine_options() const {
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   e.vocab = model->config().vocab;
-  e.profile = make_perf_profile(model_cost(model->config()), kFirstGuess);
+  e.profile = make_perf_profile(first_guess(model->config()));
   e.transfer_timeout = options.transfer_timeout;
   return e;
 }

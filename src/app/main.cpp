@@ -19,6 +19,8 @@ int run(int argc, char** argv) {
   baton::add_api_key(app, chosen);
   baton::add_doctor(app, chosen);
   baton::add_simulate(app, chosen);
+  baton::add_estimate(app, chosen);
+  baton::add_plan(app, chosen);
   baton::add_top(app, chosen);
   baton::add_role(app, chosen);
   baton::add_synth(app, chosen);

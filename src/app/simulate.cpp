@@ -5,12 +5,12 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <sstream>
 
+#include "app/catalog.hpp"
 #include "app/command.hpp"
+#include "app/deployment.hpp"
 #include "app/system.hpp"
-#include "baton/model/config.hpp"
 #include "baton/router/policy.hpp"
 #include "baton/schedule/perf_model.hpp"
 #include "baton/sim/report.hpp"
@@ -21,80 +21,54 @@ namespace baton {
 namespace {
 
 struct Simulate {
-  std::string trace, model, system = "h200_sxm", policy = "kv", loads = "1", slo, json, csv, svg;
+  DeploymentOptions choice;
+  std::string trace, policy = "kv", loads = "1", slo, json, csv, svg;
   std::int32_t prefill = 0, decode = 0, mixed = 0, block_size = 16, max_sequences = 256,
-               max_batch_tokens = 512, requests = 0, shrink = 1, kv_blocks = 0;
+               max_batch_tokens = 512, requests = 0, shrink = 1, kv_blocks = 0, tensor = 1;
   double memory = 0.9;
   std::string roles = "static";
   bool compare = false, engines = false;
   Flags flags{rows()};
 
   std::vector<ConfigRow> rows() {
-    return {
-        string_row({"--trace", "", "FILE", "Mooncake JSONL or Azure CSV"}, trace),
-        string_row({"--model", "", "NAME", "a directory, a config.json, or a name in configs/models"}, model),
-        string_row({"--system", "", "NAME", "a name in configs/systems, or a file like those"}, system),
-        int_row({"--prefill", "", "N", "prefill engines"}, 0, 100000, prefill),
-        int_row({"--decode", "", "N", "decode engines"}, 0, 100000, decode),
-        int_row({"--mixed", "", "N", "mixed engines"}, 0, 100000, mixed),
-        choice_row({"--roles", "", "static|auto",
-                    "auto: engines change roles to keep the --slo, or TTFT 2 s and ITL 25 ms"},
-                   {"static", "auto"}, roles),
-        string_row({"--policy", "", "NAME,...", "of kv, round_robin, least_loaded and random"}, policy),
-        switch_row({"--compare", "", "", "run every policy"}, compare),
-        string_row({"--load", "", "X,...", "arrivals come X times as fast; several give a curve"}, loads),
-        string_row({"--slo", "", "ttft=2s,itl=25ms", "what counts as good"}, slo),
-        int_row({"--requests", "", "N", "only the first N of the trace; 0: all"}, 0, 1 << 30, requests),
-        int_row({"--shrink", "", "N", "divide all lengths of the trace by N, a power of two"}, 1, 512,
-                shrink),
-        int_row({"--block-size", "", "N", "tokens of a KV block"}, 1, 4096, block_size),
-        int_row({"--kv-blocks", "", "N", "KV blocks of an engine; 0: as many as fit"}, 0, 1 << 30, kv_blocks),
-        int_row({"--max-sequences", "", "N", "running at once on an engine"}, 1, 65536, max_sequences),
-        int_row({"--max-batch-tokens", "", "N", "rows of a step"}, 1, 1 << 20, max_batch_tokens),
-        number_row({"--memory-fraction", "", "X", "of an engine's memory for weights and KV cache"}, 0.01, 1,
-                   memory),
-        switch_row({"--engines", "", "", "print each engine's utilisation, too"}, engines),
-        string_row({"--json", "", "FILE", "write the results; - for standard output"}, json),
-        string_row({"--csv", "", "FILE", "write a line for each request"}, csv),
-        string_row(
-            {"--svg", "", "FILE", "draw TTFT and goodput over the load, or both latencies' distributions"},
-            svg),
-    };
+    std::vector<ConfigRow> all = deployment_rows(choice);
+    for (ConfigRow& row : std::vector<ConfigRow>{
+             string_row({"--trace", "", "FILE", "Mooncake JSONL or Azure CSV"}, trace),
+             int_row({"--tp", "", "N", "GPUs of each engine"}, 1, 64, tensor),
+             int_row({"--prefill", "", "N", "prefill engines"}, 0, 100000, prefill),
+             int_row({"--decode", "", "N", "decode engines"}, 0, 100000, decode),
+             int_row({"--mixed", "", "N", "mixed engines"}, 0, 100000, mixed),
+             choice_row({"--roles", "", "static|auto",
+                         "auto: engines change roles to keep the --slo, or TTFT 2 s and ITL 25 ms"},
+                        {"static", "auto"}, roles),
+             string_row({"--policy", "", "NAME,...", "of kv, round_robin, least_loaded and random"}, policy),
+             switch_row({"--compare", "", "", "run every policy"}, compare),
+             string_row({"--load", "", "X,...", "arrivals come X times as fast; several give a curve"},
+                        loads),
+             string_row({"--slo", "", "ttft=2s,itl=25ms", "what counts as good"}, slo),
+             int_row({"--requests", "", "N", "only the first N of the trace; 0: all"}, 0, 1 << 30, requests),
+             int_row({"--shrink", "", "N", "divide all lengths of the trace by N, a power of two"}, 1, 512,
+                     shrink),
+             int_row({"--block-size", "", "N", "tokens of a KV block"}, 1, 4096, block_size),
+             int_row({"--kv-blocks", "", "N", "KV blocks of an engine; 0: as many as fit"}, 0, 1 << 30,
+                     kv_blocks),
+             int_row({"--max-sequences", "", "N", "running at once on an engine"}, 1, 65536, max_sequences),
+             int_row({"--max-batch-tokens", "", "N", "rows of a step"}, 1, 1 << 20, max_batch_tokens),
+             number_row({"--memory-fraction", "", "X", "of an engine's memory for weights and KV cache"},
+                        0.01, 1, memory),
+             switch_row({"--engines", "", "", "print each engine's utilisation, too"}, engines),
+             string_row({"--json", "", "FILE", "write the results; - for standard output"}, json),
+             string_row({"--csv", "", "FILE", "write a line for each request"}, csv),
+             string_row({"--svg", "", "FILE",
+                         "draw TTFT and goodput over the load, or both latencies' distributions"},
+                        svg)})
+      all.push_back(std::move(row));
+    return all;
   }
 };
 
 Error bad(const std::string& what, const std::string& flag) {
   return make_error(ErrorCode::invalid_argument, flag + ": " + what, flag);
-}
-
-std::optional<std::string> read_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  if (!in) return std::nullopt;
-  return std::move(text).str();
-}
-
-Result<ModelConfig> find_model(const std::string& name) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(name, ignored)) return load_model_config(name);
-  auto text = read_file(name);
-  if (!text) text = read_file(find_configs() / "models" / (name + ".json"));
-  if (!text)
-    return bad("'" + name + "' is no directory, no config.json and no name in " +
-                   (find_configs() / "models").string(),
-               "--model");
-  return parse_model_config(*text, "");
-}
-
-Result<SystemSpec> find_system(const std::string& name) {
-  std::string file = name;
-  auto text = read_file(file);
-  if (!text) text = read_file(file = (find_configs() / "systems" / (name + ".json")).string());
-  if (!text)
-    return bad("'" + name + "' is no file and no name in " + (find_configs() / "systems").string(),
-               "--system");
-  return parse_system_spec(*text, file);
 }
 
 std::vector<std::string> split(const std::string& text) {
@@ -144,24 +118,25 @@ struct Setting {
 Result<Setting> settle(Simulate& simulate) {
   if (auto applied = simulate.flags.apply(); !applied) return applied.error();
   if (simulate.trace.empty()) return bad("a trace is needed", "--trace");
-  if (simulate.model.empty()) return bad("a model is needed", "--model");
-  const auto model = find_model(simulate.model);
-  if (!model) return model.error();
-  const auto system = find_system(simulate.system);
-  if (!system) return system.error();
-  const ModelCost cost = model_cost(*model);
-  const double tokens = kv_tokens_that_fit(cost, *system, simulate.memory);
+  if (simulate.choice.model.empty()) return bad("a model is needed", "--model");
+  Catalog catalog;
+  catalog.profile_file = simulate.choice.profile_file;
+  auto engine = find_engine(simulate.choice, catalog);
+  if (!engine) return engine.error();
+  engine->split.tensor = simulate.tensor;
+  const double tokens = kv_tokens_that_fit(*engine, simulate.memory);
   Setting setting;
   SimOptions& o = setting.options;
   o.prefill = simulate.prefill, o.decode = simulate.decode, o.mixed = simulate.mixed;
   if (o.prefill + o.decode + o.mixed == 0) o.mixed = 1;
-  o.profile = make_perf_profile(cost, *system);
+  o.profile = make_perf_profile(*engine);
   o.block_size = simulate.block_size;
   o.blocks = static_cast<std::int32_t>(std::min(tokens / simulate.block_size, 2e9));
   if (simulate.kv_blocks > 0) o.blocks = simulate.kv_blocks;
-  if (o.blocks < 1) return bad("the model does not fit into " + simulate.system, "--system");
-  o.limits = {simulate.max_sequences, simulate.max_batch_tokens, 1 << 30, model->max_positions};
-  o.vocab = model->vocab;
+  if (o.blocks < 1) return bad("the model does not fit into " + simulate.choice.system, "--system");
+  o.limits = {simulate.max_sequences, simulate.max_batch_tokens, 1 << 30,
+              static_cast<std::int32_t>(engine->model.max_positions)};
+  o.vocab = static_cast<std::int32_t>(engine->model.vocab);
   if (auto slo = parse_slo(simulate.slo, o); !slo) return slo.error();
   if (simulate.roles == "auto") {
     o.auto_roles.emplace();
@@ -184,8 +159,9 @@ Result<Setting> settle(Simulate& simulate) {
     setting.trace.resize(static_cast<std::size_t>(simulate.requests));
   if (kTraceChunk % simulate.shrink != 0) return bad("512 is no multiple of it", "--shrink");
   shrink_trace(setting.trace, simulate.shrink);
-  std::cout << simulate.model << " on " << o.prefill << " prefill, " << o.decode << " decode and " << o.mixed
-            << " mixed engines of " << system->name << " (" << system->provenance << ")\n"
+  std::cout << simulate.choice.model << " on " << o.prefill << " prefill, " << o.decode << " decode and "
+            << o.mixed << " mixed engines of " << engine->system.name << " (" << engine->system.provenance
+            << "; " << engine->profile.backend << ": " << engine->profile.provenance << ")\n"
             << setting.trace.size() << " requests; " << o.blocks << " blocks of " << o.block_size
             << " tokens an engine; one prompt of 4096 tokens takes "
             << o.profile.prefill_seconds(4096, 0, o.limits.max_batch_tokens) * 1e3

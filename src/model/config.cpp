@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "baton/model/capability.hpp"
 #include "model/json_reader.hpp"
 #include "model/rope.hpp"
 
@@ -19,7 +20,6 @@ namespace {
 constexpr const char* kConfigFile = "config.json";
 constexpr const char* kGenerationFile = "generation_config.json";
 constexpr std::size_t kMaxConfigBytes = 16U << 20;
-constexpr std::string_view kSupportedArchitectures[] = {"LlamaForCausalLM"};
 
 // Far above any published model, far below what could overflow.
 constexpr IntegerRange kHiddenRange{1, 1 << 17};
@@ -30,13 +30,6 @@ constexpr IntegerRange kFfnRange{1, 1 << 20};
 constexpr IntegerRange kVocabRange{1, 1 << 22};
 constexpr IntegerRange kPositionsRange{1, 1 << 24};
 
-std::string supported_architectures() {
-  std::string list;
-  for (const std::string_view name : kSupportedArchitectures)
-    list += (list.empty() ? "" : ", ") + std::string(name);
-  return list;
-}
-
 std::string read_architecture(JsonReader& config) {
   const nlohmann::json* list = config.find("architectures");
   if (!list || !list->is_array() || list->empty() || !list->front().is_string()) {
@@ -45,7 +38,7 @@ std::string read_architecture(JsonReader& config) {
     return {};
   }
   auto name = list->front().get<std::string>();
-  for (const std::string_view supported : kSupportedArchitectures)
+  for (const std::string_view supported : capability().architectures)
     if (name == supported) return name;
   config.fail(ErrorCode::unsupported, "architectures",
               "names " + list->front().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "baton/schedule/scheduler.hpp"
 
@@ -13,62 +12,68 @@ namespace {
 constexpr double kMaxCorrection = 50;        // a profile is never wrong by more than this
 constexpr double kCalibrationWeight = 0.05;  // of the newest step
 
-double bytes_of(DType type) { return static_cast<double>(size_of(type)); }
+// Nearly the larger of two times; where they are close, what overlaps imperfectly shows: 19 % more if equal.
+double bound_by(double a, double b) {
+  if (a <= 0 || b <= 0) return std::max(a, b);
+  const double x = a * a, y = b * b;
+  return std::sqrt(std::sqrt(x * x + y * y));
+}
+
+// Experts that `rows` rows need, of all: each row picks its own.
+double share_of_experts(double share, double rows) { return -std::expm1(rows * std::log1p(-share)); }
+
+// What of a mean context of `mean` tokens is read.
+double tokens_read(const PerfProfile& p, double mean) {
+  double read = mean;
+  if (p.window_share > 0 && mean > p.window) read -= p.window_share * (mean - p.window);
+  return p.sparse > 0 ? std::min(read, p.sparse) : read;
+}
+
+// GPUs that one sequence's KV cache is divided over: a head is not divided.
+double kv_divided(const EngineSetup& e) {
+  return e.model.latent() ? 1 : std::clamp<double>(e.split.tensor, 1, std::max(1.0, e.model.kv_heads));
+}
+
+double full_layers(const ModelShape& model) { return model.attention_layers - model.window_layers; }
 
 }  // namespace
 
-Result<SystemSpec> parse_system_spec(std::string_view json, const std::string& file) {
-  const auto document = nlohmann::json::parse(json, nullptr, false);
-  if (!document.is_object())
-    return make_error(ErrorCode::invalid_argument, file + ": not a JSON object", "system");
-  SystemSpec spec;
-  std::string wrong;
-  const auto text = [&](const char* key, std::string& target) {
-    if (document.contains(key) && document[key].is_string())
-      target = document[key].get<std::string>();
-    else if (wrong.empty())
-      wrong = key;
-  };
-  const auto number = [&](const nlohmann::json& object, const char* key, double minimum, double& target) {
-    if (object.is_object() && object.contains(key) && object[key].is_number() &&
-        object[key].get<double>() >= minimum)
-      target = object[key].get<double>();
-    else if (wrong.empty())
-      wrong = key;
-  };
-  text("name", spec.name);
-  text("provenance", spec.provenance);
-  number(document, "matmul_flops", 1, spec.matmul_flops);
-  number(document, "memory_bandwidth", 1, spec.memory_bandwidth);
-  number(document, "memory_bytes", 1, spec.memory_bytes);
-  number(document, "link_bandwidth", 1, spec.link_bandwidth);
-  number(document, "link_latency", 0, spec.link_latency);
-  number(document, "step_overhead", 0, spec.step_overhead);
-  const auto efficiency = document.find("efficiency");
-  const nlohmann::json& reached = efficiency == document.end() ? document : *efficiency;
-  number(reached, "matmul", 1e-3, spec.matmul_efficiency);
-  number(reached, "attention", 1e-3, spec.attention_efficiency);
-  number(reached, "memory", 1e-3, spec.memory_efficiency);
-  number(reached, "link", 1e-3, spec.link_efficiency);
-  if (!wrong.empty())
-    return make_error(ErrorCode::invalid_argument, file + ": '" + wrong + "' is missing or out of range",
-                      wrong);
-  return spec;
+// Published checkpoints quantise what dominates; natively 4-bit and integer ones their experts alone.
+Precision EngineSetup::dense_weights() const {
+  const bool experts_alone =
+      model.experts > 0 &&
+      (weights == Precision::int4 || (weights == Precision::fp4 && model.stored == Precision::fp4));
+  return experts_alone ? Precision::bf16 : weights;
 }
 
-ModelCost model_cost(const ModelConfig& c) {
-  const double hidden = c.hidden, layers = c.layers, head_dim = c.head_dim, vocab = c.vocab;
-  const double queries = c.query_heads * head_dim, keys = c.kv_heads * head_dim;
-  const double layer = hidden * (queries + 2 * keys) + queries * hidden + 3 * hidden * c.ffn;
-  const double width = bytes_of(c.weights);
-  ModelCost cost;
-  cost.streamed_bytes = (layers * layer + vocab * hidden) * width;
-  cost.weight_bytes = cost.streamed_bytes + (c.tied_embeddings ? 0 : vocab * hidden * width);
-  cost.flops_per_token = 2 * layers * layer;
-  cost.flops_per_logits = 2 * vocab * hidden;
-  cost.flops_per_pair = 4 * layers * queries;
-  cost.kv_bytes_per_token = 2 * layers * keys * width;
-  return cost;
+// A checkpoint that is 4-bit as published has a scale for 32 elements (MX), others for 16 (NV).
+double EngineSetup::routed_bytes() const {
+  constexpr double kMx = 4.25 / 8;
+  const bool mx = weights == Precision::fp4 && model.stored == Precision::fp4;
+  return model.routed_parameters() * (mx ? kMx : bytes_per_element(weights));
+}
+
+double EngineSetup::weight_bytes() const {
+  const double wide = std::max(2.0, bytes_per_element(dense_weights()));  // embeddings stay as they are
+  const double dense = model.dense_parameters() * bytes_per_element(dense_weights());
+  const double tables = model.embedding_parameters() * (model.tied ? 1 : 2) * wide;
+  return (dense / split.tensor + routed_bytes() / (split.tensor * split.data) + tables / split.tensor) /
+         split.pipeline;
+}
+
+double EngineSetup::kv_bytes_per_token() const {
+  return full_layers(model) * model.kv_elements() * bytes_per_element(kv) / kv_divided(*this) /
+         split.pipeline;
+}
+
+double EngineSetup::kv_transfer_bytes() const {
+  return full_layers(model) * model.kv_elements() * bytes_per_element(kv);
+}
+
+double EngineSetup::state_bytes() const {
+  const double windows = model.window_layers * model.kv_elements() * model.window * bytes_per_element(kv);
+  const double states = model.linear_layers * model.linear_state * bytes_per_element(Precision::bf16);
+  return (windows + states) / kv_divided(*this) / split.pipeline;
 }
 
 StepShape step_shape(const StepPlan& plan) {
@@ -79,14 +84,29 @@ StepShape step_shape(const StepPlan& plan) {
     shape.sampled += rows.sample ? 1 : 0;
     shape.pairs += n * before + n * (n + 1) / 2;
     shape.kv_tokens += before + n;
+    shape.sequences += 1;
   }
   return shape;
 }
 
-double PerfProfile::step_seconds(const StepShape& s) const {
-  return step + std::max(weights, token * s.tokens + logits * s.sampled) +
-         std::max(pair * s.pairs, kv_token * s.kv_tokens);
+StepCost PerfProfile::step_cost(const StepShape& s) const {
+  StepCost cost;
+  cost.fixed = step;
+  cost.sequences = sequence * s.sampled;
+  cost.dense = bound_by(weights, token * s.tokens + logits * s.sampled);
+  if (expert_share > 0)
+    cost.experts = bound_by(experts * share_of_experts(expert_share, s.tokens), expert_token * s.tokens);
+  double kv = s.kv_tokens, scored = s.pairs;
+  if ((window_share > 0 || sparse > 0) && s.sequences > 0 && s.tokens > 0) {
+    kv = s.sequences * tokens_read(*this, kv / s.sequences);
+    scored = s.tokens * tokens_read(*this, scored / s.tokens);
+  }
+  cost.attention = bound_by(pair * scored, kv_token * kv);
+  cost.exchange = exchange_token * s.tokens;
+  return cost;
 }
+
+double PerfProfile::step_seconds(const StepShape& shape) const { return step_cost(shape).total(); }
 
 // All chunks at once: what is not a whole number of chunks is taken as a part of one.
 double PerfProfile::prefill_seconds(double tokens, double cached, double chunk) const {
@@ -94,12 +114,11 @@ double PerfProfile::prefill_seconds(double tokens, double cached, double chunk) 
   const double size = std::min(std::max(chunk, 1.0), tokens), chunks = tokens / size;
   const double pairs = tokens * cached + tokens * (tokens + 1) / 2;
   const double streamed = chunks * cached + tokens * (chunks + 1) / 2;
-  return step * chunks + std::max(weights * chunks, token * tokens + logits) +
-         std::max(pair * pairs, kv_token * streamed);
+  return chunks * step_seconds({size, 1 / chunks, pairs / chunks, streamed / chunks, 1});
 }
 
 double PerfProfile::decode_seconds(double sequences, double kv_tokens) const {
-  return step_seconds({sequences, sequences, kv_tokens, kv_tokens});
+  return step_seconds({sequences, sequences, kv_tokens, kv_tokens, sequences});
 }
 
 double PerfProfile::transfer_seconds(double tokens) const {
@@ -107,29 +126,59 @@ double PerfProfile::transfer_seconds(double tokens) const {
 }
 
 bool PerfProfile::sane() const {
-  constexpr double kMost = 1e6;  // seconds
-  return std::ranges::all_of(
-      std::array{step, weights, token, logits, pair, kv_token, link_token, link_latency},
-      [](double cost) { return cost >= 0 && cost <= kMost; });
+  constexpr double kMost = 1e8;  // seconds, tokens
+  return std::ranges::all_of(std::array{step, sequence, weights, token, logits, experts, expert_token, pair,
+                                        kv_token, window, sparse, exchange_token, link_token, link_latency},
+                             [](double cost) { return cost >= 0 && cost <= kMost; }) &&
+         expert_share >= 0 && expert_share < 1 && window_share >= 0 && window_share <= 1;
 }
 
-PerfProfile make_perf_profile(const ModelCost& model, const SystemSpec& system) {
-  const double flops = system.matmul_flops * system.matmul_efficiency;
-  const double bandwidth = system.memory_bandwidth * system.memory_efficiency;
-  PerfProfile profile;
-  profile.step = system.step_overhead;
-  profile.weights = model.streamed_bytes / bandwidth;
-  profile.token = model.flops_per_token / flops;
-  profile.logits = model.flops_per_logits / flops;
-  profile.pair = model.flops_per_pair / (system.matmul_flops * system.attention_efficiency);
-  profile.kv_token = model.kv_bytes_per_token / bandwidth;
-  profile.link_token = model.kv_bytes_per_token / (system.link_bandwidth * system.link_efficiency);
-  profile.link_latency = system.link_latency;
-  return profile;
+PerfProfile make_perf_profile(const EngineSetup& e) {
+  const ModelShape& m = e.model;
+  const Efficiency& reached = e.profile.efficiency;
+  const EngineTraits& traits = e.profile.traits;
+  const double tensor = e.split.tensor, data = e.split.data, gpus = tensor * data;
+  const double bandwidth = e.system.memory_bandwidth * reached.memory;
+  const double dense_flops = e.system.flops(e.dense_weights()) * reached.matmul;
+  const double expert_flops = e.system.flops(e.weights) * reached.matmul * traits.grouped;
+  // Half of the rate in prefill is what an attention reaches that streams K and V as fast as weights.
+  const double kv_bandwidth = bandwidth * std::min(reached.attention / 0.5, 1 / reached.memory);
+  const double wide = std::max(2.0, bytes_per_element(e.dense_weights()));
+  PerfProfile p;
+  p.step = traits.step + reached.layer * (m.layers - m.expert_layers + traits.expert_layer * m.expert_layers);
+  p.sequence = traits.sequence;
+  p.weights =
+      (m.dense_parameters() * bytes_per_element(e.dense_weights()) + m.embedding_parameters() * wide) /
+      tensor / bandwidth;
+  p.token = 2 * m.dense_parameters() / gpus / dense_flops;
+  p.logits = 2 * m.embedding_parameters() / gpus / (e.system.flops_bf16 * reached.matmul);
+  if (m.experts > 0) {
+    p.experts = e.routed_bytes() / gpus / bandwidth;
+    p.expert_share = std::min(m.experts_per_token / m.experts, 0.999);
+    p.expert_token = 2 * m.expert_layers * m.experts_per_token * m.expert_parameters() / gpus / expert_flops;
+  }
+  p.pair = 2 * m.attention_layers * m.score_width() / gpus / (e.system.flops_bf16 * reached.attention);
+  p.kv_token =
+      m.attention_layers * m.kv_elements() * bytes_per_element(e.kv) / kv_divided(e) / data / kv_bandwidth;
+  if (m.window > 0 && m.attention_layers > 0) {
+    p.window = m.window;
+    p.window_share = m.window_layers / m.attention_layers;
+  }
+  p.sparse = m.sparse_tokens;
+  if (gpus > 1) {  // two collectives in each layer, a ring each
+    p.step += 2 * m.layers * (traits.exchange + traits.exchange_gpu * gpus);
+    const double rate = std::max(1.0, e.system.peer_bandwidth * traits.exchange_rate);
+    p.exchange_token = 2 * m.layers * m.hidden * 2 * 2 * (1 - 1 / gpus) / data / rate;
+  }
+  p.link_token = e.kv_transfer_bytes() / kv_divided(e) / (e.system.link_bandwidth * traits.link);
+  p.link_latency = e.system.link_latency;
+  return p;
 }
 
-double kv_tokens_that_fit(const ModelCost& model, const SystemSpec& system, double fraction) {
-  return std::max(0.0, (system.memory_bytes * fraction - model.weight_bytes) / model.kv_bytes_per_token);
+double kv_tokens_that_fit(const EngineSetup& setup, double fraction) {
+  const double left = setup.system.memory_bytes * fraction - setup.weight_bytes();
+  return setup.kv_bytes_per_token() > 0 ? std::max(0.0, left / setup.kv_bytes_per_token() * setup.split.data)
+                                        : 0;
 }
 
 void PerfCalibration::measured(const StepShape& shape, double seconds) {
@@ -145,8 +194,9 @@ void PerfCalibration::measured(const StepShape& shape, double seconds) {
 PerfProfile PerfCalibration::profile() const {
   PerfProfile p = first_;
   p.measured = prefill_.steps > 0 && decode_.steps > 0;
-  for (double* cost : {&p.token, &p.logits, &p.pair}) *cost *= prefill_.value;
-  for (double* cost : {&p.step, &p.weights, &p.kv_token}) *cost *= decode_.value;
+  for (double* cost : {&p.token, &p.logits, &p.pair, &p.expert_token, &p.exchange_token})
+    *cost *= prefill_.value;
+  for (double* cost : {&p.step, &p.sequence, &p.weights, &p.experts, &p.kv_token}) *cost *= decode_.value;
   return p;
 }
 

@@ -141,7 +141,8 @@ struct Draw {
             u64(),
             u64(),
             below(2) == 0,
-            PerfProfile{real(), real(), real(), real(), real(), real(), real(), real(), below(2) == 0},
+            PerfProfile{real(), real(), real(), real(), real(), real(), real(), real(), real(), real(),
+                        real(), real(), real(), real(), real(), real(), below(2) == 0},
             {u64(), u64(), u64(), u64(), u64(), u64(), u64(), u64(), u64(), real(), real(), real(), real()}};
     }
   }

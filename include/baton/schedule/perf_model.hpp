@@ -1,50 +1,46 @@
 // PerfModel: how long a step takes. The router, the simulator and the planner ask the same functions.
 //
-// A roofline in two parts. The projections take as long as their multiplications or as streaming the weights,
-// whichever is longer; attention as its multiplications or as streaming the sequences' K and V; a step costs
-// a fixed time besides. PerfProfile holds these costs for one engine, small enough to be published to peers;
-// it comes from a model's sizes and a system's data (make_perf_profile) and is corrected by the engine's own
-// steps (PerfCalibration). All times are seconds, all rates per second.
+// A roofline for each kind of operation: its multiplications or what it streams from memory, whichever is
+// longer, softly where both are near. make_perf_profile derives these costs from a model's sizes, a system's
+// data sheet, how the model is split over GPUs and what an engine reaches of the data sheet. PerfProfile
+// holds them for one engine, small enough to be published to peers; the engine's own steps correct it
+// (PerfCalibration). All times are seconds, all rates per second.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
-#include <string_view>
 
-#include "baton/base/result.hpp"
-#include "baton/model/config.hpp"
+#include "baton/model/shape.hpp"
+#include "baton/schedule/system_spec.hpp"
 
 namespace baton {
 
 struct StepPlan;
 
-// What a machine can do, per engine: configs/systems/*.json. Efficiencies are what kernels reach of the
-// rates.
-struct SystemSpec {
-  std::string name;
-  std::string provenance;       // "measured", "fitted" or "data sheet", and of what
-  double matmul_flops = 0;      // dense bf16
-  double memory_bandwidth = 0;  // bytes/s
-  double memory_bytes = 0;
-  double link_bandwidth = 0;  // bytes/s between two engines, for KV blocks
-  double link_latency = 0;
-  double step_overhead = 0;  // scheduling, launches, sampling
-  double matmul_efficiency = 1, attention_efficiency = 1, memory_efficiency = 1, link_efficiency = 1;
+// How a model lies on the GPUs of one engine. Attention: `tensor` GPUs share one sequence's heads and `data`
+// such groups have sequences of their own. Experts: all of these GPUs, each expert cut over `expert_tensor`.
+struct Split {
+  int tensor = 1, pipeline = 1, data = 1, expert_tensor = 1;
+  int gpus() const { return tensor * pipeline * data; }
+  int expert_parallel() const { return tensor * data / expert_tensor; }
+  bool operator==(const Split&) const = default;
 };
-// Errors name `file` and the key.
-Result<SystemSpec> parse_system_spec(std::string_view json, const std::string& file);
 
-// What a model costs, by its sizes.
-struct ModelCost {
-  double weight_bytes = 0;      // all of them, resident
-  double streamed_bytes = 0;    // read by every step
-  double flops_per_token = 0;   // projections, without the output head
-  double flops_per_logits = 0;  // the output head, for each sampled row
-  double flops_per_pair = 0;    // attention of one query with one key, all heads and layers
-  double kv_bytes_per_token = 0;
+// One engine: what is run, where, by what.
+struct EngineSetup {
+  ModelShape model;
+  SystemSpec system;
+  EngineProfile profile;
+  Split split;
+  Precision weights = Precision::bf16, kv = Precision::bf16;
+
+  Precision dense_weights() const;    // of what is not a routed expert
+  double routed_bytes() const;        // of all routed experts
+  double weight_bytes() const;        // on the fullest GPU
+  double kv_bytes_per_token() const;  // of one sequence, on one GPU
+  double kv_transfer_bytes() const;   // of one token, all layers, to a peer
+  double state_bytes() const;         // of one sequence, beside its KV cache, on one GPU
 };
-ModelCost model_cost(const ModelConfig& config);
 
 // What a step consists of.
 struct StepShape {
@@ -52,20 +48,35 @@ struct StepShape {
   double sampled = 0;    // rows whose logits are wanted
   double pairs = 0;      // (query, key) pairs of attention
   double kv_tokens = 0;  // K and V read: the context of each sequence in the step
+  double sequences = 0;
 };
 StepShape step_shape(const StepPlan& plan);
 
+// Where a step's time goes, seconds.
+struct StepCost {
+  double fixed = 0, sequences = 0, dense = 0, experts = 0, attention = 0, exchange = 0;
+  double total() const { return fixed + sequences + dense + experts + attention + exchange; }
+};
+
 struct PerfProfile {
-  double step = 0;        // fixed
-  double weights = 0;     // streaming them once
-  double token = 0;       // projections of one row
-  double logits = 0;      // of one sampled row
-  double pair = 0;        // attention of one query with one key
-  double kv_token = 0;    // streaming one token's K and V
-  double link_token = 0;  // sending one token's K and V to a peer
+  double step = 0;                      // fixed
+  double sequence = 0;                  // host work for one sampled row
+  double weights = 0;                   // streaming them once, without the routed experts
+  double token = 0;                     // projections of one row
+  double logits = 0;                    // of one sampled row
+  double experts = 0;                   // streaming all routed experts once
+  double expert_share = 0;              // chance that a row needs a given expert
+  double expert_token = 0;              // the experts' products for one row
+  double pair = 0;                      // attention of one query with one key
+  double kv_token = 0;                  // streaming one token's K and V
+  double window = 0, window_share = 0;  // tokens that this share of the layers attends to at most
+  double sparse = 0;                    // tokens that a query attends to at most; 0: all
+  double exchange_token = 0;            // collectives among the engine's GPUs, one row
+  double link_token = 0;                // sending one token's K and V to a peer
   double link_latency = 0;
   bool measured = false;  // corrected by steps of the engine itself
 
+  StepCost step_cost(const StepShape& shape) const;
   double step_seconds(const StepShape& shape) const;
   // Computing `tokens` rows after `cached` ones that are there already, alone, in chunks of `chunk` rows.
   double prefill_seconds(double tokens, double cached, double chunk) const;
@@ -74,10 +85,11 @@ struct PerfProfile {
   double transfer_seconds(double tokens) const;
   bool sane() const;  // every cost finite and not negative: what a peer publishes is asked this first
 };
-PerfProfile make_perf_profile(const ModelCost& model, const SystemSpec& system);
+PerfProfile make_perf_profile(const EngineSetup& setup);
 
-// KV tokens that fit beside the weights in `fraction` of the memory; 0 where the weights do not fit.
-double kv_tokens_that_fit(const ModelCost& model, const SystemSpec& system, double fraction);
+// KV tokens that fit beside the weights in `fraction` of the memory of all the engine's GPUs; 0 where the
+// weights do not fit.
+double kv_tokens_that_fit(const EngineSetup& setup, double fraction);
 
 // Corrects a profile by what steps really took: one factor for steps with prefill rows, one for those
 // without, each an exponential mean of measured / predicted. Bounded, so that a stopped process is no lasting

@@ -1,0 +1,25 @@
+// What Baton's engine runs: the one table. `baton serve` refuses the rest, `baton plan` does not recommend
+// it.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "baton/base/result.hpp"
+#include "baton/model/shape.hpp"
+
+namespace baton {
+
+struct Capability {
+  std::span<const std::string_view> architectures;
+  std::span<const Precision> weights;
+  int tensor = 1, pipeline = 1, data = 1;  // GPUs that one engine may span
+};
+const Capability& capability();
+std::string supported_architectures();  // "A, B"
+
+// An error that says what is missing where the engine cannot run `model` with weights stored as `weights`.
+Result<void> runnable(const ModelShape& model, Precision weights);
+
+}  // namespace baton

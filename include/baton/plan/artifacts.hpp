@@ -1,0 +1,24 @@
+// The files that run a choice: a baton.toml for each daemon, and what starts them by hand, with Docker
+// Compose, systemd and Kubernetes. Only for choices that `baton serve` can run. Pure: paths and texts.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "baton/plan/search.hpp"
+
+namespace baton {
+
+struct DeploymentNames {
+  std::string model_directory;  // where the checkpoint lies on each node
+  std::string served_name;
+  std::string device = "cuda";  // or "cpu"
+  double kv_bytes_cpu = 0;      // for the KV cache of a CPU engine
+  int max_context = 0;          // tokens of prompt and answer
+};
+
+// Relative path to text. One daemon for each engine of every replica, all in one cluster.
+std::map<std::string, std::string> deployment_files(const Choice& choice, const PlanRequest& request,
+                                                    const DeploymentNames& names);
+
+}  // namespace baton

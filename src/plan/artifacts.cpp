@@ -1,0 +1,195 @@
+#include "baton/plan/artifacts.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "plan/table.hpp"
+
+namespace baton {
+namespace {
+
+constexpr int kHttpPort = 8000, kPeerPort = 7000;
+
+struct DaemonFile {
+  std::string name, role;
+  int index = 0;  // among all: its GPU, its ports
+};
+
+std::vector<DaemonFile> daemons_of(const Choice& choice) {
+  std::vector<DaemonFile> all;
+  const auto add = [&](const char* role, int count) {
+    for (int i = 0; i < count; ++i)
+      all.push_back({std::string(role) + "-" + std::to_string(i), role, static_cast<int>(all.size())});
+  };
+  if (!choice.disaggregated) {
+    add("mixed", choice.replicas);
+    return all;
+  }
+  add("prefill", choice.replicas * choice.prefill_workers);
+  add("decode", choice.replicas * choice.decode_workers);
+  return all;
+}
+
+// Rows of a step: a whole prompt where prefill stands alone, a part of one where others' tokens wait for it.
+int batch_tokens(const DaemonFile& daemon, const Choice& choice, const PlanRequest& request) {
+  const int prompt = static_cast<int>(request.load.input);
+  if (daemon.role == "prefill") return std::clamp(choice.prefill_batch * prompt, 512, 16384);
+  return std::clamp(choice.batch * 2, 512, 2048);
+}
+
+std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanRequest& request,
+                     const DeploymentNames& names, const std::string& peers) {
+  const bool gpu = names.device == "cuda";
+  const double sequences = daemon.role == "prefill" ? 4.0 * choice.prefill_batch : 1.25 * choice.batch;
+  std::string text = "# Written by baton plan: " + request.prefill.system.name + ", ISL " +
+                     fixed(request.load.input, 0) + ", OSL " + fixed(request.load.output, 0) + ".\n";
+  text +=
+      "[model]\npath = \"" + names.model_directory + "\"\nserved_names = [\"" + names.served_name + "\"]\n";
+  if (names.max_context > 0) text += "max_context = " + std::to_string(names.max_context) + "\n";
+  text += "\n[engine]\nrole = \"" + daemon.role + "\"\ndevice = \"" + names.device + "\"\n";
+  if (gpu)
+    text += "gpu_memory = \"90%\"\nkv_dtype = \"" + std::string(to_string(request.prefill.kv)) + "\"\n";
+  else if (names.kv_bytes_cpu > 0)
+    text += "kv_memory = \"" + fixed(names.kv_bytes_cpu / (1 << 20), 0) + "M\"\n";
+  text += "max_sequences = " + std::to_string(static_cast<int>(std::ceil(sequences))) +
+          "\nmax_batch_tokens = " + std::to_string(batch_tokens(daemon, choice, request)) + "\n";
+  text += "\n[cluster]\nnode_name = \"" + daemon.name + "\"\n" + peers;
+  text += "\n[router]\npolicy = \"kv\"\n";
+  if (request.ttft > 0) text += "ttft_target = \"" + fixed(request.ttft * 1e3, 0) + "ms\"\n";
+  if (request.tpot > 0) text += "itl_target = \"" + fixed(std::ceil(request.tpot * 1e3), 0) + "ms\"\n";
+  return text;
+}
+
+// On one host: ports beside each other.
+std::string local_peers(const std::vector<DaemonFile>& all, const DaemonFile& self) {
+  std::string peers;
+  for (const DaemonFile& other : all)
+    if (other.index < self.index)
+      peers += (peers.empty() ? "" : ", ") + std::string("\"127.0.0.1:") +
+               std::to_string(kPeerPort + other.index) + "\"";
+  return "peer_listen = \"127.0.0.1:" + std::to_string(kPeerPort + self.index) + "\"\n" +
+         (peers.empty() ? "" : "peers = [" + peers + "]\n");
+}
+
+std::string run_script(const std::vector<DaemonFile>& all, const DeploymentNames& names) {
+  std::string text =
+      "#!/usr/bin/env bash\n"
+      "# All daemons on this machine, one for each GPU; Ctrl-C ends them. Clients may talk to any of them.\n"
+      "set -euo pipefail\ncd \"$(dirname \"$0\")\"\ntrap 'kill 0; wait' EXIT INT TERM\n";
+  for (const DaemonFile& d : all) {
+    if (names.device == "cuda") text += "CUDA_VISIBLE_DEVICES=" + std::to_string(d.index) + " ";
+    text += "baton serve --config " + d.name + ".toml --port " + std::to_string(kHttpPort + d.index) + " &\n";
+  }
+  return text + "wait\n";
+}
+
+std::string compose_file(const std::vector<DaemonFile>& all, const DeploymentNames& names) {
+  std::string text =
+      "# export BATON_CLUSTER_SECRET=$(openssl rand -hex 32); docker compose up\n"
+      "# Port 8000 of the first service answers; every other one would, too.\nservices:\n";
+  for (const DaemonFile& d : all) {
+    text += "  " + d.name + ":\n    image: baton:latest\n    command: serve --config /etc/baton/" + d.name +
+            ".toml --host 0.0.0.0 --peer-listen 0.0.0.0:7000";
+    for (const DaemonFile& other : all)
+      if (other.index < d.index) text += " --peer " + other.name + ":7000";
+    text += " --cluster-secret-file /run/secrets/cluster --insecure\n    volumes: [\"./" + d.name +
+            ".toml:/etc/baton/" + d.name + ".toml:ro\", \"" + names.model_directory + ":" +
+            names.model_directory + ":ro\"]\n    secrets: [cluster]\n" + "    ulimits: {memlock: -1}\n";
+    if (d.index == 0) text += "    ports: [\"127.0.0.1:8000:8000\"]\n";
+    if (names.device == "cuda")
+      text += "    deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: [\"" +
+              std::to_string(d.index) + "\"], capabilities: [gpu]}]}}}\n";
+  }
+  return text + "secrets:\n  cluster:\n    environment: BATON_CLUSTER_SECRET\n";
+}
+
+std::string systemd_unit(const DaemonFile& d, const DeploymentNames& names) {
+  std::string text = "# /etc/systemd/system/baton-" + d.name + ".service; its settings go to /etc/baton/" +
+                     d.name + ".toml\n[Unit]\nDescription=Baton, " + d.name +
+                     "\nAfter=network-online.target\nWants=network-online.target\n\n[Service]\nType=exec\n";
+  if (names.device == "cuda") text += "Environment=CUDA_VISIBLE_DEVICES=" + std::to_string(d.index) + "\n";
+  return text + "ExecStart=/usr/bin/baton serve --config /etc/baton/" + d.name + ".toml --port " +
+         std::to_string(kHttpPort + d.index) +
+         "\nExecReload=/bin/kill -HUP "
+         "$MAINPID\nTimeoutStopSec=75\nKillMode=mixed\nRestart=on-failure\nRestartSec=2\n"
+         "DynamicUser=yes\nLimitMEMLOCK=infinity\nLimitNOFILE=65536\nNoNewPrivileges=yes\nProtectSystem="
+         "strict\n"
+         "PrivateTmp=yes\n\n[Install]\nWantedBy=multi-user.target\n";
+}
+
+// One role: pods that find each other by the headless service's name.
+std::string kubernetes_role(const std::string& role, int count, const std::string& config,
+                            const DeploymentNames& names) {
+  std::string indented = "    ";
+  for (const char c : config) indented += c == '\n' ? std::string("\n    ") : std::string(1, c);
+  while (!indented.empty() && indented.back() == ' ') indented.pop_back();
+  const std::string name = "baton-" + role;
+  std::string text =
+      "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + "}\ndata:\n  baton.toml: |\n" + indented +
+      "---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: " + name +
+      "}\nspec:\n  serviceName: baton-peers\n  podManagementPolicy: Parallel\n  replicas: " +
+      std::to_string(count) + "\n  selector: {matchLabels: {app: baton, role: " + role +
+      "}}\n  template:\n    metadata: {labels: {app: baton, role: " + role +
+      "}}\n    spec:\n      terminationGracePeriodSeconds: 75\n      containers:\n      - name: baton\n      "
+      "  image: "
+      "baton:latest\n        args: [serve, --config, /etc/baton/baton.toml, --node-name, $(POD), --host, "
+      "0.0.0.0, "
+      "--peer-listen, \"0.0.0.0:7000\", --dns, \"baton-peers:7000\", --cluster-secret-file, "
+      "/etc/baton-secret/secret, "
+      "--insecure]\n        env:\n        - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}\n "
+      "       ports:\n"
+      "        - {name: http, containerPort: 8000}\n        - {name: peer, containerPort: 7000}\n"
+      "        readinessProbe: {httpGet: {path: /health/ready, port: http}}\n"
+      "        livenessProbe: {httpGet: {path: /health/live, port: http}}\n";
+  if (names.device == "cuda") text += "        resources: {limits: {nvidia.com/gpu: 1}}\n";
+  return text +
+         "        volumeMounts:\n        - {name: config, mountPath: /etc/baton}\n        - {name: secret, "
+         "mountPath: /etc/baton-secret}\n"
+         "        - {name: models, mountPath: " +
+         names.model_directory +
+         ", readOnly: true}\n      volumes:\n"
+         "      - {name: config, configMap: {name: " +
+         name +
+         "}}\n      - {name: secret, secret: {secretName: baton-cluster}}\n"
+         "      - {name: models, persistentVolumeClaim: {claimName: model-cache, readOnly: true}}\n";
+}
+
+std::string kubernetes_services() {
+  return "# kubectl create secret generic baton-cluster --from-literal=secret=$(openssl rand -hex 32)\n"
+         "# The claim model-cache holds the checkpoint.\n"
+         "apiVersion: v1\nkind: Service\nmetadata: {name: baton-peers}\nspec:\n  clusterIP: None\n  "
+         "publishNotReadyAddresses: true\n"
+         "  selector: {app: baton}\n  ports: [{name: peer, port: 7000}]\n---\napiVersion: v1\nkind: Service\n"
+         "metadata: {name: baton}\nspec:\n  selector: {app: baton}\n  ports: [{name: http, port: 8000, "
+         "targetPort: http}]\n";
+}
+
+}  // namespace
+
+std::map<std::string, std::string> deployment_files(const Choice& choice, const PlanRequest& request,
+                                                    const DeploymentNames& names) {
+  const std::vector<DaemonFile> all = daemons_of(choice);
+  std::map<std::string, std::string> files;
+  std::map<std::string, int> counts;
+  for (const DaemonFile& d : all) {
+    files[d.name + ".toml"] = settings(d, choice, request, names, local_peers(all, d));
+    files["systemd/baton-" + d.name + ".service"] = systemd_unit(d, names);
+    ++counts[d.role];
+  }
+  files["run.sh"] = run_script(all, names);
+  files["compose.yaml"] = compose_file(all, names);
+  files["k8s/services.yaml"] = kubernetes_services();
+  for (const auto& [role, count] : counts) {
+    const auto first = std::ranges::find(all, role, &DaemonFile::role);
+    DaemonFile any = *first;
+    any.name.clear();
+    std::string config = settings(any, choice, request, names, "");
+    if (const std::size_t at = config.find("node_name = \"\"\n"); at != std::string::npos)
+      config.erase(at, 15);
+    files["k8s/" + role + ".yaml"] = kubernetes_role(role, count, config, names);
+  }
+  return files;
+}
+
+}  // namespace baton

@@ -1,0 +1,111 @@
+// ModelShape: the shipped models have the published parameter counts, and what is wrong is named.
+#include "baton/model/shape.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "support/catch.hpp"
+
+using namespace baton;
+
+namespace {
+
+const std::filesystem::path& folder() {
+  static const std::filesystem::path models =
+      std::string(std::getenv("BATON_SOURCE_DIR")) + "/configs/models";
+  return models;
+}
+
+ModelShape shipped(const std::string& name) {
+  std::ifstream in(folder() / (name + ".json"));
+  std::stringstream text;
+  text << in.rdbuf();
+  auto shape = parse_model_shape(text.str(), name);
+  INFO(name);
+  REQUIRE(shape);
+  return *shape;
+}
+
+}  // namespace
+
+TEST_CASE("every shipped model parses") {
+  int count = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder())) {
+    if (entry.path().extension() != ".json") continue;
+    const std::filesystem::path name = std::filesystem::relative(entry.path(), folder()).replace_extension();
+    const ModelShape shape = shipped(name.string());
+    CHECK(shape.parameters() > 5e7);
+    CHECK(shape.active_parameters() <= shape.parameters());
+    CHECK_FALSE(shape.architecture.empty());
+    ++count;
+  }
+  CHECK(count >= 12);
+}
+
+TEST_CASE("parameter counts are those that their publishers state") {
+  const auto billions = [](const std::string& name) { return shipped(name).parameters() / 1e9; };
+  CHECK(billions("meta-llama/Llama-3.1-8B-Instruct") == Approx(8.03).epsilon(0.01));
+  CHECK(billions("meta-llama/Llama-3.1-70B") == Approx(70.6).epsilon(0.01));
+  CHECK(billions("Qwen/Qwen3-32B") == Approx(32.8).epsilon(0.01));
+  CHECK(billions("nvidia/Llama-3.1-Nemotron-Nano-4B-v1.1") == Approx(4.51).epsilon(0.02));
+  CHECK(billions("deepseek-ai/DeepSeek-R1") == Approx(671).epsilon(0.01));
+  CHECK(shipped("deepseek-ai/DeepSeek-R1").active_parameters() / 1e9 == Approx(37.5).epsilon(0.03));
+  CHECK(billions("openai/gpt-oss-120b") == Approx(116.8).epsilon(0.02));
+  CHECK(billions("Qwen/Qwen3-235B-A22B") == Approx(235).epsilon(0.01));
+  CHECK(billions("moonshotai/Kimi-K2.5") == Approx(1026).epsilon(0.02));
+  CHECK(billions("MiniMaxAI/MiniMax-M2.5") == Approx(229).epsilon(0.02));
+  CHECK(billions("Qwen/Qwen3.5-397B-A17B") == Approx(397).epsilon(0.03));
+}
+
+TEST_CASE("attention of every kind: what is cached for a token") {
+  CHECK(shipped("meta-llama/Llama-3.1-70B").kv_elements() == 2 * 8 * 128);
+  CHECK(shipped("deepseek-ai/DeepSeek-R1").kv_elements() == 576);
+  CHECK(shipped("openai/gpt-oss-120b").window_layers == 18);
+  CHECK(shipped("openai/gpt-oss-120b").window == 128);
+  const ModelShape hybrid = shipped("Qwen/Qwen3.5-397B-A17B");
+  CHECK(hybrid.attention_layers == 15);
+  CHECK(hybrid.linear_layers == 45);
+  CHECK(hybrid.linear_parameters > 0);
+}
+
+TEST_CASE("a text model inside a model that sees, patterns, mixtures") {
+  const auto nested = parse_model_shape(
+      R"({"architectures": ["X"], "text_config": {"hidden_size": 8, "num_hidden_layers": 4, "num_attention_heads": 2,)"
+      R"( "intermediate_size": 16, "vocab_size": 10, "sliding_window": 4, "sliding_window_pattern": 4}})");
+  REQUIRE(nested);
+  CHECK(nested->hidden == 8);
+  CHECK(nested->window_layers == 3);
+  const auto hybrid = parse_model_shape(
+      R"({"hidden_size": 8, "num_hidden_layers": 6, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 10,)"
+      R"( "hybrid_override_pattern": "M-M*-E", "mamba_num_heads": 4, "mamba_head_dim": 4, "ssm_state_size": 2, "n_routed_experts": 4,)"
+      R"( "num_experts_per_tok": 2, "moe_intermediate_size": 8})");
+  REQUIRE(hybrid);
+  CHECK(hybrid->attention_layers == 1);
+  CHECK(hybrid->linear_layers == 2);
+  CHECK(hybrid->dense_layers == 2);
+  CHECK(hybrid->expert_layers == 1);
+  CHECK(hybrid->ffn_matrices == 2);
+}
+
+TEST_CASE("what is missing or wrong is named") {
+  const auto field = [](const std::string& text) {
+    const auto shape = parse_model_shape(text, "c.json");
+    REQUIRE_FALSE(shape);
+    return shape.error().field;
+  };
+  CHECK(field(R"({"num_hidden_layers": 2})") == "hidden_size");
+  CHECK(field(R"({"hidden_size": 8, "num_hidden_layers": 0})") == "num_hidden_layers");
+  CHECK(field(R"({"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 9, "num_attention_heads": 2})") ==
+        "intermediate_size");
+  CHECK(
+      field(
+          R"({"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 9, "num_attention_heads": 2, "intermediate_size": 4,)"
+          R"( "num_experts": 4, "num_experts_per_tok": 5})") == "num_experts_per_tok");
+  CHECK(
+      field(
+          R"({"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 9, "num_attention_heads": 2, "intermediate_size": 4,)"
+          R"( "block_configs": []})") == "block_configs");
+  CHECK_FALSE(parse_model_shape("[1]"));
+}

@@ -1,0 +1,54 @@
+// Files of a deployment: one daemon for each engine, each knows the others, and the ports do not meet.
+#include "baton/plan/artifacts.hpp"
+
+#include "plan/setups.hpp"
+#include "support/catch.hpp"
+
+using namespace baton;
+
+namespace {
+
+Choice split_choice() {
+  Choice c;
+  c.disaggregated = true;
+  c.prefill_workers = 1, c.decode_workers = 2, c.replicas = 2, c.batch = 40, c.prefill_batch = 1;
+  return c;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("disaggregated: prefill and decode daemons in one cluster") {
+  const auto files = deployment_files(split_choice(), plan_test::request(),
+                                      {.model_directory = "/models/m", .served_name = "m"});
+  for (const char* name :
+       {"prefill-0.toml", "prefill-1.toml", "decode-0.toml", "decode-3.toml", "run.sh", "compose.yaml",
+        "systemd/baton-decode-3.service", "k8s/prefill.yaml", "k8s/decode.yaml", "k8s/services.yaml"})
+    CHECK(files.contains(name));
+  CHECK_FALSE(files.contains("decode-4.toml"));
+  CHECK(has(files.at("decode-3.toml"), "role = \"decode\""));
+  CHECK(has(files.at("decode-3.toml"), "max_sequences = 50"));
+  CHECK(has(files.at("decode-3.toml"), "peers = [\"127.0.0.1:7000\", \"127.0.0.1:7001\""));
+  CHECK(has(files.at("prefill-0.toml"), "max_batch_tokens = 4000"));
+  CHECK_FALSE(has(files.at("prefill-0.toml"), "peers = "));
+  CHECK(has(files.at("run.sh"), "CUDA_VISIBLE_DEVICES=5 baton serve --config decode-3.toml --port 8005 &"));
+  CHECK(has(files.at("compose.yaml"), "--peer prefill-0:7000"));
+  CHECK(has(files.at("k8s/decode.yaml"), "replicas: 4"));
+  CHECK(has(files.at("k8s/decode.yaml"), "nvidia.com/gpu: 1"));
+}
+
+TEST_CASE("aggregated on CPUs: mixed daemons with memory of their own, no GPU named") {
+  Choice c;
+  c.replicas = 2, c.batch = 8;
+  const auto files = deployment_files(
+      c, plan_test::request(),
+      {.model_directory = "/m", .served_name = "m", .device = "cpu", .kv_bytes_cpu = 1 << 30});
+  CHECK(has(files.at("mixed-1.toml"), "role = \"mixed\""));
+  CHECK(has(files.at("mixed-1.toml"), "kv_memory = \"1024M\""));
+  for (const auto& [path, text] : files) {
+    INFO(path);
+    CHECK_FALSE(has(text, "CUDA"));
+    CHECK_FALSE(has(text, "nvidia"));
+  }
+}

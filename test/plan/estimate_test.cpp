@@ -1,0 +1,77 @@
+// Estimates: what must hold of any deployment, whatever the coefficients.
+#include "baton/plan/estimate.hpp"
+
+#include "plan/setups.hpp"
+#include "support/catch.hpp"
+
+using namespace baton;
+using plan_test::engine;
+
+TEST_CASE("aggregated: more requests, more throughput, longer waits") {
+  const Workload load{4000, 500, 0};
+  Estimate before = estimate_aggregated(engine(), load, 1);
+  for (const double batch : {2.0, 8.0, 32.0, 128.0}) {
+    const Estimate now = estimate_aggregated(engine(), load, batch);
+    CHECK(now.tokens_per_gpu > before.tokens_per_gpu);
+    CHECK(now.tpot > before.tpot);
+    CHECK(now.ttft > before.ttft);
+    CHECK(now.requests_per_second * now.latency == Approx(batch));  // Little's law: the loop is closed
+    before = now;
+  }
+}
+
+TEST_CASE("aggregated: TPOT is at least what must be streamed, TTFT at least the prompt's products") {
+  const EngineSetup e = engine();
+  const Estimate one = estimate_aggregated(e, {4000, 500, 0}, 1);
+  CHECK(one.tpot > e.model.dense_parameters() * 2 / e.system.memory_bandwidth);
+  CHECK(one.ttft > 2 * e.model.dense_parameters() * 4000 / e.system.flops_bf16);
+  const Estimate cached = estimate_aggregated(e, {4000, 500, 3500}, 1);
+  CHECK(cached.ttft < one.ttft / 1.5);
+}
+
+TEST_CASE("memory: what does not fit is said, and requests that find no room wait") {
+  EngineSetup e = engine();
+  const Workload load{4000, 500, 0};
+  const Memory all = memory_needed(e, load, 100);
+  CHECK(all.weights == Approx(16.06e9).epsilon(0.01));
+  CHECK(all.kv == Approx(100.0 * 4500 * 131072));
+  CHECK(all.fits);
+  CHECK_FALSE(memory_needed(e, load, all.kv_requests + 1).fits);
+  CHECK(memory_needed(e, load, all.kv_requests).fits);
+  const double many = 2 * all.kv_requests;
+  CHECK(estimate_aggregated(e, load, many).ttft > 300 * estimate_aggregated(e, load, many).tpot);
+  e.split.tensor = 2;
+  CHECK(memory_needed(e, load, 100).weights == Approx(all.weights / 2));
+  CHECK(memory_needed(e, load, 100).kv == Approx(all.kv / 2));
+  e.split = {.tensor = 1, .data = 2};  // each group has all attention weights, and half of the requests
+  CHECK(memory_needed(e, load, 100).weights == Approx(all.weights));
+  CHECK(memory_needed(e, load, 100).kv == Approx(all.kv / 2));
+}
+
+TEST_CASE("disaggregated: decoding is not disturbed, and the slowest stage decides") {
+  Disaggregated d{engine(), engine(), 1, 1, 1, 64};
+  const Workload load{4000, 500, 0};
+  const Estimate e = estimate_disaggregated(d, load);
+  CHECK(e.tpot < estimate_aggregated(engine(), load, 64).tpot);
+  CHECK(e.gpus == 2);
+  CHECK(e.kv_per_prompt == Approx(4000.0 * 131072));
+  d.prefill_workers = 4;  // already enough: nothing more to gain for these GPUs
+  CHECK(estimate_disaggregated(d, load).tokens_per_gpu < e.tokens_per_gpu);
+  d.prefill_workers = 1;
+  d.prefill.system.link_bandwidth = d.decode.system.link_bandwidth = 1e8;  // 5 s for each prompt
+  const Estimate slow = estimate_disaggregated(d, load);
+  CHECK(slow.requests_per_second < 1e8 / e.kv_per_prompt);
+  CHECK(slow.ttft > 5);
+  CHECK(slow.link_utilised > 0.8);
+}
+
+TEST_CASE("disaggregated: a faster link never hurts") {
+  Disaggregated d{engine(), engine(), 1, 1, 1, 64};
+  double before = 0;
+  for (double rate = 1e8; rate < 1e11; rate *= 1.3) {
+    d.prefill.system.link_bandwidth = d.decode.system.link_bandwidth = rate;
+    const double now = estimate_disaggregated(d, {4000, 500, 0}).tokens_per_gpu;
+    CHECK(now >= before);
+    before = now;
+  }
+}
