@@ -123,7 +123,7 @@ void describe(auto& c, Like<SnapshotRequestMessage> auto&) { c.record(); }
 void describe(auto& c, Like<PerfProfile> auto& v) {
   c.record(field("step", v.step), field("sequence", v.sequence), field("weights", v.weights),
            field("token", v.token), field("logits", v.logits), field("experts", v.experts),
-           field("expert_share", v.expert_share), field("expert_token", v.expert_token),
+           field("expert_decay", v.expert_decay), field("expert_token", v.expert_token),
            field("pair", v.pair), field("kv_token", v.kv_token), field("window", v.window),
            field("window_share", v.window_share), field("sparse", v.sparse),
            field("exchange_token", v.exchange_token), field("link_token", v.link_token),

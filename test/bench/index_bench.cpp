@@ -172,7 +172,10 @@ Percentiles decisions(const BlockIndex& index, Cluster& cluster, const Arguments
     candidates[i].running = static_cast<std::uint32_t>(i * 31 % 16);
     candidates[i].kv_tokens = std::uint64_t{candidates[i].running} * 2000;
     candidates[i].free_tokens = 100000;
-    candidates[i].profile = {1e-4, 4e-3, 2e-5, 1e-6, 1e-9, 3e-8, 3e-6, 1e-3, true};
+    PerfProfile& profile = candidates[i].profile;
+    profile.step = 1e-4, profile.weights = 4e-3, profile.token = 2e-5, profile.logits = 1e-6,
+    profile.pair = 1e-9;
+    profile.kv_token = 3e-8, profile.link_token = 3e-6, profile.link_latency = 1e-3, profile.measured = true;
   }
   const auto policy = make_policy("kv");
   std::vector<std::uint32_t> held;

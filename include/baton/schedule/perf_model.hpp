@@ -65,7 +65,7 @@ struct PerfProfile {
   double token = 0;                     // projections of one row
   double logits = 0;                    // of one sampled row
   double experts = 0;                   // streaming all routed experts once
-  double expert_share = 0;              // chance that a row needs a given expert
+  double expert_decay = 0;              // a given expert is idle with chance e^-(expert_decay rows)
   double expert_token = 0;              // the experts' products for one row
   double pair = 0;                      // attention of one query with one key
   double kv_token = 0;                  // streaming one token's K and V
