@@ -11,8 +11,8 @@ namespace baton {
 struct HttpCall {
   std::string url;
   std::string method = "GET";
-  std::string body;     // JSON; empty: none
-  std::string api_key;  // empty: none
+  std::string body = {};     // JSON; empty: none
+  std::string api_key = {};  // empty: none
   Duration timeout = std::chrono::seconds(5);
 };
 

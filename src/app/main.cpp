@@ -21,6 +21,7 @@ int run(int argc, char** argv) {
   baton::add_simulate(app, chosen);
   baton::add_estimate(app, chosen);
   baton::add_plan(app, chosen);
+  baton::add_bench(app, chosen);
   baton::add_top(app, chosen);
   baton::add_role(app, chosen);
   baton::add_synth(app, chosen);
