@@ -10,18 +10,18 @@ namespace baton::bench {
 namespace {
 
 constexpr std::array kWords{
-    "the",     "of",    "and",   "to",    "in",     "is",     "that",   "for",    "it",   "as",    "was",
-    "with",    "be",    "by",    "on",    "not",    "he",     "his",    "but",    "at",   "are",   "this",
-    "have",    "from",  "or",    "had",   "an",     "they",   "which",  "one",    "you",  "were",  "all",
-    "her",     "she",   "there", "would", "their",  "we",     "him",    "been",   "has",  "when",  "who",
-    "will",    "no",    "more",  "if",    "out",    "so",     "up",     "said",   "what", "its",   "about",
-    "than",    "into",  "them",  "can",   "only",   "other",  "time",   "new",    "some", "could", "these",
-    "two",     "may",   "first", "then",  "do",     "any",    "like",   "my",     "now",  "over",  "such",
-    "our",     "man",   "me",    "even",  "most",   "made",   "after",  "also",   "did",  "many",  "off",
-    "before",  "must",  "well",  "back",  "years",  "much",   "where",  "your",   "way",  "down",  "should",
-    "because", "long",  "each",  "just",  "state",  "people", "those",  "too",    "mr",   "how",   "little",
-    "good",    "world", "make",  "very",  "year",   "still",  "see",    "work",   "life", "water", "house",
-    "light",   "night", "river", "stone", "letter", "table",  "garden", "morning"};
+    "a",     "i",      "the",     "of",    "and",   "to",    "in",     "is",     "that",   "for",    "it",
+    "as",    "was",    "with",    "be",    "by",    "on",    "not",    "he",     "his",    "but",    "at",
+    "are",   "this",   "have",    "from",  "or",    "had",   "an",     "they",   "which",  "one",    "you",
+    "were",  "all",    "her",     "she",   "there", "would", "their",  "we",     "him",    "been",   "has",
+    "when",  "who",    "will",    "no",    "more",  "if",    "out",    "so",     "up",     "said",   "what",
+    "its",   "about",  "than",    "into",  "them",  "can",   "only",   "other",  "time",   "new",    "some",
+    "could", "these",  "two",     "may",   "first", "then",  "do",     "any",    "like",   "my",     "now",
+    "over",  "such",   "our",     "man",   "me",    "even",  "most",   "made",   "after",  "also",   "did",
+    "many",  "off",    "before",  "must",  "well",  "back",  "years",  "much",   "where",  "your",   "way",
+    "down",  "should", "because", "long",  "each",  "just",  "state",  "people", "those",  "too",    "mr",
+    "how",   "little", "good",    "world", "make",  "very",  "year",   "still",  "see",    "work",   "life",
+    "water", "house",  "light",   "night", "river", "stone", "letter", "table",  "garden", "morning"};
 constexpr int kMends = 40;
 
 std::int64_t drawn(std::mt19937_64& random, double mean, double stddev, double least) {
