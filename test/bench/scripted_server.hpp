@@ -110,7 +110,7 @@ class ScriptedServer {
         timer.expires_at(begin + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
                                      std::chrono::duration<double>(script_.ttft + i * script_.itl)));
         co_await timer.async_wait(kAwait);
-        text = chunk("data: {\"choices\": [{\"delta\": {\"content\": \" w\"}}]}\n\n");
+        text = chunk("data: {\"choices\": [{\"delta\": {\"content\": \" the\"}}]}\n\n");
         (i == 0 ? times.first : times.last) = now();
         auto [failed, count] = co_await asio::async_write(socket, asio::buffer(text), kAwait);
         if (failed) co_return;
