@@ -34,7 +34,7 @@ def wait_ready(port: int) -> None:
 
 
 def with_baton(o, folder: pathlib.Path, seed: int) -> dict:
-    subprocess.run([ROOT / "build/baton", "bench", "--url", f"http://127.0.0.1:{o.port}", "--tokenizer", ROOT / "models/demo", "--concurrency",
+    subprocess.run([ROOT / "build/baton", "bench", "--url", f"http://127.0.0.1:{o.port}", "--model", "demo", "--tokenizer", ROOT / "models/demo", "--concurrency",
                     str(o.concurrency), "--request-count", str(o.requests), "--warmup-request-count", str(o.warmup), "--isl", str(o.isl), "--osl",
                     str(o.osl), "--extra-inputs", "ignore_eos:true", "--random-seed", str(seed), "--no-server-metrics", "--out", folder],
                    check=True, stdout=subprocess.DEVNULL)

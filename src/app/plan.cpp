@@ -14,6 +14,8 @@
 #include "app/catalog.hpp"
 #include "app/command.hpp"
 #include "app/deployment.hpp"
+#include "app/plan_check.hpp"
+#include "app/plan_simulation.hpp"
 #include "baton/base/hash.hpp"
 #include "baton/model/capability.hpp"
 #include "baton/plan/artifacts.hpp"
@@ -26,6 +28,7 @@ namespace fs = std::filesystem;
 
 struct PlanCommand {
   DeploymentOptions choice;
+  PlanCheckOptions check;
   std::string mode = "auto", save_dir, sweep_link;
   std::int32_t gpus = 8, isl = 4000, osl = 500, prefix = 0, top = 5, max_context = 0;
   double ttft = 1000, tpot = 30, latency = 0, rate = 0;  // ms, requests/s
@@ -60,6 +63,7 @@ struct PlanCommand {
                         sweep_link),
              switch_row({"--json", "", "", "print the plan as JSON"}, json)})
       all.push_back(std::move(row));
+    for (ConfigRow& row : plan_check_rows(check)) all.push_back(std::move(row));
     return all;
   }
 };
@@ -218,16 +222,26 @@ int run(PlanCommand& command) {
     return error.code == ErrorCode::invalid_argument ? 2 : 1;
   };
   if (auto applied = command.flags.apply(); !applied) return complain(applied.error());
+  if (!command.check.calibrate.empty()) {
+    if (auto done = calibrate(command.check); !done) return complain(done.error());
+    if (command.choice.model.empty()) return 0;
+    command.choice.system = command.check.calibrate;
+  }
   Catalog catalog;
   catalog.profile_file = command.choice.profile_file;
   const auto request = request_of(command, catalog);
   if (!request) return complain(request.error());
+  if (!command.check.verify.empty()) {
+    const auto done = verify(command.check, *request);
+    return done ? 0 : complain(done.error());
+  }
   if (!command.sweep_link.empty()) {
     const auto done = sweep(command, *request);
     return done ? 0 : complain(done.error());
   }
   const auto begin = std::chrono::steady_clock::now();
-  const Plan plan = search(*request);
+  Plan plan = search(*request);
+  if (command.choice.backend == "baton") refine_by_simulation(*request, plan);
   const SystemSpec& system = request->prefill.system;
   const EngineProfile& profile = request->prefill.profile;
   PlanNames names{command.choice.model,
@@ -238,6 +252,8 @@ int run(PlanCommand& command) {
                   command.choice.link,
                   profile.provenance + "; " + system.name + " " + system.provenance,
                   0};
+  if (command.choice.backend == "baton")
+    names.efficiencies += "; the top choices are simulated with the daemon's own scheduler";
   names.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (command.json)
     std::cout << to_json(*request, plan, names).dump(2) << '\n';

@@ -24,7 +24,8 @@ struct Simulate {
   DeploymentOptions choice;
   std::string trace, policy = "kv", loads = "1", slo, json, csv, svg;
   std::int32_t prefill = 0, decode = 0, mixed = 0, block_size = 16, max_sequences = 256,
-               max_batch_tokens = 512, requests = 0, shrink = 1, kv_blocks = 0, tensor = 1;
+               max_batch_tokens = 512, requests = 0, shrink = 1, kv_blocks = 0, tensor = 1, concurrency = 0,
+               isl = 4000, osl = 500;
   double memory = 0.9;
   std::string roles = "static";
   bool compare = false, engines = false;
@@ -42,6 +43,12 @@ struct Simulate {
                          "auto: engines change roles to keep the --slo, or TTFT 2 s and ITL 25 ms"},
                         {"static", "auto"}, roles),
              string_row({"--policy", "", "NAME,...", "of kv, round_robin, least_loaded and random"}, policy),
+             int_row({"--concurrency", "", "N",
+                      "a closed loop: N requests at a time, each followed by the next; without --trace, "
+                      "equal ones"},
+                     0, 1 << 20, concurrency),
+             int_row({"--isl", "", "N", "prompt tokens of equal requests"}, 1, 1 << 24, isl),
+             int_row({"--osl", "", "N", "output tokens of equal requests"}, 1, 1 << 24, osl),
              switch_row({"--compare", "", "", "run every policy"}, compare),
              string_row({"--load", "", "X,...", "arrivals come X times as fast; several give a curve"},
                         loads),
@@ -108,6 +115,19 @@ Result<void> parse_slo(const std::string& text, SimOptions& options) {
   return {};
 }
 
+// Nothing is shared between their prompts; ten for each at a time unless --requests says how many.
+Result<std::vector<TraceRequest>> equal_requests(const Simulate& simulate) {
+  std::vector<TraceRequest> all(
+      static_cast<std::size_t>(simulate.requests > 0 ? simulate.requests : 10 * simulate.concurrency));
+  std::uint64_t content = 0;
+  for (TraceRequest& request : all) {
+    request.input_tokens = simulate.isl;
+    request.output_tokens = simulate.osl;
+    for (std::int32_t at = 0; at < simulate.isl; at += kTraceChunk) request.content.push_back(content++);
+  }
+  return all;
+}
+
 struct Setting {
   SimOptions options;
   std::vector<TraceRequest> trace;
@@ -117,7 +137,8 @@ struct Setting {
 
 Result<Setting> settle(Simulate& simulate) {
   if (auto applied = simulate.flags.apply(); !applied) return applied.error();
-  if (simulate.trace.empty()) return bad("a trace is needed", "--trace");
+  if (simulate.trace.empty() && simulate.concurrency == 0)
+    return bad("a trace is needed, or --concurrency with --isl and --osl", "--trace");
   if (simulate.choice.model.empty()) return bad("a model is needed", "--model");
   Catalog catalog;
   catalog.profile_file = simulate.choice.profile_file;
@@ -127,6 +148,7 @@ Result<Setting> settle(Simulate& simulate) {
   const double tokens = kv_tokens_that_fit(*engine, simulate.memory);
   Setting setting;
   SimOptions& o = setting.options;
+  o.concurrency = simulate.concurrency;
   o.prefill = simulate.prefill, o.decode = simulate.decode, o.mixed = simulate.mixed;
   if (o.prefill + o.decode + o.mixed == 0) o.mixed = 1;
   o.profile = make_perf_profile(*engine);
@@ -152,7 +174,7 @@ Result<Setting> settle(Simulate& simulate) {
     setting.policies = split(simulate.policy);
   for (const std::string& name : setting.policies)
     if (make_policy(name) == nullptr) return bad("'" + name + "' is no policy", "--policy");
-  auto trace = read_trace(simulate.trace);
+  auto trace = simulate.trace.empty() ? equal_requests(simulate) : read_trace(simulate.trace);
   if (!trace) return trace.error();
   setting.trace = *std::move(trace);
   if (simulate.requests > 0 && static_cast<std::size_t>(simulate.requests) < setting.trace.size())

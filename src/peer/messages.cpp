@@ -125,7 +125,7 @@ void describe(auto& c, Like<PerfProfile> auto& v) {
            field("token", v.token), field("logits", v.logits), field("experts", v.experts),
            field("expert_decay", v.expert_decay), field("expert_token", v.expert_token),
            field("pair", v.pair), field("kv_token", v.kv_token), field("window", v.window),
-           field("window_share", v.window_share), field("sparse", v.sparse),
+           field("window_share", v.window_share), field("sparse", v.sparse), field("serial", v.serial),
            field("exchange_token", v.exchange_token), field("link_token", v.link_token),
            field("link_latency", v.link_latency), field("measured", v.measured));
 }

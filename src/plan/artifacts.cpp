@@ -31,17 +31,10 @@ std::vector<DaemonFile> daemons_of(const Choice& choice) {
   return all;
 }
 
-// Rows of a step: a whole prompt where prefill stands alone, a part of one where others' tokens wait for it.
-int batch_tokens(const DaemonFile& daemon, const Choice& choice, const PlanRequest& request) {
-  const int prompt = static_cast<int>(request.load.input);
-  if (daemon.role == "prefill") return std::clamp(choice.prefill_batch * prompt, 512, 16384);
-  return std::clamp(choice.batch * 2, 512, 2048);
-}
-
 std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanRequest& request,
                      const DeploymentNames& names, const std::string& peers) {
   const bool gpu = names.device == "cuda";
-  const double sequences = daemon.role == "prefill" ? 4.0 * choice.prefill_batch : 1.25 * choice.batch;
+  const EngineLimits limits = engine_limits(choice, request, daemon.role);
   std::string text = "# Written by baton plan: " + request.prefill.system.name + ", ISL " +
                      fixed(request.load.input, 0) + ", OSL " + fixed(request.load.output, 0) + ".\n";
   text +=
@@ -52,8 +45,8 @@ std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanR
     text += "gpu_memory = \"90%\"\nkv_dtype = \"" + std::string(to_string(request.prefill.kv)) + "\"\n";
   else if (names.kv_bytes_cpu > 0)
     text += "kv_memory = \"" + fixed(names.kv_bytes_cpu / (1 << 20), 0) + "M\"\n";
-  text += "max_sequences = " + std::to_string(static_cast<int>(std::ceil(sequences))) +
-          "\nmax_batch_tokens = " + std::to_string(batch_tokens(daemon, choice, request)) + "\n";
+  text += "max_sequences = " + std::to_string(limits.sequences) +
+          "\nmax_batch_tokens = " + std::to_string(limits.batch_tokens) + "\n";
   text += "\n[cluster]\nnode_name = \"" + daemon.name + "\"\n" + peers;
   text += "\n[router]\npolicy = \"kv\"\n";
   if (request.ttft > 0) text += "ttft_target = \"" + fixed(request.ttft * 1e3, 0) + "ms\"\n";
@@ -166,6 +159,15 @@ std::string kubernetes_services() {
 }
 
 }  // namespace
+
+// Rows of a step: a whole prompt where prefill stands alone, a part of one where others' tokens wait for it.
+// More sequences than planned, for bursts.
+EngineLimits engine_limits(const Choice& choice, const PlanRequest& request, std::string_view role) {
+  const int prompt = static_cast<int>(request.load.input);
+  if (role == "prefill")
+    return {4 * choice.prefill_batch, std::clamp(choice.prefill_batch * prompt, 512, 16384)};
+  return {static_cast<int>(std::ceil(1.25 * choice.batch)), std::clamp(choice.batch * 2, 512, 2048)};
+}
 
 std::map<std::string, std::string> deployment_files(const Choice& choice, const PlanRequest& request,
                                                     const DeploymentNames& names) {

@@ -82,7 +82,8 @@ Estimate estimate_aggregated(const EngineSetup& setup, const Workload& load, dou
   // Prompts that came together queue for each other; what finds no memory waits for a whole request to end.
   const double queue = 1 + reached.queue * (std::pow(running, setup.profile.traits.crowd) - 1);
   const double wait = (wanted / running - 1 + reached.slots / running) * output * e.tpot;
-  e.ttft = first_time(setup) + prefill.total() * queue + wait;
+  e.ttft =
+      first_time(setup) + prefill.total() * queue + wait + setup.profile.traits.first_steps * decode.total();
   e.latency = e.ttft + (output - 1) * e.tpot;
   e.concurrency = concurrency;
   e.gpus = setup.split.gpus();

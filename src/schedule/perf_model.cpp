@@ -12,11 +12,12 @@ namespace {
 constexpr double kMaxCorrection = 50;        // a profile is never wrong by more than this
 constexpr double kCalibrationWeight = 0.05;  // of the newest step
 
-// The larger of two times; where they are close, what overlaps imperfectly shows: 19 % more where they are equal,
-// nothing where one is half of the other. Straight lines, because a routing decision asks for thousands.
-inline double bound_by(double a, double b) {
+// The larger of two times and of the shorter what does not overlap; where they are close, more: 19 % where
+// they are equal, nothing where one is half of the other. Straight lines, because a routing decision asks for
+// thousands.
+inline double bound_by(double a, double b, double serial) {
   const double most = std::max(a, b), least = std::min(a, b);
-  return most + 0.38 * std::max(0.0, least - 0.5 * most);
+  return most + std::max(serial * least, 0.38 * std::max(0.0, least - 0.5 * most));
 }
 
 // What of a mean context of `mean` tokens is read.
@@ -90,15 +91,15 @@ StepCost PerfProfile::step_cost(const StepShape& s) const {
   StepCost cost;
   cost.fixed = step;
   cost.sequences = sequence * s.sampled;
-  cost.dense = bound_by(weights, token * s.tokens + logits * s.sampled);
+  cost.dense = bound_by(weights, token * s.tokens + logits * s.sampled, serial);
   if (experts > 0)  // each row picks its own: what of them is read at all
-    cost.experts = bound_by(experts * -std::expm1(-expert_decay * s.tokens), expert_token * s.tokens);
+    cost.experts = bound_by(experts * -std::expm1(-expert_decay * s.tokens), expert_token * s.tokens, serial);
   double kv = s.kv_tokens, scored = s.pairs;
   if ((window_share > 0 || sparse > 0) && s.sequences > 0 && s.tokens > 0) {
     kv = s.sequences * tokens_read(*this, kv / s.sequences);
     scored = s.tokens * tokens_read(*this, scored / s.tokens);
   }
-  cost.attention = bound_by(pair * scored, kv_token * kv);
+  cost.attention = bound_by(pair * scored, kv_token * kv, 0);
   cost.exchange = exchange_token * s.tokens;
   return cost;
 }
@@ -124,9 +125,10 @@ double PerfProfile::transfer_seconds(double tokens) const {
 
 bool PerfProfile::sane() const {
   constexpr double kMost = 1e8;  // seconds, tokens
-  return std::ranges::all_of(std::array{step, sequence, weights, token, logits, experts, expert_token, pair,
-                                        kv_token, window, sparse, exchange_token, link_token, link_latency},
-                             [](double cost) { return cost >= 0 && cost <= kMost; }) &&
+  return std::ranges::all_of(
+             std::array{step, sequence, weights, token, logits, experts, expert_token, pair, kv_token, window,
+                        sparse, exchange_token, serial, link_token, link_latency},
+             [](double cost) { return cost >= 0 && cost <= kMost; }) &&
          expert_decay >= 0 && expert_decay < 1e3 && window_share >= 0 && window_share <= 1;
 }
 
@@ -139,11 +141,14 @@ PerfProfile make_perf_profile(const EngineSetup& e) {
   const double dense_flops = e.system.flops(e.dense_weights()) * reached.matmul;
   const double expert_flops = e.system.flops(e.weights) * reached.matmul * traits.grouped;
   // Half of the rate in prefill is what an attention reaches that streams K and V as fast as weights.
-  const double kv_bandwidth = bandwidth * std::min(reached.attention / 0.5, 1 / reached.memory);
+  const double kv_bandwidth = traits.kv_memory > 0
+                                  ? e.system.memory_bandwidth * traits.kv_memory
+                                  : bandwidth * std::min(reached.attention / 0.5, 1 / reached.memory);
   const double wide = std::max(2.0, bytes_per_element(e.dense_weights()));
   PerfProfile p;
   p.step = traits.step + reached.layer * (m.layers - m.expert_layers + traits.expert_layer * m.expert_layers);
   p.sequence = traits.sequence;
+  p.serial = traits.serial;
   p.weights =
       (m.dense_parameters() * bytes_per_element(e.dense_weights()) + m.embedding_parameters() * wide) /
       tensor / bandwidth;

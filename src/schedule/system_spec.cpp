@@ -70,6 +70,9 @@ std::string read_traits(const json& object, const std::string& path, EngineTrait
   numbers.may("exchange_gpu", 0, t.exchange_gpu);
   numbers.may("exchange_rate", 1e-3, t.exchange_rate);
   numbers.may("link", 1e-3, t.link);
+  numbers.may("serial", 0, t.serial);
+  numbers.may("kv_memory", 0, t.kv_memory);
+  numbers.may("first_steps", 0, t.first_steps);
   numbers.may("crowd", 0, t.crowd);
   numbers.may("expert_base", 0, t.expert_base);
   numbers.may("first_layers", 0, t.first_layers);

@@ -62,7 +62,8 @@ class Cluster {
       SimRequest& request = report_.requests[i];
       request.arrival = to_seconds(trace[i].arrival) / options.load;
       request.input_tokens = trace[i].input_tokens;
-      push(request.arrival, Event::Kind::arrival, i);
+      if (options.concurrency == 0 || i < static_cast<std::size_t>(options.concurrency))
+        push(options.concurrency == 0 ? request.arrival : 0, Event::Kind::arrival, next_++);
     }
     if (options.auto_roles) {
       controller_.emplace(*options.auto_roles);
@@ -147,7 +148,13 @@ class Cluster {
             expected_output_};
   }
 
+  void count_finished() {
+    ++finished_;
+    if (options_.concurrency > 0 && next_ < trace_.size()) push(now_, Event::Kind::arrival, next_++);
+  }
+
   void arrive(std::size_t id) {
+    if (options_.concurrency > 0) report_.requests[id].arrival = now_;
     Request request;
     request.id = {0, id};
     request.prompt = trace_tokens(trace_[id], options_.vocab);
@@ -175,7 +182,7 @@ class Cluster {
     sequence->computed = computed;
     if (!engines_[where]->scheduler.admit(std::move(sequence))) {
       ++report_.failed;
-      ++finished_;
+      count_finished();
       return;
     }
     poke(where);
@@ -233,7 +240,7 @@ class Cluster {
     report_.requests[id].finish = last_finish_ = now_;
     expected_output_ +=
         kOutputMemory * (static_cast<double>(report_.requests[id].output_tokens) - expected_output_);
-    ++finished_;
+    count_finished();
   }
 
   void publish(SimEngine& engine) {
@@ -324,7 +331,7 @@ class Cluster {
   std::optional<RoleController> controller_;
   double now_ = 0, last_finish_ = 0;
   double expected_output_ = 256;
-  std::size_t finished_ = 0;
+  std::size_t finished_ = 0, next_ = 0;  // next_: to arrive
   std::optional<Error> failure_;
   SimReport report_;
 };

@@ -65,6 +65,17 @@ class ScriptedServer {
     }
   }
 
+  // One event with `choices` and, at the end, `usage`.
+  static std::string event(const std::string& choices, const std::string& usage = "") {
+    return "data: {\"id\": \"x\", \"object\": \"chat.completion.chunk\", \"created\": 1, \"model\": \"m\", "
+           "\"choices\": [" +
+           choices + "]" + usage + "}\n\n";
+  }
+  static std::string delta(const std::string& content) {
+    return R"({"index": 0, "finish_reason": null, "delta": {"role": "assistant", "content": ")" + content +
+           R"("}})";
+  }
+
   static std::string chunk(const std::string& text) {
     char size[16];
     std::snprintf(size, sizeof size, "%zx\r\n", text.size());
@@ -100,7 +111,7 @@ class ScriptedServer {
       }
       std::string text =
           "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" +
-          chunk("data: {\"choices\": [{\"delta\": {\"role\": \"assistant\", \"content\": \"\"}}]}\n\n");
+          chunk(event(delta("")));
       const auto begin = std::chrono::steady_clock::now();
       for (int i = 0; i < script_.tokens; ++i) {
         if (i == 0) {
@@ -110,7 +121,7 @@ class ScriptedServer {
         timer.expires_at(begin + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
                                      std::chrono::duration<double>(script_.ttft + i * script_.itl)));
         co_await timer.async_wait(kAwait);
-        text = chunk("data: {\"choices\": [{\"delta\": {\"content\": \" the\"}}]}\n\n");
+        text = chunk(event(delta(" the")));
         (i == 0 ? times.first : times.last) = now();
         auto [failed, count] = co_await asio::async_write(socket, asio::buffer(text), kAwait);
         if (failed) co_return;

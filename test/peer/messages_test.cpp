@@ -142,7 +142,7 @@ struct Draw {
             u64(),
             below(2) == 0,
             PerfProfile{real(), real(), real(), real(), real(), real(), real(), real(), real(), real(),
-                        real(), real(), real(), real(), real(), real(), below(2) == 0},
+                        real(), real(), real(), real(), real(), real(), real(), below(2) == 0},
             {u64(), u64(), u64(), u64(), u64(), u64(), u64(), u64(), u64(), real(), real(), real(), real()}};
     }
   }

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "baton/plan/search.hpp"
 
@@ -16,6 +17,12 @@ struct DeploymentNames {
   double kv_bytes_cpu = 0;      // for the KV cache of a CPU engine
   int max_context = 0;          // tokens of prompt and answer
 };
+
+// What an engine is told: sequences and rows of a step.
+struct EngineLimits {
+  int sequences = 1, batch_tokens = 512;
+};
+EngineLimits engine_limits(const Choice& choice, const PlanRequest& request, std::string_view role);
 
 // Relative path to text. One daemon for each engine of every replica, all in one cluster.
 std::map<std::string, std::string> deployment_files(const Choice& choice, const PlanRequest& request,

@@ -71,8 +71,9 @@ struct PerfProfile {
   double kv_token = 0;                  // streaming one token's K and V
   double window = 0, window_share = 0;  // tokens that this share of the layers attends to at most
   double sparse = 0;                    // tokens that a query attends to at most; 0: all
-  double exchange_token = 0;            // collectives among the engine's GPUs, one row
-  double link_token = 0;                // sending one token's K and V to a peer
+  double serial = 0;  // of the shorter of an operation's two times, what does not overlap with the longer
+  double exchange_token = 0;  // collectives among the engine's GPUs, one row
+  double link_token = 0;      // sending one token's K and V to a peer
   double link_latency = 0;
   bool measured = false;  // corrected by steps of the engine itself
 

@@ -31,6 +31,9 @@ struct EngineTraits {
   double exchange_gpu = 1e-6;  // and for each GPU in it
   double exchange_rate = 0.7;  // of the data sheet's
   double link = 0.85;          // of the link's rate: KV blocks to a peer
+  double serial = 0;     // of the shorter of streaming and multiplying, what does not overlap with the longer
+  double kv_memory = 0;  // of the memory's rate: reading K and V; 0: follows from attention's
+  double first_steps = 0;                                 // decode steps before a new request's first token
   double crowd = 0.8, expert_base = 2, first_layers = 0;  // of queueing, see plan/estimate.hpp
   Precision quantized_kv = Precision::bf16;               // KV cache beside quantized weights, unless told
 };

@@ -31,6 +31,8 @@ struct SimOptions {
   std::int32_t block_size = 16;
   SchedulerLimits limits{256, 512, 1 << 20, 0};
   std::int32_t vocab = 128256;
+  std::int32_t concurrency =
+      0;  // a closed loop: so many requests at a time, each followed by the next; 0: the trace's times
   double load = 1;                        // arrivals come this many times as fast
   double slo_ttft = 0, slo_itl = 0;       // seconds; 0: any
   std::optional<RoleTargets> auto_roles;  // a RoleController moves engines between roles

@@ -1,0 +1,102 @@
+#include "app/plan_simulation.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "baton/plan/artifacts.hpp"
+#include "baton/router/policy.hpp"
+#include "baton/sim/simulation.hpp"
+
+namespace baton {
+namespace {
+
+constexpr std::int32_t kBlock = 16;
+constexpr int kRounds = 6, kMostRequests = 1500;  // of a choice's simulation
+
+std::vector<TraceRequest> equal_requests(const Workload& load, int count) {
+  std::vector<TraceRequest> all(static_cast<std::size_t>(count));
+  std::uint64_t content = 1;
+  for (TraceRequest& request : all) {
+    request.input_tokens = static_cast<std::int32_t>(load.input);
+    request.output_tokens = static_cast<std::int32_t>(load.output);
+    // What the prefix cache has is the same for all.
+    const auto shared = static_cast<std::int32_t>(load.prefix);
+    for (std::int32_t at = 0; at < request.input_tokens; at += kTraceChunk)
+      request.content.push_back(at + kTraceChunk <= shared ? 0 : content++);
+  }
+  return all;
+}
+
+bool within(double value, double limit) { return limit <= 0 || value <= limit; }
+
+}  // namespace
+
+Result<Estimate> simulate_choice(const PlanRequest& request, const Choice& choice, int concurrency,
+                                 int requests) {
+  if (request.prefill.system.name != request.decode.system.name)
+    return make_error(ErrorCode::unsupported, "engines on different systems are not simulated");
+  SimOptions options;
+  EngineSetup engine = request.prefill;
+  engine.split = choice.disaggregated ? choice.decode : choice.split;
+  if (choice.disaggregated && !(choice.prefill == choice.decode))
+    return make_error(ErrorCode::unsupported, "engines of different splits are not simulated");
+  options.profile = make_perf_profile(engine);
+  options.block_size = kBlock;
+  options.blocks = static_cast<std::int32_t>(std::min(kv_tokens_that_fit(engine, 0.9) / kBlock, 1e8));
+  options.vocab = static_cast<std::int32_t>(engine.model.vocab);
+  options.concurrency = concurrency;
+  options.mixed = choice.disaggregated ? 0 : 1;
+  options.prefill = choice.disaggregated ? choice.prefill_workers : 0;
+  options.decode = choice.disaggregated ? choice.decode_workers : 0;
+  const EngineLimits limits = engine_limits(choice, request, choice.disaggregated ? "prefill" : "mixed");
+  const EngineLimits decode = engine_limits(choice, request, "decode");
+  options.limits = {std::max(limits.sequences, decode.sequences), limits.batch_tokens, 1 << 30,
+                    static_cast<std::int32_t>(engine.model.max_positions)};
+  const auto policy = make_policy("kv");
+  const auto report = simulate(options, equal_requests(request.load, requests), *policy);
+  if (!report) return report.error();
+  const SimSummary summary = summarize(*report, options);
+  Estimate estimate = choice.estimate;
+  const double base = engine.profile.efficiency.base;
+  estimate.ttft = summary.ttft.p50 + base;
+  estimate.tpot = summary.itl.p50;
+  estimate.latency = summary.latency.p50 + base;
+  estimate.concurrency = concurrency;
+  estimate.requests_per_second = summary.output_tokens_per_second / std::max(1.0, request.load.output);
+  estimate.tokens_per_gpu = summary.output_tokens_per_second / estimate.gpus;
+  estimate.tokens_per_user = 1 / std::max(estimate.tpot, 1e-9);
+  return estimate;
+}
+
+void refine_by_simulation(const PlanRequest& request, Plan& plan) {
+  for (std::vector<Choice>* choices : {&plan.aggregated, &plan.disaggregated}) {
+    std::vector<Choice> kept;
+    for (Choice choice : *choices) {
+      const int engines = choice.disaggregated ? choice.decode_workers : 1;
+      for (int tries = 0; tries < 12 && choice.batch >= 1; ++tries) {
+        const int concurrency = choice.batch * engines;
+        const int count =
+            std::clamp(kRounds * concurrency, 3 * concurrency, std::max(3 * concurrency, kMostRequests));
+        const auto estimate = simulate_choice(request, choice, concurrency, count);
+        if (!estimate) {  // its formula stands
+          kept.push_back(choice);
+          break;
+        }
+        if (within(estimate->ttft, request.ttft) && within(estimate->tpot, request.tpot) &&
+            within(estimate->latency, request.latency)) {
+          const double idle = choice.tokens_per_gpu / choice.estimate.tokens_per_gpu;
+          choice.estimate = *estimate;
+          choice.tokens_per_gpu = estimate->tokens_per_gpu * idle;
+          kept.push_back(choice);
+          break;
+        }
+        if (choice.batch == 1) break;
+        choice.batch = std::max(1, choice.batch * 7 / 8);
+      }
+    }
+    std::ranges::stable_sort(kept, std::greater<>{}, &Choice::tokens_per_gpu);
+    *choices = std::move(kept);
+  }
+}
+
+}  // namespace baton
