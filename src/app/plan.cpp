@@ -178,35 +178,63 @@ Result<fs::path> save(const PlanCommand& command, const PlanRequest& request, co
   return root;
 }
 
-// The best of each kind for links from 1 to 1,600 Gbit/s, and where the curves cross.
+// Where one curve begins to be above another; logarithms of the rates are interpolated.
+struct Crossing {
+  double before = 0, lead = 0;
+  std::vector<double> found;
+  void add(double rate, double now) {
+    if (before > 0 && (lead < 0) != (now < 0))
+      found.push_back(before * std::pow(rate / before, lead / (lead - now)));
+    before = rate, lead = now;
+  }
+};
+
+// The best of each kind for links from 1 to 1,600 Gbit/s, and where the curves cross; beside the formulas the
+// same deployments in virtual time, where the simulator can run them.
 Result<void> sweep(const PlanCommand& command, PlanRequest request) {
   Chart chart{
       .title = command.choice.model + ", " + std::to_string(command.gpus) + " x " + command.choice.system,
       .x_label = "link of each GPU, Gbit/s",
       .y_label = "tokens/s/gpu",
-      .series = {{"aggregated", {}, false}, {"disaggregated", {}, false}},
+      .series = {{"aggregated", {}, false},
+                 {"disaggregated", {}, false},
+                 {"aggregated, simulated", {}, true},
+                 {"disaggregated, simulated", {}, true}},
       .marks = {}};
-  std::printf("%12s %14s %14s\n", "Gbit/s", "agg", "disagg");
-  double before = 0, lead = 0;
-  int crossings = 0;
-  for (double rate = 1; rate <= 1600; rate *= std::pow(2, 0.125)) {
+  std::printf("%12s %14s %14s %14s %14s\n", "Gbit/s", "agg", "disagg", "agg simulated", "disagg sim.");
+  const auto simulated = [&](const std::vector<Choice>& choices) {
+    if (choices.empty()) return 0.0;
+    const Choice& c = choices.front();
+    const int concurrency = c.batch * (c.disaggregated ? c.decode_workers : 1);
+    const auto estimate = simulate_choice(request, c, concurrency, 30 * concurrency);
+    return estimate ? estimate->tokens_per_gpu * c.tokens_per_gpu / c.estimate.tokens_per_gpu : 0.0;
+  };
+  Crossing planned, ran;
+  double agg_ran = -1;
+  for (double rate = 1; rate <= 1600; rate *= std::pow(2, 0.25)) {
     request.prefill.system.link_bandwidth = request.decode.system.link_bandwidth = rate * 1e9 / 8;
     const Plan plan = search(request);
     const double agg = plan.aggregated.empty() ? 0 : plan.aggregated.front().tokens_per_gpu;
     const double disagg = plan.disaggregated.empty() ? 0 : plan.disaggregated.front().tokens_per_gpu;
-    chart.series[0].points.emplace_back(rate, agg);
-    chart.series[1].points.emplace_back(rate, disagg);
-    std::printf("%12.2f %14.2f %14.2f\n", rate, agg, disagg);
-    const double now = disagg - agg;
-    if (before > 0 && (lead < 0) != (now < 0)) {
-      ++crossings;
-      const double at = before * std::pow(rate / before, lead / (lead - now));
-      chart.marks.emplace_back(at, std::to_string(std::lround(at)) + " Gbit/s");
-      std::printf("-- %s wins from %.1f Gbit/s\n", now > 0 ? "disaggregated" : "aggregated", at);
-    }
-    before = rate, lead = now;
+    if (agg_ran < 0) agg_ran = simulated(plan.aggregated);  // has no link
+    const double disagg_ran = simulated(plan.disaggregated);
+    const std::array values{agg, disagg, agg_ran, disagg_ran};
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (values[i] > 0) chart.series[i].points.emplace_back(rate, values[i]);
+    std::printf("%12.2f %14.2f %14.2f %14.2f %14.2f\n", rate, agg, disagg, agg_ran, disagg_ran);
+    planned.add(rate, disagg - agg);
+    if (disagg_ran > 0) ran.add(rate, disagg_ran - agg_ran);
   }
-  std::printf("%d crossover%s\n", crossings, crossings == 1 ? "" : "s");
+  const auto tell = [&](const char* who, const Crossing& crossing) {
+    std::printf("%s: %zu crossing%s", who, crossing.found.size(), crossing.found.size() == 1 ? "" : "s");
+    for (const double at : crossing.found) std::printf(", at %.1f Gbit/s", at);
+    std::printf("; at the fastest link %s wins\n", crossing.lead > 0 ? "disaggregated" : "aggregated");
+  };
+  tell("planned", planned);
+  if (ran.before > 0) tell("simulated", ran);
+  for (const double at : planned.found)
+    chart.marks.emplace_back(at, std::to_string(std::lround(at)) + " Gbit/s");
+  std::erase_if(chart.series, [](const ChartSeries& series) { return series.points.empty(); });
   std::ofstream out(command.sweep_link);
   const std::array charts{chart};
   write_svg(out, charts);

@@ -78,7 +78,8 @@ Estimate estimate_aggregated(const EngineSetup& setup, const Workload& load, dou
   const StepCost decode = cost.step_cost(decode_step(load, running * groups));
   const StepCost prefill = cost.step_cost(prefill_step(load, groups));
   Estimate e;
-  e.tpot = decode.total() + reached.mixing * running / output * prefill.total();
+  // While one request decodes, each of the others is prefilled once.
+  e.tpot = decode.total() + reached.mixing * std::max(0.0, running - 1) / output * prefill.total();
   // Prompts that came together queue for each other; what finds no memory waits for a whole request to end.
   const double queue = 1 + reached.queue * (std::pow(running, setup.profile.traits.crowd) - 1);
   const double wait = (wanted / running - 1 + reached.slots / running) * output * e.tpot;

@@ -48,6 +48,14 @@ TEST_CASE("parameter counts are those that their publishers state") {
   const auto billions = [](const std::string& name) { return shipped(name).parameters() / 1e9; };
   CHECK(billions("meta-llama/Llama-3.1-8B-Instruct") == Approx(8.03).epsilon(0.01));
   CHECK(billions("meta-llama/Llama-3.1-70B") == Approx(70.6).epsilon(0.01));
+  CHECK(billions("meta-llama/Llama-2-70b-hf") == Approx(68.98).epsilon(0.002));
+  CHECK(billions("meta-llama/Llama-3.1-405B") == Approx(405.9).epsilon(0.002));
+  CHECK(billions("meta-llama/Llama-3.2-1B") == Approx(1.236).epsilon(0.005));
+  CHECK(billions("Qwen/Qwen2.5-72B") == Approx(72.71).epsilon(0.002));
+  CHECK(billions("Qwen/Qwen3-30B-A3B") == Approx(30.53).epsilon(0.002));
+  CHECK(billions("mistralai/Mixtral-8x7B-v0.1") == Approx(46.7).epsilon(0.002));
+  CHECK(billions("google/gemma-3-27b-it") == Approx(27.0).epsilon(0.005));
+  CHECK(shipped("google/gemma-3-27b-it").window_layers == 52);
   CHECK(billions("Qwen/Qwen3-32B") == Approx(32.8).epsilon(0.01));
   CHECK(billions("nvidia/Llama-3.1-Nemotron-Nano-4B-v1.1") == Approx(4.51).epsilon(0.02));
   CHECK(billions("deepseek-ai/DeepSeek-R1") == Approx(671).epsilon(0.01));
