@@ -21,7 +21,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMES = ["memory", "matmul", "attention", "layer", "slots", "mixing", "base", "queue"]
 # Where the common set starts and how far, in e-folds, it may wander; slots is linear, in requests.
-START = {"memory": 0.8, "matmul": 0.6, "attention": 0.5, "layer": 20e-6, "slots": 0.0, "mixing": 0.7, "base": 30e-3, "queue": 0.15}
+START = {"memory": 0.8, "matmul": 0.6, "attention": 0.5, "layer": 20e-6, "slots": 0.0, "mixing": 0.9, "base": 30e-3, "queue": 0.15}
 COMMON_WIDTH = np.array([0.15, 0.3, 0.4, 0.5, 1.0, 0.4, 1.0, 1.0])
 BACKEND_WIDTH = np.array([0.1, 0.3, 0.3, 0.5, 0.5, 0.5, 0.7, 0.7])
 PROFILE_WIDTH = np.array([0.15, 0.5, 0.5, 0.6, 1.0, 0.5, 1.0, 1.0])
