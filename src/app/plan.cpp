@@ -75,7 +75,7 @@ Error bad(const std::string& what, const std::string& flag) {
 // Other engines span a node and keep experts apart; Baton's own what its table says.
 SplitLimits limits_of(const std::string& backend) {
   if (backend == "baton") return {capability().tensor, capability().pipeline, capability().data, false};
-  return {8, 1, 8, true};
+  return {8, 4, 8, true};
 }
 
 Result<PlanRequest> request_of(const PlanCommand& command, Catalog& catalog) {

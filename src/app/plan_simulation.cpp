@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <optional>
 
 #include "baton/plan/artifacts.hpp"
 #include "baton/router/policy.hpp"
@@ -28,6 +30,27 @@ std::vector<TraceRequest> equal_requests(const Workload& load, int count) {
 }
 
 bool within(double value, double limit) { return limit <= 0 || value <= limit; }
+
+// Fewer requests at a time until the targets are met; false where they never are. What the simulator cannot
+// run keeps its formula.
+bool settle(const PlanRequest& request, Choice& choice) {
+  const int engines = choice.disaggregated ? choice.decode_workers : 1;
+  for (;;) {
+    const int concurrency = choice.batch * engines;
+    const int count = std::max(3 * concurrency, std::min(kRounds * concurrency, kMostRequests));
+    const auto estimate = simulate_choice(request, choice, concurrency, count);
+    if (!estimate) return true;
+    if (within(estimate->ttft, request.ttft) && within(estimate->tpot, request.tpot) &&
+        within(estimate->latency, request.latency)) {
+      const double used = choice.tokens_per_gpu / choice.estimate.tokens_per_gpu;  // of all GPUs
+      choice.estimate = *estimate;
+      choice.tokens_per_gpu = estimate->tokens_per_gpu * used;
+      return true;
+    }
+    if (choice.batch == 1) return false;
+    choice.batch = std::max(1, choice.batch * 7 / 8);
+  }
+}
 
 }  // namespace
 
@@ -71,28 +94,16 @@ Result<Estimate> simulate_choice(const PlanRequest& request, const Choice& choic
 void refine_by_simulation(const PlanRequest& request, Plan& plan) {
   for (std::vector<Choice>* choices : {&plan.aggregated, &plan.disaggregated}) {
     std::vector<Choice> kept;
-    for (Choice choice : *choices) {
-      const int engines = choice.disaggregated ? choice.decode_workers : 1;
-      for (int tries = 0; tries < 12 && choice.batch >= 1; ++tries) {
-        const int concurrency = choice.batch * engines;
-        const int count =
-            std::clamp(kRounds * concurrency, 3 * concurrency, std::max(3 * concurrency, kMostRequests));
-        const auto estimate = simulate_choice(request, choice, concurrency, count);
-        if (!estimate) {  // its formula stands
-          kept.push_back(choice);
-          break;
-        }
-        if (within(estimate->ttft, request.ttft) && within(estimate->tpot, request.tpot) &&
-            within(estimate->latency, request.latency)) {
-          const double idle = choice.tokens_per_gpu / choice.estimate.tokens_per_gpu;
-          choice.estimate = *estimate;
-          choice.tokens_per_gpu = estimate->tokens_per_gpu * idle;
-          kept.push_back(choice);
-          break;
-        }
-        if (choice.batch == 1) break;
-        choice.batch = std::max(1, choice.batch * 7 / 8);
+    for (const Choice& choice : *choices) {
+      std::optional<Choice> best;
+      for (const int chunk : {512, 1024, 2048, 8192}) {
+        Choice tried = choice;
+        tried.chunk = chunk;
+        if (settle(request, tried) && (!best || tried.tokens_per_gpu > best->tokens_per_gpu)) best = tried;
+        if (chunk >= request.load.input * std::max(1, choice.prefill_batch))
+          break;  // whole prompts in a step
       }
+      if (best) kept.push_back(*best);
     }
     std::ranges::stable_sort(kept, std::greater<>{}, &Choice::tokens_per_gpu);
     *choices = std::move(kept);

@@ -163,10 +163,13 @@ std::string kubernetes_services() {
 // Rows of a step: a whole prompt where prefill stands alone, a part of one where others' tokens wait for it.
 // More sequences than planned, for bursts.
 EngineLimits engine_limits(const Choice& choice, const PlanRequest& request, std::string_view role) {
-  const int prompt = static_cast<int>(request.load.input);
-  if (role == "prefill")
-    return {4 * choice.prefill_batch, std::clamp(choice.prefill_batch * prompt, 512, 16384)};
-  return {static_cast<int>(std::ceil(1.25 * choice.batch)), std::clamp(choice.batch * 2, 512, 2048)};
+  if (role == "prefill") {
+    const int whole = choice.prefill_batch * static_cast<int>(request.load.input);
+    return {4 * choice.prefill_batch, choice.chunk > 0 ? choice.chunk : std::clamp(whole, 512, 16384)};
+  }
+  const bool own_chunk = choice.chunk > 0 && !choice.disaggregated;
+  return {static_cast<int>(std::ceil(1.25 * choice.batch)),
+          own_chunk ? choice.chunk : std::clamp(choice.batch * 2, 512, 2048)};
 }
 
 std::map<std::string, std::string> deployment_files(const Choice& choice, const PlanRequest& request,

@@ -101,14 +101,17 @@ Estimate estimate_disaggregated(const Disaggregated& d, const Workload& load) {
   const double output = std::max(1.0, load.output), prefill_groups = d.prefill.split.data;
   const double prompts = std::max(d.prefill_batch, 1.0) * prefill_groups;
   const StepCost prefill = prefill_cost.step_cost(prefill_step(load, prompts));
-  const StepCost decode = decode_cost.step_cost(decode_step(load, d.decode_batch));
+  // A pipeline's stages each work on a part of the requests, and on prompts one after the other.
+  const double stages = d.prefill.split.pipeline;
+  const StepCost decode = decode_cost.step_cost(decode_step(load, d.decode_batch / d.decode.split.pipeline));
 
   Estimate e;
   e.tpot = decode.total();
   e.concurrency = d.decode_workers * d.decode_batch;
   e.kv_per_prompt = d.prefill.kv_transfer_bytes() * load.input;
   // Requests a second that each stage can do: prefill, links on both sides, decode.
-  const double prefill_rate = kPrefillShare * d.prefill_workers * prompts / prefill.total();
+  const double prefill_most = d.prefill_workers * prompts * stages / prefill.total();
+  const double prefill_rate = kPrefillShare * prefill_most;
   const double decode_rate = kDecodeShare * d.decode_workers * d.decode_batch / (output * e.tpot);
   const double sending = prefill_cost.link_token * load.input,
                receiving = decode_cost.link_token * load.input;
@@ -117,7 +120,7 @@ Estimate estimate_disaggregated(const Disaggregated& d, const Workload& load) {
   const double rate = std::min({prefill_rate, decode_rate, link_rate});
   e.requests_per_second = rate;
   e.link_utilised = std::max(rate * sending / d.prefill_workers, rate * receiving / d.decode_workers);
-  e.prefill_utilised = std::min(0.98, rate / (d.prefill_workers * prompts / prefill.total()));
+  e.prefill_utilised = std::min(0.98, rate / prefill_most);
   e.decode_utilised = rate * output * e.tpot / (d.decode_workers * d.decode_batch);
 
   // Blocks leave as layers and chunks are done: what the link cannot carry meanwhile is waited for.

@@ -1,11 +1,11 @@
 #include "baton/plan/search.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <map>
 #include <numeric>
-#include <tuple>
 
 #include "baton/base/units.hpp"
 
@@ -127,7 +127,8 @@ std::vector<int> decode_batches(const PlanRequest& request, const EngineSetup& e
   for (int batch = 1; batch <= kMaxBatch; batch += step_after(batch)) {
     if (batch % engine.split.data != 0) continue;
     if (!memory_needed(engine, request.load, batch).fits) break;
-    if (!within(cost.decode_seconds(batch, batch * (request.load.input + request.load.output / 2)),
+    const double at_once = static_cast<double>(batch) / engine.split.pipeline;
+    if (!within(cost.decode_seconds(at_once, at_once * (request.load.input + request.load.output / 2)),
                 request.tpot))
       break;
     batches.push_back(batch);
@@ -171,7 +172,7 @@ void add_front(const PlanRequest& request, const Choice& choice, Front& front) {
 void search_disaggregated(const PlanRequest& request, Plan& plan) {
   Front front;
   const std::vector<PrefillOption> prefills = prefill_options(request);
-  std::map<std::tuple<int, int, int, int>, Choice> best;  // one for each pair of splits
+  std::map<std::array<int, 6>, Choice> best;  // one for each pair of splits
   for (const Split& decode_split : splits(request, request.decode)) {
     Disaggregated setup{request.prefill, request.decode};
     setup.decode.split = decode_split;
@@ -179,7 +180,8 @@ void search_disaggregated(const PlanRequest& request, Plan& plan) {
     for (const PrefillOption& prefill : prefills) {
       setup.prefill.split = prefill.split;
       setup.prefill_batch = prefill.batch;
-      Choice& here = best[{prefill.split.gpus(), prefill.split.data, decode_split.gpus(), decode_split.data}];
+      Choice& here = best[{prefill.split.tensor, prefill.split.pipeline, prefill.split.data,
+                           decode_split.tensor, decode_split.pipeline, decode_split.data}];
       for (int p = 1; p <= kMaxWorkers && p * prefill.split.gpus() < request.gpus; ++p) {
         const int room = (request.gpus - p * prefill.split.gpus()) / decode_split.gpus();
         for (int d = 1; d <= std::min(room, kMaxWorkers); ++d) {

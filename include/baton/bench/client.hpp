@@ -28,7 +28,7 @@ struct Target {
 Result<Target> parse_target(const std::string& url);
 
 struct LoadOptions {
-  int concurrency = 0;           // closed loop, or at most so many at a time in an open one; 0: no limit
+  int concurrency = 0;                // closed loop, or at most so many at a time in an open one; 0: no limit
   std::vector<double> arrivals = {};  // open loop: when conversations begin; empty: closed loop
   std::size_t conversations =
       0;                 // to begin; those given are used again from the first where they do not last

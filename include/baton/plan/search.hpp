@@ -35,6 +35,7 @@ struct Choice {
   int prefill_batch = 1;                        // prompts in a step
   int prefill_workers = 0, decode_workers = 0;  // of one replica
   int replicas = 1;
+  int chunk = 0;              // rows of a step of engines that prefill; 0: by rule, see engine_limits
   Estimate estimate = {};     // of one replica
   double tokens_per_gpu = 0;  // of all GPUs that are there, the idle ones too
   int gpus_per_replica() const { return static_cast<int>(estimate.gpus); }
