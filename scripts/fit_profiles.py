@@ -33,6 +33,10 @@ GROUPED = {"vllm": 0.25, "sglang": 0.5, "trtllm": 0.5}
 QUANTIZED_KV = {"vllm": "bf16", "sglang": "bf16", "trtllm": "fp8"}
 VERSIONS = {"vllm": "0.17.0", "sglang": "0.5.8.post1", "trtllm": "1.0.0rc3"}  # assumed where a row names none
 SEED = 20251126
+# No published row has this model, system and precision, so the guide's own case stands in: (ISL, OSL, batch, tp, TTFT, TPOT) of its aggregated rows; a
+# decode engine alone, written as requests that generate all of their context; one prompt alone (its TTFT in the disaggregated row less the queue).
+GUIDE = [(4000, 500, 64, 1, 395.88, 16.284), (4000, 500, 96, 2, 331.10, 15.370), (4000, 500, 144, 4, 249.55, 15.300), (1, 8498, 104, 1, None, 15.62),
+         (4000, 500, 1, 1, 62.0, None)]
 TPOT_SCALE, TTFT_SCALE = 0.1, 0.25  # errors far beyond these count linearly, not squared
 
 
@@ -44,8 +48,8 @@ class Rows:
         self.baton = baton
         self.folder = pathlib.Path(tempfile.mkdtemp())
         measured = ("silicon_ttft_ms", "silicon_tpot_ms")
-        self.tpot = np.array([float(r["silicon_tpot_ms"]) for r in rows])
-        self.ttft = np.array([float(r["silicon_ttft_ms"]) for r in rows])
+        self.tpot = np.array([float(r["silicon_tpot_ms"] or "nan") for r in rows])
+        self.ttft = np.array([float(r["silicon_ttft_ms"] or "nan") for r in rows])
         self.columns = [c for c in rows[0] if c not in measured]
         self.backends = np.array([r["backend"] for r in rows])
         self.by_backend = {b: np.flatnonzero(self.backends == b) for b in sorted(set(self.backends))}
@@ -133,7 +137,7 @@ class Fit:
 
     def errors(self, answer):
         ttft, tpot = answer
-        return np.log(ttft / self.data.ttft), np.log(tpot / self.data.tpot)
+        return np.nan_to_num(np.log(ttft / self.data.ttft)), np.nan_to_num(np.log(tpot / self.data.tpot))  # unknown: no error
 
     @staticmethod
     def robust(error, scale):
@@ -226,6 +230,16 @@ def detail(data: Rows, answer) -> None:
               f"  TTFT {np.median(np.abs(e2 - 1)) * 100:6.1f} % (x{np.median(e2):.2f})")
 
 
+def guide_rows(columns: list[str]) -> list[dict]:
+    rows = []
+    for isl, osl, batch, tp, ttft, tpot in GUIDE:
+        row = dict.fromkeys(columns, "")
+        row.update(backend="vllm", backend_version="0.12.0", model_path="nvidia/Llama-3.1-Nemotron-Nano-4B-v1.1", system="h200_sxm", precision="bf16", mode="agg",
+                   isl=str(isl), osl=str(osl), batch_size=str(batch), tp_size=str(tp), silicon_ttft_ms=str(ttft or ""), silicon_tpot_ms=str(tpot or ""))
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows")
@@ -233,15 +247,12 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write configs/systems/profiles/*.json")
     parser.add_argument("--no-cv", action="store_true", help="in-sample only")
     parser.add_argument("--detail", action="store_true", help="errors of each (model, profile)")
-    parser.add_argument("--extra", help="more rows to fit, such as the guide's own case, counted in no error")
     options = parser.parse_args()
 
     with open(options.rows, encoding="utf-8") as file:
         rows = [r for r in csv.DictReader(file) if r["mode"] == "agg"]
     measured = len(rows)
-    if options.extra:
-        with open(options.extra, encoding="utf-8") as file:
-            rows += list(csv.DictReader(file))
+    rows += guide_rows(list(rows[0]))  # fitted, counted in no error
     data = Rows(rows, options.baton)
     own = np.arange(len(rows)) < measured
     print(f"{measured} aggregated rows, {len(set(data.group[own]))} groups, {len(set(data.profile[own]))} profiles, seed {SEED}")

@@ -17,6 +17,11 @@ constexpr double kPrefillShare = 0.9, kDecodeShare = 0.92;
 // prompts.
 constexpr double kVariation = 0.5;
 
+// What a pipeline loses to stages that wait for each other, for each stage beyond the first. Assumed.
+constexpr double kBubble = 0.05;
+
+double bubbles(const Split& split) { return 1 + kBubble * (split.pipeline - 1); }
+
 double reserve(const SystemSpec& system) { return std::min(kReserve, kReserveShare * system.memory_bytes); }
 
 StepShape prefill_step(const Workload& load, double prompts) {
@@ -79,7 +84,8 @@ Estimate estimate_aggregated(const EngineSetup& setup, const Workload& load, dou
   const StepCost prefill = cost.step_cost(prefill_step(load, groups));
   Estimate e;
   // While one request decodes, each of the others is prefilled once.
-  e.tpot = decode.total() + reached.mixing * std::max(0.0, running - 1) / output * prefill.total();
+  e.tpot = (decode.total() + reached.mixing * std::max(0.0, running - 1) / output * prefill.total()) *
+           bubbles(setup.split);
   // Prompts that came together queue for each other; what finds no memory waits for a whole request to end.
   const double queue = 1 + reached.queue * (std::pow(running, setup.profile.traits.crowd) - 1);
   const double wait = (wanted / running - 1 + reached.slots / running) * output * e.tpot;
@@ -106,11 +112,12 @@ Estimate estimate_disaggregated(const Disaggregated& d, const Workload& load) {
   const StepCost decode = decode_cost.step_cost(decode_step(load, d.decode_batch / d.decode.split.pipeline));
 
   Estimate e;
-  e.tpot = decode.total();
+  e.tpot = decode.total() * bubbles(d.decode.split);
   e.concurrency = d.decode_workers * d.decode_batch;
   e.kv_per_prompt = d.prefill.kv_transfer_bytes() * load.input;
   // Requests a second that each stage can do: prefill, links on both sides, decode.
-  const double prefill_most = d.prefill_workers * prompts * stages / prefill.total();
+  const double prefill_most =
+      d.prefill_workers * prompts * stages / (prefill.total() * bubbles(d.prefill.split));
   const double prefill_rate = kPrefillShare * prefill_most;
   const double decode_rate = kDecodeShare * d.decode_workers * d.decode_batch / (output * e.tpot);
   const double sending = prefill_cost.link_token * load.input,

@@ -97,7 +97,7 @@ class Planning(unittest.TestCase):
         command = ["--model", "Llama-3.1-8B-Instruct", "--system", "h200_sxm", "--isl", "2000", "--osl", "300"]
         with tempfile.NamedTemporaryFile(suffix=".json") as out:
             baton("simulate", *command, "--concurrency", "32", "--requests", "400", "--max-batch-tokens", "2048", "--json", out.name)
-            simulated = json.load(open(out.name, encoding="utf-8"))[0]["output_tokens_per_second"]
+            simulated = json.loads(pathlib.Path(out.name).read_text())[0]["output_tokens_per_second"]
         estimated = json.loads(baton("estimate", *command, "--batch-size", "32", "--json"))[0]["tokens_per_second_per_gpu"]
         self.assertLess(abs(estimated / simulated - 1), 0.10, f"{estimated} and {simulated}")
 
