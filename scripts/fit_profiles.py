@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fits the efficiency coefficients of vllm, trtllm and sglang to measured deployments (development only; needs numpy).
 
-    scripts/fit_profiles.py ROWS.csv                 in-sample, held-out groups, leave-one-model-out: prints the errors
+    scripts/fit_profiles.py ROWS.csv                 in-sample, held-out rows, held-out groups, leave-one-model-out: prints the errors
     scripts/fit_profiles.py ROWS.csv --write         and writes configs/systems/profiles/*.json, fitted to all rows
 
 `build/baton estimate --rows` is the only model: this script changes a file of coefficients and asks it again. Each (backend, system, precision)
@@ -263,6 +263,12 @@ def main() -> None:
     if options.detail:
         detail(data, answer)
     if not options.no_cv:
+        dice = np.random.default_rng(SEED)
+        half = np.full(len(rows), -1)
+        for group in sorted(set(data.group[own])):
+            index = dice.permutation(np.flatnonzero(own & (data.group == group)))
+            half[index] = np.arange(len(index)) % 2
+        show("half of each group's rows held out", medians(data, held_out(data, half, [[0], [1]]), own))
         groups = np.array(sorted(set(data.group[own])))
         np.random.default_rng(SEED).shuffle(groups)
         answer = held_out(data, data.group, np.array_split(groups, 5))
