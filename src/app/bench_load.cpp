@@ -239,8 +239,8 @@ Result<RunResult> run_prepared(const Prepared& prepared, const BenchOptions& opt
   load.seed = static_cast<std::uint64_t>(options.seed);
   std::vector<Conversation> conversations = prepared.conversations;
   const auto skip = [&](std::size_t count) {
-    std::ranges::rotate(conversations,
-                        conversations.begin() + static_cast<std::ptrdiff_t>(count % conversations.size()));
+    const auto first = conversations.begin() + static_cast<std::ptrdiff_t>(count % conversations.size());
+    std::rotate(conversations.begin(), first, conversations.end());
   };
   const auto each = static_cast<std::size_t>(options.requests) + static_cast<std::size_t>(options.warm_up);
   skip(static_cast<std::size_t>(turn) * each);

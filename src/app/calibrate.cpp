@@ -163,6 +163,7 @@ class OwnDaemon {
                                      "--kv-memory", "256M",
                                      "--log-level", "error"};
       std::vector<char*> arguments;
+      arguments.reserve(words.size() + 1);
       for (std::string& word : words) arguments.push_back(word.data());
       arguments.push_back(nullptr);
       if (::posix_spawn(&daemon->pid_, "/proc/self/exe", nullptr, nullptr, arguments.data(), environ) != 0)
@@ -179,6 +180,11 @@ class OwnDaemon {
   ~OwnDaemon() {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGTERM);
+    for (int wait = 0; wait < 100; ++wait) {
+      if (::waitpid(pid_, nullptr, WNOHANG) != 0) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
   }
   std::string url;

@@ -140,34 +140,37 @@ std::string config_yaml(const PlanCommand& c) {
 Result<fs::path> save(const PlanCommand& command, const PlanRequest& request, const Plan& plan,
                       const PlanNames& names) {
   const std::string asked = config_yaml(command);
+  std::error_code ignored;
+  const bool local = fs::exists(command.choice.model, ignored);  // its last name, not its path
+  fs::path name = fs::absolute(command.choice.model).lexically_normal();
+  if (name.filename() == "config.json" || !name.has_filename()) name = name.parent_path();
   std::ostringstream folder;
-  folder << command.choice.model << "_isl" << command.isl << "_osl" << command.osl << "_ttft"
-         << std::lround(command.ttft) << "_tpot" << std::lround(command.tpot) << '_' << std::hex
-         << std::setw(6) << std::setfill('0') << (hash_bytes(std::as_bytes(std::span(asked))).low & 0xffffff);
-  fs::path relative = fs::path(folder.str()).relative_path();  // a path as --model stays below --save-dir
-  const fs::path root = (fs::path(command.save_dir) / relative.lexically_normal());
+  folder << (local ? name.filename().string() : command.choice.model) << "_isl" << command.isl << "_osl"
+         << command.osl << "_ttft" << std::lround(command.ttft) << "_tpot" << std::lround(command.tpot) << '_'
+         << std::hex << std::setw(6) << std::setfill('0')
+         << (hash_bytes(std::as_bytes(std::span(asked))).low & 0xffffff);
+  const fs::path root = fs::path(command.save_dir) / folder.str();
   std::map<fs::path, std::string> files;
-  for (const auto& [kind, choices, front] :
-       {std::tuple{"agg", &plan.aggregated, &plan.aggregated_front},
-        std::tuple{"disagg", &plan.disaggregated, &plan.disaggregated_front}}) {
+  for (const char* kind : {"agg", "disagg"}) {
+    const bool aggregated = kind == std::string_view("agg");
+    const auto& choices = aggregated ? plan.aggregated : plan.disaggregated;
+    const auto& front = aggregated ? plan.aggregated_front : plan.disaggregated_front;
     files[root / kind / "best_config_topn.csv"] =
-        text_of([&](std::ostream& out) { write_choices_csv(out, *choices); });
-    files[root / kind / "pareto.csv"] = text_of([&](std::ostream& out) { write_front_csv(out, *front); });
+        text_of([&](std::ostream& out) { write_choices_csv(out, choices); });
+    files[root / kind / "pareto.csv"] = text_of([&](std::ostream& out) { write_front_csv(out, front); });
     files[root / kind / "config.yaml"] = asked;
     if (command.choice.backend != "baton") continue;  // others are not ours to start
     DeploymentNames deployment;
-    std::error_code ignored;
-    const bool local = fs::is_directory(command.choice.model, ignored);
-    deployment.model_directory = local ? fs::absolute(command.choice.model).lexically_normal().string()
-                                       : "/models/" + fs::path(command.choice.model).filename().string();
+    deployment.model_directory =
+        local ? name.string() : "/models/" + fs::path(command.choice.model).filename().string();
     deployment.served_name = fs::path(deployment.model_directory).filename().string();
     deployment.max_context = command.max_context;
     if (request.prefill.system.peer_bandwidth <= 0) {
       deployment.device = "cpu";
-      deployment.kv_bytes_cpu = choices->empty() ? 0 : 1.25 * choices->front().estimate.decode_memory.kv;
+      deployment.kv_bytes_cpu = choices.empty() ? 0 : 1.25 * choices.front().estimate.decode_memory.kv;
     }
-    for (std::size_t i = 0; i < choices->size(); ++i)
-      for (const auto& [path, text] : deployment_files((*choices)[i], request, deployment))
+    for (std::size_t i = 0; i < choices.size(); ++i)
+      for (const auto& [path, text] : deployment_files(choices[i], request, deployment))
         files[root / kind / ("top" + std::to_string(i + 1)) / path] = text;
   }
   const std::array charts{front_chart(request, plan, names)};
