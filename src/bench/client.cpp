@@ -162,7 +162,8 @@ class Run {
     const double processor = processor_seconds();
     if (options_.arrivals.empty()) {
       const int workers = std::max(1, options_.concurrency);
-      for (int i = 0; i < workers; ++i) spawn(worker(options_.ramp * i / workers));
+      for (int i = 0; i < workers; ++i)
+        if (const double delay = options_.ramp * i / workers; !too_late(delay)) spawn(worker(delay));
     } else {
       spawn(dispatcher());
     }
@@ -197,9 +198,9 @@ class Run {
     idle_.clear();
   }
 
-  bool may_begin() const {
-    return begun_ < options_.conversations && !(options_.duration > 0 && now() >= options_.duration);
-  }
+  // Whether nothing begins at `at` any more, in seconds since the load began.
+  bool too_late(double at) const { return options_.duration > 0 && at >= options_.duration; }
+  bool may_begin() const { return begun_ < options_.conversations && !too_late(now()); }
   const Conversation& next() { return conversations_[begun_++ % conversations_.size()]; }
 
   asio::awaitable<void> worker(double delay) {
@@ -215,7 +216,7 @@ class Run {
   asio::awaitable<void> dispatcher() {
     asio::steady_timer timer(io_);
     for (const double at : options_.arrivals) {
-      if (!may_begin()) break;
+      if (!may_begin() || too_late(at)) break;
       timer.expires_at(begin_ + in(at));
       co_await timer.async_wait(kAwait);
       while (options_.concurrency > 0 && running_ >= static_cast<std::size_t>(options_.concurrency)) {
@@ -232,7 +233,7 @@ class Run {
     for (std::size_t i = 0; i < conversation.turns.size(); ++i) {
       const Turn& turn = conversation.turns[i];
       if (i > 0) {
-        if (options_.duration > 0 && now() >= options_.duration) break;
+        if (too_late(now() + turn.delay)) break;
         asio::steady_timer timer(io_, in(turn.delay));
         scheduled = now() + turn.delay;
         co_await timer.async_wait(kAwait);

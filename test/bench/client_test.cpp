@@ -130,6 +130,20 @@ TEST_CASE("a load that lasts a time ends in time") {
   REQUIRE(result);
   CHECK(result->records.size() > 10);
   CHECK(result->end < 2);
+  // Neither an arrival, nor a second turn, nor a worker of the ramp that would come later is waited for.
+  const auto begin = std::chrono::steady_clock::now();
+  options.arrivals = {0.0, 0.1, 3600};
+  std::vector<Conversation> slow = conversations(1, 2);
+  slow.front().turns.back().delay = 3600;
+  const auto open = run_load(running.target(), slow, options);
+  options.arrivals.clear();
+  options.ramp = 3600;
+  const auto ramped = run_load(running.target(), conversations(1), options);
+  REQUIRE(open);
+  REQUIRE(ramped);
+  CHECK(open->records.size() == 2);
+  CHECK(!ramped->records.empty());
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
 }
 
 TEST_CASE("URLs") {
