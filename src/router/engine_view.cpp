@@ -112,14 +112,15 @@ RouteQuery EngineView::query(const Request& request) const {
 }
 
 std::vector<Candidate> EngineView::candidates(const Request& request, const EngineStats& own,
-                                              const Running& running) {
+                                              const SentByNode& by_node) {
   if (own.steps != std::exchange(own_steps_, own.steps))
     sent_tokens_.erase(options_.node_name);  // the engine has looked at its queue since
   std::vector<std::uint32_t> held;
   index_.match(block_hashes(request.prompt, options_.block_size, options_.hash_key(request.cache_salt)),
                held);
   const auto candidate = [&](const std::string& name, const StatusMessage& status) {
-    const auto mine = running.find(name);
+    const auto found = by_node.find(name);
+    const Sent mine = found == by_node.end() ? Sent{} : found->second;
     const auto sent = sent_tokens_.find(name);
     const NodeId id = indexed_.at(name).id;
     Candidate c;
@@ -127,10 +128,10 @@ std::vector<Candidate> EngineView::candidates(const Request& request, const Engi
     c.role = status.role;
     c.waiting_prefill_tokens =
         status.waiting_prefill_tokens + (sent == sent_tokens_.end() ? 0 : sent->second);
-    c.running = std::max(status.running, mine == running.end() ? 0 : mine->second);
+    c.running = std::max(status.running, mine.running) + mine.coming;
     c.waiting = status.waiting;
     c.held_blocks = id < held.size() ? held[id] : 0;
-    c.kv_tokens = status.kv_tokens;
+    c.kv_tokens = status.kv_tokens + mine.coming_tokens;
     c.free_tokens = std::uint64_t{status.blocks_total - std::min(status.blocks_in_use, status.blocks_total)} *
                     static_cast<std::uint64_t>(options_.block_size);
     c.chunk = static_cast<std::int32_t>(std::clamp<std::uint32_t>(status.max_batch_tokens, 1, 1 << 20));
@@ -153,9 +154,9 @@ std::vector<Candidate> EngineView::candidates(const Request& request, const Engi
   return generates ? roomy : all;
 }
 
-nlohmann::json EngineView::explain(const Request& request, const EngineStats& own, const Running& running) {
+nlohmann::json EngineView::explain(const Request& request, const EngineStats& own, const SentByNode& sent) {
   const RouteQuery asked = query(request);
-  const std::vector<Candidate> engines = candidates(request, own, running);
+  const std::vector<Candidate> engines = candidates(request, own, sent);
   nlohmann::json out{{"prompt_tokens", asked.prompt_tokens},
                      {"expected_output_tokens", asked.expected_tokens}};
   const auto ms = [](double seconds) { return std::round(seconds * 1e6) / 1e3; };

@@ -2,7 +2,8 @@
 // loaded it is, and so what a request would cost there.
 //
 // The router's thread owns it. Loads come with heartbeats; what was sent to a node since its last one is
-// added, so that a burst does not all go to the same node.
+// added, and so is what will come to a decode engine once its prompt is computed elsewhere, so that a burst
+// does not all go to the same node.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,13 @@ class EngineView {
   };
   // Sends a SnapshotRequest to a node, the own one included.
   using AskForSnapshot = std::function<void(const std::string& node)>;
-  // How many requests that were dispatched from here run at each node: newer than any heartbeat.
-  using Running = std::map<std::string, std::uint32_t>;
+  // Requests accepted here, by node: newer than any heartbeat.
+  struct Sent {
+    std::uint32_t running = 0;        // there now
+    std::uint32_t coming = 0;         // will generate there once another node has computed their prompts
+    std::uint64_t coming_tokens = 0;  // of those prompts
+  };
+  using SentByNode = std::map<std::string, Sent>;
 
   EngineView(const RouterOptions& options, AskForSnapshot ask);  // `options` outlives it
 
@@ -56,8 +62,8 @@ class EngineView {
   RouteQuery query(const Request& request) const;
   // Engines that may be given this request. Those that would have to cut its answer only where no other can
   // generate it.
-  std::vector<Candidate> candidates(const Request& request, const EngineStats& own, const Running& running);
-  nlohmann::json explain(const Request& request, const EngineStats& own, const Running& running);
+  std::vector<Candidate> candidates(const Request& request, const EngineStats& own, const SentByNode& sent);
+  nlohmann::json explain(const Request& request, const EngineStats& own, const SentByNode& sent);
 
  private:
   struct Indexed {

@@ -6,7 +6,8 @@ namespace baton {
 
 Flight::Flight(Request request, std::shared_ptr<TokenSink> client, const Clock& clock, OnFinish on_finish,
                OnError on_error)
-    : key_(key_of(request)),
+    : prompt_tokens(request.prompt.size()),
+      key_(key_of(request)),
       arrival_(request.arrival),
       request_(std::move(request)),
       clock_(clock),

@@ -48,6 +48,8 @@ class Flight {
   // When the client got its first token; nothing before that.
   std::optional<TimePoint> first_token() const;
 
+  const std::size_t prompt_tokens;
+
   // Router thread only.
   std::string node;            // computes now
   std::string planned_decode;  // where the current prefill hands over to

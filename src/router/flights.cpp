@@ -40,7 +40,7 @@ void Router::State::take_off(std::shared_ptr<Flight> flight, std::stop_token sto
 
 void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attempt) {
   const Request request = flight->request();
-  const std::vector<Candidate> able = engines.candidates(request, parts.engine->stats(), running_here());
+  const std::vector<Candidate> able = engines.candidates(request, parts.engine->stats(), sent_from_here());
   const auto choose = [&](std::span<const Candidate> from) {
     return parts.policy->choose(engines.query(request), from);
   };
@@ -143,7 +143,7 @@ void Router::State::start_decode(const std::shared_ptr<Flight>& flight, const Fi
   if (!has_cache) {
     const Request request = flight->request();
     auto other = parts.policy->choose_decode(
-        engines.query(request), engines.candidates(request, parts.engine->stats(), running_here()),
+        engines.query(request), engines.candidates(request, parts.engine->stats(), sent_from_here()),
         computed_at);
     if (!other) {
       flight->deliver_error(other.error());
@@ -187,7 +187,7 @@ void Router::State::move(Flight& flight) {
   if (flight.moving) return;
   const Request request = flight.request();
   const auto to = parts.policy->choose_decode(
-      engines.query(request), engines.candidates(request, parts.engine->stats(), running_here()),
+      engines.query(request), engines.candidates(request, parts.engine->stats(), sent_from_here()),
       flight.node);
   if (!to) return;
   flight.moving = true;

@@ -46,10 +46,16 @@ void Router::State::peer_message(const std::string& from, Message& message) {
              message);
 }
 
-EngineView::Running Router::State::running_here() const {
-  EngineView::Running running;
-  for (const auto& [key, flight] : flights) ++running[flight->node];
-  return running;
+EngineView::SentByNode Router::State::sent_from_here() const {
+  EngineView::SentByNode sent;
+  for (const auto& [key, flight] : flights) {
+    ++sent[flight->node].running;
+    if (flight->planned_decode.empty() || flight->planned_decode == flight->node) continue;
+    EngineView::Sent& next = sent[flight->planned_decode];
+    ++next.coming;
+    next.coming_tokens += flight->prompt_tokens;
+  }
+  return sent;
 }
 
 void Router::State::apply_events(const std::string& node, const BlockEventsMessage& events) {

@@ -159,7 +159,8 @@ Result<nlohmann::json> Router::explain(const Request& request) {
   auto promise = std::make_shared<std::promise<nlohmann::json>>();
   std::future<nlohmann::json> explained = promise->get_future();
   state_->post([state = state_.get(), request, promise] {
-    promise->set_value(state->engines.explain(request, state->parts.engine->stats(), state->running_here()));
+    promise->set_value(
+        state->engines.explain(request, state->parts.engine->stats(), state->sent_from_here()));
   });
   if (explained.wait_for(kExplainTimeout) != std::future_status::ready)
     return make_error(ErrorCode::deadline_exceeded, "the router is too busy to explain");

@@ -71,7 +71,7 @@ struct Router::State {
   // peers.cpp
   void peer_message(const std::string& from, Message& message);
   void peer_down(const std::string& name, const Error& why);
-  EngineView::Running running_here() const;
+  EngineView::SentByNode sent_from_here() const;
   void told_status(const std::string& from, const StatusMessage& status);
   void tell_status();                // to all, without waiting for a heartbeat
   StatusMessage own_status() const;  // any thread

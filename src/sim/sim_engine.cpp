@@ -68,9 +68,9 @@ Candidate SimEngine::candidate() const {
   c.node = name;
   c.role = role;
   c.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
-  c.running = static_cast<std::uint32_t>(scheduler.running());
+  c.running = static_cast<std::uint32_t>(scheduler.running()) + coming;
   c.waiting = static_cast<std::uint32_t>(scheduler.waiting());
-  c.kv_tokens = static_cast<std::uint64_t>(scheduler.kv_tokens());
+  c.kv_tokens = static_cast<std::uint64_t>(scheduler.kv_tokens()) + coming_tokens;
   c.free_tokens = pool.available() * static_cast<std::uint64_t>(pool.block_size());
   c.chunk = limits_.max_batch_tokens;
   c.profile = profile_;

@@ -57,6 +57,9 @@ class SimEngine {
   std::uint64_t event_sequence = 0;
   NodeId index_id = kNoNode;  // in the block index
   std::uint64_t decode_tokens = 0;
+  std::uint32_t coming =
+      0;  // requests that will generate here once another engine has computed their prompts
+  std::uint64_t coming_tokens = 0;             // of those prompts
   double sends_until = 0, receives_until = 0;  // when its link is free again, by direction
 
  private:

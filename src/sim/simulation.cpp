@@ -172,6 +172,9 @@ class Cluster {
       request.prefill_node = route->prefill_node;
       request.decode_node = route->decode_node;
       report_.requests[id].disaggregated = true;
+      SimEngine& next = *engines_[by_name_.at(route->decode_node)];
+      ++next.coming;
+      next.coming_tokens += request.prompt.size();
     }
     admit(by_name_.at(route->prefill_node), std::move(request), {}, 0);
   }
@@ -180,12 +183,22 @@ class Cluster {
     auto sequence = make_sequence(std::move(request), options_.block_size, key_, at(now_));
     sequence->blocks = std::move(blocks);
     sequence->computed = computed;
+    const bool hands_over = sequence->request.phase == Phase::prefill;
+    const std::size_t to = hands_over ? by_name_.at(sequence->request.decode_node) : where;
+    const std::size_t prompt = sequence->request.prompt.size();
     if (!engines_[where]->scheduler.admit(std::move(sequence))) {
+      if (hands_over) came(to, prompt);
       ++report_.failed;
       count_finished();
       return;
     }
     poke(where);
+  }
+
+  // A request that was to generate at `where` is there, or has ended before.
+  void came(std::size_t where, std::size_t prompt) {
+    --engines_[where]->coming;
+    engines_[where]->coming_tokens -= prompt;
   }
 
   // ---- steps
@@ -236,7 +249,10 @@ class Cluster {
       push(refused ? now_ : arrives + options_.profile.link_latency, Event::Kind::transfer_done, id);
       return;
     }
-    handoffs_.erase(id);  // its first token ended it
+    if (const auto handoff = handoffs_.find(id); handoff != handoffs_.end()) {  // its first token ended it
+      came(handoff->second.to, ended.sequence->request.prompt.size());
+      handoffs_.erase(handoff);
+    }
     report_.requests[id].finish = last_finish_ = now_;
     expected_output_ +=
         kOutputMemory * (static_cast<double>(report_.requests[id].output_tokens) - expected_output_);
@@ -294,6 +310,7 @@ class Cluster {
     release_tail_first(handoff.done->blocks);
     const auto computed = static_cast<std::int32_t>(handoff.done->tokens.size()) - 1;
     handoff.done.reset();
+    came(handoff.to, request.prompt.size());
     request.phase = Phase::decode;
     ++request.generation;
     if (handoff.room.empty()) {

@@ -113,6 +113,16 @@ TEST_CASE("every request ends, whatever the policy, the split and the room") {
   }
 }
 
+TEST_CASE("a burst spreads over the decode engines before any of it has reached them") {
+  std::vector<TraceRequest> trace;
+  for (std::uint64_t i = 0; i < 32; ++i) trace.push_back(request(0, 100, 50, i * 1000));
+  SimOptions options = small(1, 4, 0);
+  options.limits = {32, 4096, 1 << 20, 0};  // all prompts in one step
+  const SimReport report = run(options, trace);
+  for (const SimEngineReport& engine : report.engines)
+    if (engine.role == Role::decode) CHECK(engine.busy == Approx(report.engines.back().busy).epsilon(0.25));
+}
+
 TEST_CASE("equal inputs give equal reports") {
   const auto trace = random_trace(7, 200);
   const SimReport a = run(small(1, 2, 1), trace), b = run(small(1, 2, 1), trace);
