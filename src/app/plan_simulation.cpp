@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::int32_t kBlock = 16;
 constexpr int kRounds = 6, kMostRequests = 1500;  // of a choice's simulation
+constexpr int kSampledEngines = 2;
 
 std::vector<TraceRequest> equal_requests(const Workload& load, int count) {
   std::vector<TraceRequest> all(static_cast<std::size_t>(count));
@@ -29,26 +30,47 @@ std::vector<TraceRequest> equal_requests(const Workload& load, int count) {
   return all;
 }
 
-bool within(double value, double limit) { return limit <= 0 || value <= limit; }
+// How many times the limit; 0 where there is none.
+double beyond(double value, double limit) { return limit > 0 ? value / limit : 0; }
+
+// A replica of many engines is simulated by a few decode engines and as many prefill engines as they need at
+// least: what the real, fewer ones can do stays the formula's.
+Result<Estimate> simulate_sample(const PlanRequest& request, const Choice& choice) {
+  Choice sample = choice;
+  sample.decode_workers = std::min(choice.decode_workers, kSampledEngines);
+  const double share = choice.disaggregated ? 1.0 * sample.decode_workers / choice.decode_workers : 1;
+  sample.prefill_workers = static_cast<int>(std::ceil(choice.prefill_workers * share));
+  const int concurrency = sample.batch * (choice.disaggregated ? sample.decode_workers : 1);
+  const int count = std::max(3 * concurrency, std::min(kRounds * concurrency, kMostRequests));
+  auto estimate = simulate_choice(request, sample, concurrency, count);
+  if (!estimate || share == 1) return estimate;
+  const Estimate& formula = choice.estimate;
+  const double busiest = std::max(formula.prefill_utilised, formula.link_utilised);
+  const double most =
+      busiest > 0 ? formula.requests_per_second / busiest : estimate->requests_per_second / share;
+  const double rate = std::min(estimate->requests_per_second / share, most);
+  estimate->tokens_per_gpu *= rate / estimate->requests_per_second;
+  estimate->requests_per_second = rate;
+  estimate->concurrency /= share;
+  return estimate;
+}
 
 // Fewer requests at a time until the targets are met; false where they never are. What the simulator cannot
 // run keeps its formula.
 bool settle(const PlanRequest& request, Choice& choice) {
-  const int engines = choice.disaggregated ? choice.decode_workers : 1;
   for (;;) {
-    const int concurrency = choice.batch * engines;
-    const int count = std::max(3 * concurrency, std::min(kRounds * concurrency, kMostRequests));
-    const auto estimate = simulate_choice(request, choice, concurrency, count);
+    const auto estimate = simulate_sample(request, choice);
     if (!estimate) return true;
-    if (within(estimate->ttft, request.ttft) && within(estimate->tpot, request.tpot) &&
-        within(estimate->latency, request.latency)) {
+    const double over = std::max({beyond(estimate->ttft, request.ttft), beyond(estimate->tpot, request.tpot),
+                                  beyond(estimate->latency, request.latency)});
+    if (over <= 1) {
       const double used = choice.tokens_per_gpu / choice.estimate.tokens_per_gpu;  // of all GPUs
       choice.estimate = *estimate;
       choice.tokens_per_gpu = estimate->tokens_per_gpu * used;
       return true;
     }
     if (choice.batch == 1) return false;
-    choice.batch = std::max(1, choice.batch * 7 / 8);
+    choice.batch = std::max(1, static_cast<int>(choice.batch * std::clamp(1 / over, 0.8, 0.95)));
   }
 }
 
@@ -98,10 +120,9 @@ void refine_by_simulation(const PlanRequest& request, Plan& plan) {
       std::optional<Choice> best;
       for (const int chunk : {512, 1024, 2048, 8192}) {
         Choice tried = choice;
-        tried.chunk = chunk;
+        if (!choice.disaggregated) tried.chunk = chunk;
         if (settle(request, tried) && (!best || tried.tokens_per_gpu > best->tokens_per_gpu)) best = tried;
-        if (chunk >= request.load.input * std::max(1, choice.prefill_batch))
-          break;  // whole prompts in a step
+        if (choice.disaggregated || chunk >= request.load.input) break;  // whole prompts in a step
       }
       if (best) kept.push_back(*best);
     }
