@@ -181,6 +181,8 @@ Result<fs::path> save(const PlanCommand& command, const PlanRequest& request, co
   return root;
 }
 
+constexpr int kSweepSteps = 42;  // four to the double, from 1 Gbit/s
+
 // Where one curve begins to be above another; logarithms of the rates are interpolated.
 struct Crossing {
   double before = 0, lead = 0;
@@ -214,7 +216,8 @@ Result<void> sweep(const PlanCommand& command, PlanRequest request) {
   };
   Crossing planned, ran;
   double agg_ran = -1;
-  for (double rate = 1; rate <= 1600; rate *= std::pow(2, 0.25)) {
+  for (int step = 0; step <= kSweepSteps; ++step) {
+    const double rate = std::pow(2, step / 4.0);
     request.prefill.system.link_bandwidth = request.decode.system.link_bandwidth = rate * 1e9 / 8;
     const Plan plan = search(request);
     const double agg = plan.aggregated.empty() ? 0 : plan.aggregated.front().tokens_per_gpu;

@@ -293,22 +293,31 @@ class Run {
         connection = std::make_shared<Connection>(io_, tls_ ? &*tls_ : nullptr);
       }
       // Closes the connection when the time is over: every wait below ends with it.
-      asio::steady_timer limit(io_, in(cancel ? options_.cancel_after : options_.timeout));
-      bool expired = false;
-      limit.async_wait([&expired, connection](const error_code& error) {
-        if (error) return;
-        expired = true;
-        connection->close();
-      });
+      const double most = cancel ? options_.cancel_after : options_.timeout;
+      asio::steady_timer limit(io_);
+      const auto expired = std::make_shared<bool>(false);  // the timer may fire when this is over
+      const auto give = [&](double seconds) {
+        limit.expires_after(in(seconds));
+        limit.async_wait([expired, connection](const error_code& error) {
+          if (error) return;
+          *expired = true;
+          connection->close();
+        });
+      };
+      bool connected = used;
       open_.insert(connection.get());
       if (!used) {
+        give(std::min(most, kConnectTimeout));
         if (const error_code error = co_await connection->connect(where_, target_.host); error)
-          record.error = "cannot connect: " + error.message();
+          record.error = "cannot connect: " + (*expired ? "no answer" : error.message());
+        else
+          connected = true;
       }
       if (record.error.empty()) {
+        give(most - (now() - record.sent));
         const bool nothing = co_await exchange(*connection, text, record, answer);
         // A server may have closed a connection that lay idle; nothing of this request was done.
-        again = nothing && used && !expired;
+        again = nothing && used && !*expired;
       }
       limit.cancel();
       open_.erase(connection.get());
@@ -316,9 +325,9 @@ class Run {
         record.error.clear();
         continue;
       }
-      if (expired) {
+      if (*expired) {
         record.outcome = cancel ? Outcome::cancelled : Outcome::failed;
-        if (!cancel)
+        if (!cancel && connected)
           record.error = "no answer within " + std::to_string(static_cast<int>(options_.timeout)) + " s";
       } else if (stopped_ && !record.error.empty()) {
         record.outcome = Outcome::cancelled;

@@ -8,6 +8,8 @@
 namespace baton {
 namespace {
 
+constexpr int kFitRounds = 10;  // steps from a factor of 4 to one of 1.003
+
 // Squared relative errors, the sum.
 double error_of(const EngineSetup& setup, const Calibration& c, const std::vector<MeasuredPass>& passes) {
   const PerfProfile profile = make_perf_profile(calibrated(setup, c));
@@ -44,7 +46,8 @@ EngineSetup calibrated(EngineSetup setup, const Calibration& c) {
 Calibration fit_passes(const EngineSetup& setup, double layer, const std::vector<MeasuredPass>& passes) {
   Calibration c{1e11, 1e10, 5e10, 1e10, 0.5, layer, 0};
   double best = error_of(setup, c, passes);
-  for (double factor = 4; factor > 1.002; factor = std::sqrt(factor)) {
+  double factor = 4;
+  for (int round = 0; round < kFitRounds; ++round, factor = std::sqrt(factor)) {
     for (bool better = true; better;) {
       better = false;
       for (double Calibration::*figure :
