@@ -8,8 +8,14 @@
 namespace baton {
 namespace {
 
-constexpr double kWindow = 30;       // seconds over which demand is averaged
-constexpr double kWarmUp = 5;        // of demand, before anything is decided
+constexpr double kWindow = 30;     // seconds over which demand is averaged
+constexpr double kWarmUp = 5;      // of demand, before anything is decided
+constexpr double kPast = 300;      // seconds of demand that are remembered,
+constexpr double kPastEvery = 10;  // one reading each
+constexpr double kFade = 120;      // seconds after which a reading weighs 1/e
+constexpr double kPastWeight = 1.0 / 3;
+constexpr double kPastWorst = 5;     // a score beyond it was no worse
+constexpr double kHeadroom = 1.25;   // of a split that is chosen, over the demand
 constexpr double kRest = 10;         // after a change of mind was carried out
 constexpr double kGoodEnough = 0.7;  // a score below it is left alone
 constexpr double kGain = 0.85;       // another split must be better by this factor
@@ -86,6 +92,29 @@ void RoleController::measure(Readings engines, double now) {
   demand_.prefill += weight * (std::max(0.0, prefill / seconds) - demand_.prefill);
   demand_.decode += weight * (decode / seconds - demand_.decode);
   if (running > 0) demand_.context += weight * (context / running - demand_.context);
+  remember(now);
+}
+
+void RoleController::remember(double now) {
+  if (!past_.empty() && now - past_.back().time < kPastEvery) return;
+  past_.push_back({now, demand_});
+  while (now - past_.front().time > kPast) past_.pop_front();
+}
+
+double RoleController::cost(const Split& split, Readings engines, double now) const {
+  const auto score = [&](Demand demand) {
+    demand.prefill *= kHeadroom;
+    demand.decode *= kHeadroom;
+    return std::max(predict(split, engines, demand).score, kGoodEnough);
+  };
+  double sum = 0, weights = 0;
+  for (const Past& past : past_) {
+    const double weight = std::exp((past.time - now) / kFade);
+    sum += weight * std::min(score(past.demand), kPastWorst);
+    weights += weight;
+  }
+  if (weights <= 0) return score(demand_);
+  return (1 - kPastWeight) * score(demand_) + kPastWeight * sum / weights;
 }
 
 std::optional<RoleController::Split> RoleController::better(Readings engines, double now) {
@@ -93,18 +122,20 @@ std::optional<RoleController::Split> RoleController::better(Readings engines, do
   const Split present = split_of(engines);
   const bool pure =
       present.prefill + present.decode == 0 || present.prefill + present.decode == engines.size();
-  const Outlook as_is = predict(present, engines);
+  const Outlook as_is = predict(present, engines, demand_);
   if (pure && as_is.score < kGoodEnough) return std::nullopt;
+  const double costs = cost(present, engines, now);
   Split best = present;
-  Outlook outlook = as_is;
+  double least = costs;
   for (std::size_t prefill = 0; prefill < engines.size(); ++prefill) {
     const Split split = prefill == 0 ? Split{} : Split{prefill, engines.size() - prefill};
-    const Outlook there = predict(split, engines);
-    if (there.score >= outlook.score) continue;
+    const double there = cost(split, engines, now);
+    if (there >= least) continue;
     best = split;
-    outlook = there;
+    least = there;
   }
-  if (best == present || (pure && outlook.score > kGain * as_is.score)) return std::nullopt;
+  if (best == present || (pure && least > kGain * costs)) return std::nullopt;
+  const Outlook outlook = predict(best, engines, demand_);
   std::array<char, 240> text{};
   std::snprintf(
       text.data(), text.size(),
@@ -146,7 +177,8 @@ RoleController::Outlook RoleController::judged(Outlook outlook) const {
   return outlook;
 }
 
-RoleController::Outlook RoleController::predict(const Split& split, Readings engines) const {
+RoleController::Outlook RoleController::predict(const Split& split, Readings engines,
+                                                const Demand& demand) const {
   const EngineReading& typical = typical_of(engines);
   const auto n = static_cast<double>(engines.size());
   if (split.prefill == engines.size()) {  // the decode engines are gone: nobody generates
@@ -154,50 +186,51 @@ RoleController::Outlook RoleController::predict(const Split& split, Readings eng
     nothing.ttft = nothing.itl = kNever;
     return judged(nothing);
   }
-  if (split.prefill == 0 || split.decode == 0) return predict_mixed(typical, n);
+  if (split.prefill == 0 || split.decode == 0) return predict_mixed(typical, n, demand);
   // Whoever is mixed in between counts for both.
   const double mixed = n - static_cast<double>(split.prefill + split.decode);
   return predict_split(typical, static_cast<double>(split.prefill) + mixed / 2,
-                       static_cast<double>(split.decode) + mixed / 2);
+                       static_cast<double>(split.decode) + mixed / 2, demand);
 }
 
 // Every engine alternates between steps with a chunk of some prompt and steps of decodes alone.
-RoleController::Outlook RoleController::predict_mixed(const EngineReading& e, double engines) const {
+RoleController::Outlook RoleController::predict_mixed(const EngineReading& e, double engines,
+                                                      const Demand& demand) const {
   const double chunk = std::max<double>(e.chunk, 1);
-  const double alone = e.profile.prefill_seconds(chunk, demand_.context / 2, chunk);
-  const double chunks = demand_.prefill / engines / chunk;  // each second
+  const double alone = e.profile.prefill_seconds(chunk, demand.context / 2, chunk);
+  const double chunks = demand.prefill / engines / chunk;  // each second
   Outlook out;
   double running = 0, share = 0;
-  out.itl = e.profile.decode_seconds(1, demand_.context);
+  out.itl = e.profile.decode_seconds(1, demand.context);
   for (int i = 0; i < 20; ++i) {  // longer steps, more that run at once, longer steps
-    running = demand_.decode * out.itl / engines;
-    const double with_chunk = alone + e.profile.kv_token * running * demand_.context;
-    const double pure = e.profile.decode_seconds(std::max(running, 1.0), running * demand_.context);
+    running = demand.decode * out.itl / engines;
+    const double with_chunk = alone + e.profile.kv_token * running * demand.context;
+    const double pure = e.profile.decode_seconds(std::max(running, 1.0), running * demand.context);
     share = chunks * with_chunk;
     const double steps = share < 1 ? chunks + (1 - share) / pure : 1 / with_chunk;
     out.itl += 0.5 * (1 / steps - out.itl);
     out.itl = std::min(out.itl, 100 * targets_.itl);
   }
-  const double own = demand_.context / chunk * (alone + e.profile.kv_token * running * demand_.context);
+  const double own = demand.context / chunk * (alone + e.profile.kv_token * running * demand.context);
   out.ttft = queued(own, share);
-  out.kv = e.kv_capacity == 0 ? 0 : running * demand_.context / static_cast<double>(e.kv_capacity);
+  out.kv = e.kv_capacity == 0 ? 0 : running * demand.context / static_cast<double>(e.kv_capacity);
   return judged(out);
 }
 
-RoleController::Outlook RoleController::predict_split(const EngineReading& e, double prefill,
-                                                      double decode) const {
+RoleController::Outlook RoleController::predict_split(const EngineReading& e, double prefill, double decode,
+                                                      const Demand& demand) const {
   const double chunk = std::max<double>(e.chunk, 1);
-  const double alone = e.profile.prefill_seconds(chunk, demand_.context / 2, chunk);
+  const double alone = e.profile.prefill_seconds(chunk, demand.context / 2, chunk);
   Outlook out;
-  out.ttft = queued(demand_.context / chunk * alone, demand_.prefill / prefill * alone / chunk);
+  out.ttft = queued(demand.context / chunk * alone, demand.prefill / prefill * alone / chunk);
   double running = 0;
-  out.itl = e.profile.decode_seconds(1, demand_.context);
+  out.itl = e.profile.decode_seconds(1, demand.context);
   for (int i = 0; i < 20; ++i) {
-    running = demand_.decode * out.itl / decode;
-    const double step = e.profile.decode_seconds(std::max(running, 1.0), running * demand_.context);
+    running = demand.decode * out.itl / decode;
+    const double step = e.profile.decode_seconds(std::max(running, 1.0), running * demand.context);
     out.itl = std::min(out.itl + 0.5 * (step - out.itl), 100 * targets_.itl);
   }
-  out.kv = e.kv_capacity == 0 ? 0 : running * demand_.context / static_cast<double>(e.kv_capacity);
+  out.kv = e.kv_capacity == 0 ? 0 : running * demand.context / static_cast<double>(e.kv_capacity);
   return judged(out);
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <span>
@@ -67,9 +68,14 @@ class RoleController {
     double context = 1;              // tokens of a running request
   };
   void measure(std::span<const EngineReading> engines, double now);
-  Outlook predict(const Split& split, std::span<const EngineReading> engines) const;
-  Outlook predict_mixed(const EngineReading& typical, double engines) const;
-  Outlook predict_split(const EngineReading& typical, double prefill, double decode) const;
+  void remember(double now);
+  Outlook predict(const Split& split, std::span<const EngineReading> engines, const Demand& demand) const;
+  Outlook predict_mixed(const EngineReading& typical, double engines, const Demand& demand) const;
+  Outlook predict_split(const EngineReading& typical, double prefill, double decode,
+                        const Demand& demand) const;
+  // What a split costs now and would have cost lately: a split that serves both beats one that must change
+  // again.
+  double cost(const Split& split, std::span<const EngineReading> engines, double now) const;
   Outlook judged(Outlook outlook) const;
   std::optional<Split> better(std::span<const EngineReading> engines, double now);
   std::optional<RoleMove> towards(const Split& goal, std::span<const EngineReading> engines) const;
@@ -82,6 +88,11 @@ class RoleController {
   std::optional<double> last_time_;
   double observed_ = 0;  // seconds of demand measured
   Demand demand_;
+  struct Past {
+    double time = 0;
+    Demand demand;
+  };
+  std::deque<Past> past_;
   std::optional<Split> goal_;
   std::string why_;
   double rest_until_ = 0;
