@@ -89,11 +89,16 @@ Result<PlanRequest> request_of(const PlanCommand& command, Catalog& catalog) {
       return make_error(ErrorCode::unsupported,
                         can.error().message + "; --backend vllm, trtllm or sglang estimates it",
                         can.error().field);
-  const int context = std::max(command.max_context, command.isl + command.osl);
+  const int tokens = command.isl + command.osl;
+  if (command.max_context > 0 && command.max_context < tokens)
+    return bad("must hold a prompt and its answer, " + std::to_string(tokens) + " tokens", "--max-context");
+  const int context = std::max(command.max_context, tokens);
   if (context > prefill->model.max_positions)
     return bad(std::to_string(context) + " tokens of prompt and answer are more than the model's " +
                    std::to_string(static_cast<int>(prefill->model.max_positions)),
-               command.max_context > command.isl + command.osl ? "--max-context" : "--isl");
+               command.max_context > tokens ? "--max-context" : "--isl");
+  if (command.mode == "disagg" && command.gpus < 2)
+    return bad("disaggregated serving needs at least two", "--total-gpus");
   if (command.prefix >= command.isl) return bad("must be less than --isl", "--prefix");
   request.prefill = *std::move(prefill);
   request.decode = *std::move(decode);

@@ -104,7 +104,7 @@ Result<Estimate> simulate_choice(const PlanRequest& request, const Choice& choic
   Estimate estimate = choice.estimate;
   const double base = engine.profile.efficiency.base;
   estimate.ttft = summary.ttft.p50 + base;
-  estimate.tpot = summary.itl.p50;
+  if (request.load.output > 1) estimate.tpot = summary.itl.p50;  // one token has none: the formula's
   estimate.latency = summary.latency.p50 + base;
   estimate.concurrency = concurrency;
   estimate.requests_per_second = summary.output_tokens_per_second / std::max(1.0, request.load.output);
