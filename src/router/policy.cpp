@@ -102,71 +102,108 @@ void add_transfer(RouteCost& cost, const RouteQuery& query, const Candidate& pre
   if (decode.role != Role::decode) cost.slowdown += kReuse * decode.profile.token * moved;
 }
 
+// An engine's part of the cost of any route through it, computed once for all of them.
+struct Priced {
+  const Candidate* engine = nullptr;
+  RouteCost part;
+  double total = 0;
+};
+
+RouteCost operator+(const RouteCost& a, const RouteCost& b) {
+  return {a.queue + b.queue, a.prefill + b.prefill, a.transfer + b.transfer,
+          a.wait + b.wait,   a.decode + b.decode,   a.slowdown + b.slowdown};
+}
+
 // The name breaks ties, so that all daemons agree.
-bool is_cheaper(const Route& a, const Route& b) {
-  return std::tuple(a.cost.total(), std::string_view(a.prefill_node), std::string_view(a.decode_node)) <
-         std::tuple(b.cost.total(), std::string_view(b.prefill_node), std::string_view(b.decode_node));
+bool is_cheaper(const Priced& a, const Priced& b) {
+  return a.total != b.total ? a.total < b.total : a.engine->node < b.engine->node;
+}
+
+// The cheapest `keep` engines by the part that `add(cost, query, engine)` computes, in order. Most engines
+// are dearer than all of these: one comparison each.
+template <class Add>
+std::vector<Priced> price(const RouteQuery& query, const Choices& engines, std::size_t keep, const Add& add) {
+  std::vector<Priced> cheapest;
+  cheapest.reserve(std::min(keep, engines.size()) + 1);
+  for (const Candidate* engine : engines) {
+    Priced priced{engine, {}, 0};
+    add(priced.part, query, *engine);
+    priced.total = priced.part.total();
+    if (cheapest.size() == keep && !is_cheaper(priced, cheapest.back())) continue;
+    cheapest.insert(std::ranges::upper_bound(
+                        cheapest, priced, [](const Priced& a, const Priced& b) { return is_cheaper(a, b); }),
+                    priced);
+    if (cheapest.size() > keep) cheapest.pop_back();
+  }
+  return cheapest;
+}
+
+void add_generation(RouteCost& cost, const RouteQuery& query, const Candidate& c) {
+  add_decode(cost, query, c);
+  add_stall(cost, query, c);
+}
+
+struct PricedRoute {
+  const Candidate* prefill = nullptr;
+  const Candidate* decode = nullptr;
+  RouteCost cost;
+  double total = 0;
+  Route route() const { return {prefill->node, decode->node, cost}; }
+};
+
+bool is_cheaper(const PricedRoute& a, const PricedRoute& b) {
+  if (a.total != b.total) return a.total < b.total;
+  return std::tie(a.prefill->node, a.decode->node) < std::tie(b.prefill->node, b.decode->node);
 }
 
 // Both phases on one engine, where that may generate, and each pair.
 template <class Use>
-void for_each_route(const RouteQuery& query, const Choices& first, const Choices& second, const Use& use) {
-  for (const Candidate* prefill : first) {
-    if (prefill->role != Role::prefill || query.max_tokens <= 1)
-      use(Route{prefill->node, prefill->node, predict(query, *prefill, *prefill)});
-    for (const Candidate* decode : second)
-      if (decode != prefill && prefill->role != Role::decode && query.max_tokens > 1)
-        use(Route{prefill->node, decode->node, predict(query, *prefill, *decode)});
+void for_each_route(const RouteQuery& query, const std::vector<Priced>& first,
+                    const std::vector<Priced>& second, const Use& use) {
+  const bool one_phase = query.max_tokens <= 1;
+  for (const Priced& prefill : first) {
+    const Candidate& computes = *prefill.engine;
+    if (computes.role != Role::prefill || one_phase) {
+      RouteCost cost = prefill.part;
+      if (!one_phase) add_decode(cost, query, computes);
+      use(PricedRoute{&computes, &computes, cost, cost.total()});
+    }
+    if (one_phase || computes.role == Role::decode) continue;
+    for (const Priced& decode : second) {
+      if (decode.engine == prefill.engine) continue;
+      RouteCost cost = prefill.part + decode.part;
+      add_transfer(cost, query, computes, *decode.engine);
+      use(PricedRoute{&computes, decode.engine, cost, cost.total()});
+    }
   }
 }
 
 class KvPolicy final : public RoutingPolicy {
  public:
   Result<Route> choose(const RouteQuery& query, Candidates candidates) override {
-    Choices first = prefillers(candidates);
+    const Choices first = prefillers(candidates);
     if (first.empty()) return nobody("");
     const bool one_engine = query.max_tokens <= 1;
-    Choices second = one_engine ? Choices{} : decoders(candidates);
+    const Choices second = one_engine ? Choices{} : decoders(candidates);
     if (second.empty() && !one_engine) return nobody("decode ");
-    shorten(first, query, add_prefill);
-    shorten(second, query, [](RouteCost& cost, const RouteQuery& q, const Candidate& c) {
-      add_decode(cost, q, c);
-      add_stall(cost, q, c);
-    });
-    std::optional<Route> best;
-    for_each_route(query, first, second, [&](Route route) {
-      if (!best || is_cheaper(route, *best)) best = std::move(route);
-    });
-    return *best;
+    std::optional<PricedRoute> best;
+    for_each_route(query, price(query, first, kShortlist, add_prefill),
+                   price(query, second, kShortlist, add_generation), [&](const PricedRoute& route) {
+                     if (!best || is_cheaper(route, *best)) best = route;
+                   });
+    return best->route();
   }
 
   Result<std::string> choose_decode(const RouteQuery& query, Candidates candidates,
                                     const std::string& avoid) override {
-    Choices able = decoders(candidates, &avoid);
+    const Choices able = decoders(candidates, &avoid);
     if (able.empty()) return nobody("decode ");
     // It computes again what it does not hold, so both phases count.
-    shorten(able, query, [](RouteCost& cost, const RouteQuery& q, const Candidate& c) {
+    const auto whole = [](RouteCost& cost, const RouteQuery& q, const Candidate& c) {
       add_prefill(cost, q, c);
       add_decode(cost, q, c);
-    });
-    return able.front()->node;
-  }
-
- private:
-  // The cheapest few by one part of the cost, in order. The name breaks ties, so that all daemons agree.
-  template <class Part>
-  static void shorten(Choices& choices, const RouteQuery& query, const Part& part) {
-    std::vector<std::tuple<double, std::string_view, const Candidate*>> ranked;
-    ranked.reserve(choices.size());
-    for (const Candidate* c : choices) {
-      RouteCost cost;
-      part(cost, query, *c);
-      ranked.emplace_back(cost.total(), c->node, c);
-    }
-    const std::size_t keep = std::min(kShortlist, ranked.size());
-    std::ranges::partial_sort(ranked, ranked.begin() + static_cast<std::ptrdiff_t>(keep));
-    choices.clear();
-    for (std::size_t i = 0; i < keep; ++i) choices.push_back(std::get<2>(ranked[i]));
+    };
+    return price(query, able, 1, whole).front().engine->node;
   }
 };
 
@@ -233,11 +270,15 @@ RouteCost predict(const RouteQuery& query, const Candidate& prefill, const Candi
 }
 
 std::vector<Route> predicted_routes(const RouteQuery& query, Candidates candidates, std::size_t limit) {
+  std::vector<PricedRoute> priced;
+  const std::size_t all = candidates.size();
+  for_each_route(query, price(query, prefillers(candidates), all, add_prefill),
+                 price(query, decoders(candidates), all, add_generation),
+                 [&](const PricedRoute& route) { priced.push_back(route); });
+  std::ranges::sort(priced, [](const PricedRoute& a, const PricedRoute& b) { return is_cheaper(a, b); });
   std::vector<Route> routes;
-  for_each_route(query, prefillers(candidates), decoders(candidates),
-                 [&](Route route) { routes.push_back(std::move(route)); });
-  std::ranges::sort(routes, is_cheaper);
-  if (routes.size() > limit) routes.resize(limit);
+  for (const PricedRoute& route : priced)
+    if (routes.size() < limit) routes.push_back(route.route());
   return routes;
 }
 
