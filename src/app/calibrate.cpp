@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -94,11 +95,17 @@ class Subject {
     const KvView kv{memory_.data(), layout_, blocks_};
     const Batch batch = make_batch(sequences, context, rows, config().vocab);
     (void)model_->forward(batch, kv, ops);
+    double sum = 0, squares = 0;
     int passes = 0;
-    const auto begin = Clock::now();
-    for (; passes < 4 || (since(begin) < 0.5 && passes < 300); ++passes)
+    for (; passes < 4 || (sum < 0.5 && passes < 300); ++passes) {
+      const auto begin = Clock::now();
       (void)model_->forward(batch, kv, ops);
-    return {double(sequences), double(rows), double(context), since(begin) / passes};
+      const double seconds = since(begin);
+      sum += seconds;
+      squares += seconds * seconds;
+    }
+    const double mean = sum / passes, variance = std::max(0.0, squares / passes - mean * mean);
+    return {double(sequences), double(rows), double(context), mean, std::sqrt(variance) / mean};
   }
 
  private:
@@ -279,9 +286,10 @@ Result<void> calibrate(const PlanCheckOptions& options) {
   if (!host) return host.error();
   std::fprintf(stderr,
                "products %.1f GFLOP/s, weights %.1f GB/s, attention %.1f GFLOP/s, K and V %.1f GB/s, overlap "
-               "%.0f %%, a layer's overhead %.1f us, a token's host work %.0f us, loopback %.2f GB/s\n",
+               "%.0f %%, a layer's overhead %.1f us, a token's host work %.0f us, jitter %.0f %%, loopback "
+               "%.2f GB/s\n",
                c.flops / 1e9, c.memory_bandwidth / 1e9, c.attention_flops / 1e9, c.kv_bandwidth / 1e9,
-               100 * (1 - std::min(1.0, c.serial)), c.layer * 1e6, *host * 1e6, link / 1e9);
+               100 * (1 - std::min(1.0, c.serial)), c.layer * 1e6, *host * 1e6, c.jitter * 100, link / 1e9);
   const std::string name = fs::path(options.calibrate).stem().string();
   std::ofstream out(options.calibrate);
   out << system_file(name, std::to_string(threads) + " threads, " + (*ops)->numerics_id(), c, *host,

@@ -15,6 +15,7 @@ namespace {
 constexpr std::int32_t kBlock = 16;
 constexpr int kRounds = 6, kMostRequests = 1500;  // of a choice's simulation
 constexpr int kSampledEngines = 2;
+constexpr int kDraws = 5;  // of a system's jitter
 
 std::vector<TraceRequest> equal_requests(const Workload& load, int count) {
   std::vector<TraceRequest> all(static_cast<std::size_t>(count));
@@ -97,18 +98,29 @@ Result<Estimate> simulate_choice(const PlanRequest& request, const Choice& choic
   const EngineLimits decode = engine_limits(choice, request, "decode");
   options.limits = {std::max(limits.sequences, decode.sequences), limits.batch_tokens, 1 << 30,
                     static_cast<std::int32_t>(engine.model.max_positions)};
-  const auto policy = make_policy("kv");
-  const auto report = simulate(options, equal_requests(request.load, requests), *policy);
-  if (!report) return report.error();
-  const SimSummary summary = summarize(*report, options);
+  // In a closed loop small delays decide which requests meet: several draws, their mean.
+  options.jitter = request.prefill.system.jitter;
+  const int draws = options.jitter > 0 ? kDraws : 1;
+  double ttft = 0, tpot = 0, latency = 0, tokens = 0;
+  for (int draw = 1; draw <= draws; ++draw) {
+    options.seed = static_cast<std::uint64_t>(draw);
+    const auto policy = make_policy("kv");
+    const auto report = simulate(options, equal_requests(request.load, requests), *policy);
+    if (!report) return report.error();
+    const SimSummary summary = summarize(*report, options);
+    ttft += summary.ttft.p50 / draws;
+    tpot += summary.itl.p50 / draws;
+    latency += summary.latency.p50 / draws;
+    tokens += summary.output_tokens_per_second / draws;
+  }
   Estimate estimate = choice.estimate;
   const double base = engine.profile.efficiency.base;
-  estimate.ttft = summary.ttft.p50 + base;
-  if (request.load.output > 1) estimate.tpot = summary.itl.p50;  // one token has none: the formula's
-  estimate.latency = summary.latency.p50 + base;
+  estimate.ttft = ttft + base;
+  if (request.load.output > 1) estimate.tpot = tpot;  // one token has none: the formula's
+  estimate.latency = latency + base;
   estimate.concurrency = concurrency;
-  estimate.requests_per_second = summary.output_tokens_per_second / std::max(1.0, request.load.output);
-  estimate.tokens_per_gpu = summary.output_tokens_per_second / estimate.gpus;
+  estimate.requests_per_second = tokens / std::max(1.0, request.load.output);
+  estimate.tokens_per_gpu = tokens / estimate.gpus;
   estimate.tokens_per_user = 1 / std::max(estimate.tpot, 1e-9);
   return estimate;
 }

@@ -25,8 +25,8 @@ struct Simulate {
   std::string trace, policy = "kv", loads = "1", slo, json, csv, svg;
   std::int32_t prefill = 0, decode = 0, mixed = 0, block_size = 16, max_sequences = 256,
                max_batch_tokens = 512, requests = 0, shrink = 1, kv_blocks = 0, tensor = 1, concurrency = 0,
-               isl = 4000, osl = 500;
-  double memory = 0.9;
+               isl = 4000, osl = 500, seed = 1;
+  double memory = 0.9, jitter = 0;
   std::string roles = "static";
   bool compare = false, engines = false;
   Flags flags{rows()};
@@ -63,6 +63,9 @@ struct Simulate {
              int_row({"--max-batch-tokens", "", "N", "rows of a step"}, 1, 1 << 20, max_batch_tokens),
              number_row({"--memory-fraction", "", "X", "of an engine's memory for weights and KV cache"},
                         0.01, 1, memory),
+             number_row({"--jitter", "", "X", "of a step's time: its standard deviation, as a share"}, 0, 1,
+                        jitter),
+             int_row({"--seed", "", "N", "of the jitter"}, 0, 1 << 30, seed),
              switch_row({"--engines", "", "", "print each engine's utilisation, too"}, engines),
              string_row({"--json", "", "FILE", "write the results; - for standard output"}, json),
              string_row({"--csv", "", "FILE", "write a line for each request"}, csv),
@@ -149,6 +152,8 @@ Result<Setting> settle(Simulate& simulate) {
   Setting setting;
   SimOptions& o = setting.options;
   o.concurrency = simulate.concurrency;
+  o.jitter = simulate.jitter;
+  o.seed = static_cast<std::uint64_t>(simulate.seed);
   o.prefill = simulate.prefill, o.decode = simulate.decode, o.mixed = simulate.mixed;
   if (o.prefill + o.decode + o.mixed == 0) o.mixed = 1;
   o.profile = make_perf_profile(*engine);

@@ -8,6 +8,7 @@
 namespace baton {
 namespace {
 
+constexpr double kMostJitter = 0.3;
 constexpr int kFitRounds = 10;  // steps from a factor of 4 to one of 1.003
 
 // Squared relative errors, the sum.
@@ -44,7 +45,11 @@ EngineSetup calibrated(EngineSetup setup, const Calibration& c) {
 
 // Coordinate descent on five logarithms: few unknowns, each seen by passes of its own.
 Calibration fit_passes(const EngineSetup& setup, double layer, const std::vector<MeasuredPass>& passes) {
-  Calibration c{1e11, 1e10, 5e10, 1e10, 0.5, layer, 0};
+  Calibration c{1e11, 1e10, 5e10, 1e10, 0.5, layer};
+  std::vector<double> deviations;
+  for (const MeasuredPass& pass : passes) deviations.push_back(pass.deviation);
+  std::ranges::sort(deviations);
+  if (!deviations.empty()) c.jitter = std::min(deviations[deviations.size() / 2], kMostJitter);
   double best = error_of(setup, c, passes);
   double factor = 4;
   for (int round = 0; round < kFitRounds; ++round, factor = std::sqrt(factor)) {
@@ -87,6 +92,7 @@ std::string system_file(const std::string& name, const std::string& machine, con
   file["memory_bytes"] = memory_bytes;
   file["link_bandwidth"] = rounded(link_bandwidth);
   file["link_latency"] = link_latency;
+  file["jitter"] = rounded(c.jitter);
   // What the kernels reached is what the rates above are. The first token of a request waits for a step of
   // the others, and prompts rarely for each other: requests that end one by one are followed by requests that
   // begin one by one.

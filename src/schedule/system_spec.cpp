@@ -121,6 +121,7 @@ Result<SystemSpec> parse_system_spec(std::string_view text, const std::string& f
   numbers.may("node_gpus", 1, spec.node_gpus);
   numbers.need("link_bandwidth", 1, spec.link_bandwidth);
   numbers.need("link_latency", 0, spec.link_latency);
+  numbers.may("jitter", 0, spec.jitter);
   if (!numbers.wrong().empty()) return wrong_key(file, numbers.wrong());
   const auto own = document.find("baton");
   if (own == document.end()) return spec;

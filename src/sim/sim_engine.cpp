@@ -27,17 +27,18 @@ SimEngine::SimEngine(std::string engine_name, Role engine_role, std::int32_t blo
       limits_(limits),
       executor_(profile, vocab) {}
 
-std::optional<double> SimEngine::begin_step(TimePoint now) {
+std::optional<double> SimEngine::begin_step(TimePoint now, double slower) {
   plan_ = scheduler.plan(now);
   if (plan_.empty()) return std::nullopt;
   executor_.submit(plan_);
   busy_ = true;
   ++steps;
-  busy_seconds += executor_.seconds();
+  const double seconds = executor_.seconds() * slower;
+  busy_seconds += seconds;
   const double rows = static_cast<double>(plan_.tokens) / limits_.max_batch_tokens;
   const double sequences = static_cast<double>(plan_.rows.size()) / limits_.max_sequences;
-  full_seconds += executor_.seconds() * std::max(rows, sequences);
-  return executor_.seconds();
+  full_seconds += seconds * std::max(rows, sequences);
+  return seconds;
 }
 
 StepOutcome SimEngine::finish_step(TimePoint now) {

@@ -39,8 +39,8 @@ class SimEngine {
   SimEngine(std::string name, Role role, std::int32_t blocks, std::int32_t block_size,
             const SchedulerLimits& limits, const PerfProfile& profile, std::int32_t vocab);
 
-  // Seconds that the step takes; nothing where there is none to make.
-  std::optional<double> begin_step(TimePoint now);
+  // Seconds that the step takes, `slower` times what the profile says; nothing where there is none to make.
+  std::optional<double> begin_step(TimePoint now, double slower = 1);
   const StepPlan& plan() const { return plan_; }  // of the step under way
   StepOutcome finish_step(TimePoint now);
   bool busy() const { return busy_; }

@@ -10,6 +10,7 @@
 #include <numeric>
 #include <optional>
 #include <queue>
+#include <random>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -203,10 +204,15 @@ class Cluster {
 
   // ---- steps
 
+  double slower() {
+    if (options_.jitter <= 0) return 1;
+    return std::max(0.5, std::normal_distribution<double>(1, options_.jitter)(random_));
+  }
+
   void poke(std::size_t where) {
     SimEngine& engine = *engines_[where];
     if (engine.busy()) return;
-    const auto seconds = engine.begin_step(at(now_));
+    const auto seconds = engine.begin_step(at(now_), slower());
     for (const Sequence* sequence : engine.plan().admitted) {
       note_hit(*sequence);
       if (sequence->request.phase == Phase::prefill) reserve(where, *sequence);
@@ -346,6 +352,7 @@ class Cluster {
   std::uint64_t next_order_ = 0;
   std::unordered_map<std::size_t, Handoff> handoffs_;  // by request; before engines_ is destroyed it is empty
   std::optional<RoleController> controller_;
+  std::mt19937_64 random_{options_.seed};
   double now_ = 0, last_finish_ = 0;
   double expected_output_ = 256;
   std::size_t finished_ = 0, next_ = 0;  // next_: to arrive

@@ -12,6 +12,7 @@ namespace baton {
 struct MeasuredPass {
   double sequences = 0, rows = 0, context = 0;
   double seconds = 0;
+  double deviation = 0;  // standard, of single passes, as a share of `seconds`
 };
 
 struct Calibration {
@@ -20,6 +21,7 @@ struct Calibration {
   double attention_flops = 0, kv_bandwidth = 0;
   double serial = 0;  // see EngineTraits
   double layer = 0;   // seconds
+  double jitter = 0;  // the passes' median deviation
   double worst = 0;   // largest relative error over the passes, with these figures
 };
 // `model` and `weights` as in EngineSetup; `layer` was measured with a model of almost nothing else. Needs

@@ -55,6 +55,7 @@ struct SystemSpec {
   double node_gpus = 1;
   double link_bandwidth = 0;  // bytes/s between two engines, for KV blocks
   double link_latency = 0;
+  double jitter = 0;                   // of a step's time: its standard deviation, as a share
   std::optional<EngineProfile> baton;  // what Baton's own engine reaches there
 
   double flops(Precision precision) const;  // of products with weights stored so

@@ -33,7 +33,9 @@ struct SimOptions {
   std::int32_t vocab = 128256;
   std::int32_t concurrency =
       0;  // a closed loop: so many requests at a time, each followed by the next; 0: the trace's times
-  double load = 1;                        // arrivals come this many times as fast
+  double jitter = 0;       // of a step's time: the standard deviation, as a share; drawn from `seed`
+  std::uint64_t seed = 1;  // same seed, same report
+  double load = 1;         // arrivals come this many times as fast
   double slo_ttft = 0, slo_itl = 0;       // seconds; 0: any
   std::optional<RoleTargets> auto_roles;  // a RoleController moves engines between roles
 };
