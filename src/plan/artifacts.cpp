@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "plan/table.hpp"
@@ -11,16 +12,27 @@ namespace {
 
 constexpr int kHttpPort = 8000, kPeerPort = 7000;
 
+// A string of TOML, YAML and JSON alike.
+std::string quoted(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 struct DaemonFile {
   std::string name, role;
-  int index = 0;  // among all: its GPU, its ports
+  int machine = 0, slot = 0;  // its GPU there, and its ports
 };
 
-std::vector<DaemonFile> daemons_of(const Choice& choice) {
+// As many to a machine as it has GPUs. On CPUs all on one, where they can be tried.
+std::vector<DaemonFile> daemons_of(const Choice& choice, const PlanRequest& request,
+                                   const DeploymentNames& names) {
   std::vector<DaemonFile> all;
+  const int room =
+      names.device == "cuda" ? std::max(1, static_cast<int>(request.prefill.system.node_gpus)) : 1 << 30;
   const auto add = [&](const char* role, int count) {
-    for (int i = 0; i < count; ++i)
-      all.push_back({std::string(role) + "-" + std::to_string(i), role, static_cast<int>(all.size())});
+    for (int i = 0; i < count; ++i) {
+      const int index = static_cast<int>(all.size());
+      all.push_back({std::string(role) + "-" + std::to_string(i), role, index / room, index % room});
+    }
   };
   if (!choice.disaggregated) {
     add("mixed", choice.replicas);
@@ -31,14 +43,17 @@ std::vector<DaemonFile> daemons_of(const Choice& choice) {
   return all;
 }
 
+bool on_one_machine(const std::vector<DaemonFile>& all) { return all.back().machine == 0; }
+std::string machine_name(int machine) { return "node-" + std::to_string(machine); }
+
 std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanRequest& request,
                      const DeploymentNames& names, const std::string& peers) {
   const bool gpu = names.device == "cuda";
   const EngineLimits limits = engine_limits(choice, request, daemon.role);
   std::string text = "# Written by baton plan: " + request.prefill.system.name + ", ISL " +
                      fixed(request.load.input, 0) + ", OSL " + fixed(request.load.output, 0) + ".\n";
-  text +=
-      "[model]\npath = \"" + names.model_directory + "\"\nserved_names = [\"" + names.served_name + "\"]\n";
+  text += "[model]\npath = " + quoted(names.model_directory) + "\nserved_names = [" +
+          quoted(names.served_name) + "]\n";
   if (names.max_context > 0) text += "max_context = " + std::to_string(names.max_context) + "\n";
   text += "\n[engine]\nrole = \"" + daemon.role + "\"\ndevice = \"" + names.device + "\"\n";
   if (gpu)
@@ -54,25 +69,38 @@ std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanR
   return text;
 }
 
-// On one host: ports beside each other.
-std::string local_peers(const std::vector<DaemonFile>& all, const DaemonFile& self) {
+// On one machine: loopback, ports beside each other. On several: their names, and a secret.
+std::string peers_of(const std::vector<DaemonFile>& all, const DaemonFile& self) {
+  const bool alone = on_one_machine(all);
   std::string peers;
-  for (const DaemonFile& other : all)
-    if (other.index < self.index)
-      peers += (peers.empty() ? "" : ", ") + std::string("\"127.0.0.1:") +
-               std::to_string(kPeerPort + other.index) + "\"";
-  return "peer_listen = \"127.0.0.1:" + std::to_string(kPeerPort + self.index) + "\"\n" +
-         (peers.empty() ? "" : "peers = [" + peers + "]\n");
+  for (const DaemonFile& other : all) {
+    if (other.name == self.name) break;  // each pair is dialed once
+    peers += (peers.empty() ? "" : ", ") + std::string("\"") +
+             (alone ? "127.0.0.1" : machine_name(other.machine)) + ":" +
+             std::to_string(kPeerPort + other.slot) + "\"";
+  }
+  std::string text =
+      alone ? ""
+            : "# " + self.name + " runs on " + machine_name(self.machine) +
+                  ": names for your DNS or /etc/hosts.\nsecret_file = \"/etc/baton/cluster-secret\"\n";
+  text += std::string("peer_listen = \"") + (alone ? "127.0.0.1" : "0.0.0.0") + ":" +
+          std::to_string(kPeerPort + self.slot) + "\"\n";
+  return text + (peers.empty() ? "" : "peers = [" + peers + "]\n");
 }
 
 std::string run_script(const std::vector<DaemonFile>& all, const DeploymentNames& names) {
-  std::string text =
-      "#!/usr/bin/env bash\n"
-      "# All daemons on this machine, one for each GPU; Ctrl-C ends them. Clients may talk to any of them.\n"
+  const bool alone = on_one_machine(all);
+  std::string text = "#!/usr/bin/env bash\n";
+  text += alone ? "# All daemons on this machine, one for each GPU"
+                : "# run.sh N: the daemons of machine node-N, one for each GPU";
+  text +=
+      "; Ctrl-C ends them. Clients may talk to any of them.\n"
       "set -euo pipefail\ncd \"$(dirname \"$0\")\"\ntrap 'kill 0; wait' EXIT INT TERM\n";
+  if (!alone) text += "machine=${1:?which machine: 0 to " + std::to_string(all.back().machine) + "}\n";
   for (const DaemonFile& d : all) {
-    if (names.device == "cuda") text += "CUDA_VISIBLE_DEVICES=" + std::to_string(d.index) + " ";
-    text += "baton serve --config " + d.name + ".toml --port " + std::to_string(kHttpPort + d.index) + " &\n";
+    if (!alone) text += "[ \"$machine\" != " + std::to_string(d.machine) + " ] || ";
+    if (names.device == "cuda") text += "CUDA_VISIBLE_DEVICES=" + std::to_string(d.slot) + " ";
+    text += "baton serve --config " + d.name + ".toml --port " + std::to_string(kHttpPort + d.slot) + " &\n";
   }
   return text + "wait\n";
 }
@@ -81,29 +109,34 @@ std::string compose_file(const std::vector<DaemonFile>& all, const DeploymentNam
   std::string text =
       "# export BATON_CLUSTER_SECRET=$(openssl rand -hex 32); docker compose up\n"
       "# Port 8000 of the first service answers; every other one would, too.\nservices:\n";
+  std::string model;  // $ begins a variable there
+  for (const char c : names.model_directory) model += c == '$' ? "$$" : std::string(1, c);
   for (const DaemonFile& d : all) {
     text += "  " + d.name + ":\n    image: baton:latest\n    command: serve --config /etc/baton/" + d.name +
             ".toml --host 0.0.0.0 --peer-listen 0.0.0.0:7000";
-    for (const DaemonFile& other : all)
-      if (other.index < d.index) text += " --peer " + other.name + ":7000";
+    for (const DaemonFile& other : all) {
+      if (other.name == d.name) break;
+      text += " --peer " + other.name + ":7000";
+    }
     text += " --cluster-secret-file /run/secrets/cluster --insecure\n    volumes: [\"./" + d.name +
-            ".toml:/etc/baton/" + d.name + ".toml:ro\", \"" + names.model_directory + ":" +
-            names.model_directory + ":ro\"]\n    secrets: [cluster]\n" + "    ulimits: {memlock: -1}\n";
-    if (d.index == 0) text += "    ports: [\"127.0.0.1:8000:8000\"]\n";
+            ".toml:/etc/baton/" + d.name + ".toml:ro\", " + quoted(model + ":" + model + ":ro") +
+            "]\n    secrets: [cluster]\n    ulimits: {memlock: -1}\n";
+    if (d.slot == 0) text += "    ports: [\"127.0.0.1:8000:8000\"]\n";
     if (names.device == "cuda")
       text += "    deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: [\"" +
-              std::to_string(d.index) + "\"], capabilities: [gpu]}]}}}\n";
+              std::to_string(d.slot) + "\"], capabilities: [gpu]}]}}}\n";
   }
   return text + "secrets:\n  cluster:\n    environment: BATON_CLUSTER_SECRET\n";
 }
 
-std::string systemd_unit(const DaemonFile& d, const DeploymentNames& names) {
-  std::string text = "# /etc/systemd/system/baton-" + d.name + ".service; its settings go to /etc/baton/" +
+std::string systemd_unit(const DaemonFile& d, const DeploymentNames& names, bool alone) {
+  std::string text = (alone ? "# " : "# On " + machine_name(d.machine) + ": ") +
+                     "/etc/systemd/system/baton-" + d.name + ".service; its settings go to /etc/baton/" +
                      d.name + ".toml\n[Unit]\nDescription=Baton, " + d.name +
                      "\nAfter=network-online.target\nWants=network-online.target\n\n[Service]\nType=exec\n";
-  if (names.device == "cuda") text += "Environment=CUDA_VISIBLE_DEVICES=" + std::to_string(d.index) + "\n";
+  if (names.device == "cuda") text += "Environment=CUDA_VISIBLE_DEVICES=" + std::to_string(d.slot) + "\n";
   return text + "ExecStart=/usr/bin/baton serve --config /etc/baton/" + d.name + ".toml --port " +
-         std::to_string(kHttpPort + d.index) +
+         std::to_string(kHttpPort + d.slot) +
          "\nExecReload=/bin/kill -HUP "
          "$MAINPID\nTimeoutStopSec=75\nKillMode=mixed\nRestart=on-failure\nRestartSec=2\n"
          "DynamicUser=yes\nLimitMEMLOCK=infinity\nLimitNOFILE=65536\nNoNewPrivileges=yes\nProtectSystem="
@@ -140,7 +173,7 @@ std::string kubernetes_role(const std::string& role, int count, const std::strin
          "        volumeMounts:\n        - {name: config, mountPath: /etc/baton}\n        - {name: secret, "
          "mountPath: /etc/baton-secret}\n"
          "        - {name: models, mountPath: " +
-         names.model_directory +
+         quoted(names.model_directory) +
          ", readOnly: true}\n      volumes:\n"
          "      - {name: config, configMap: {name: " +
          name +
@@ -174,16 +207,16 @@ EngineLimits engine_limits(const Choice& choice, const PlanRequest& request, std
 
 std::map<std::string, std::string> deployment_files(const Choice& choice, const PlanRequest& request,
                                                     const DeploymentNames& names) {
-  const std::vector<DaemonFile> all = daemons_of(choice);
+  const std::vector<DaemonFile> all = daemons_of(choice, request, names);
   std::map<std::string, std::string> files;
   std::map<std::string, int> counts;
   for (const DaemonFile& d : all) {
-    files[d.name + ".toml"] = settings(d, choice, request, names, local_peers(all, d));
-    files["systemd/baton-" + d.name + ".service"] = systemd_unit(d, names);
+    files[d.name + ".toml"] = settings(d, choice, request, names, peers_of(all, d));
+    files["systemd/baton-" + d.name + ".service"] = systemd_unit(d, names, on_one_machine(all));
     ++counts[d.role];
   }
   files["run.sh"] = run_script(all, names);
-  files["compose.yaml"] = compose_file(all, names);
+  if (on_one_machine(all)) files["compose.yaml"] = compose_file(all, names);  // it knows one machine
   files["k8s/services.yaml"] = kubernetes_services();
   for (const auto& [role, count] : counts) {
     const auto first = std::ranges::find(all, role, &DaemonFile::role);

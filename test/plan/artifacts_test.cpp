@@ -38,6 +38,23 @@ TEST_CASE("disaggregated: prefill and decode daemons in one cluster") {
   CHECK(has(files.at("k8s/decode.yaml"), "nvidia.com/gpu: 1"));
 }
 
+TEST_CASE("several machines: a GPU and ports of each, peers by name, a secret") {
+  PlanRequest request = plan_test::request();
+  request.prefill.system.node_gpus = request.decode.system.node_gpus = 4;
+  const auto files =
+      deployment_files(split_choice(), request, {.model_directory = "/models/a \"b\"", .served_name = "m"});
+  CHECK_FALSE(files.contains("compose.yaml"));
+  const std::string& last = files.at("decode-3.toml");  // the sixth daemon
+  CHECK(has(last, "path = \"/models/a \\\"b\\\"\""));
+  CHECK(has(last, "secret_file = "));
+  CHECK(has(last, "peer_listen = \"0.0.0.0:7001\""));
+  CHECK(has(last, "\"node-0:7003\", \"node-1:7000\"]"));
+  CHECK(has(
+      files.at("run.sh"),
+      "[ \"$machine\" != 1 ] || CUDA_VISIBLE_DEVICES=1 baton serve --config decode-3.toml --port 8001 &"));
+  CHECK(has(files.at("systemd/baton-decode-3.service"), "On node-1"));
+}
+
 TEST_CASE("aggregated on CPUs: mixed daemons with memory of their own, no GPU named") {
   Choice c;
   c.replicas = 2, c.batch = 8;
