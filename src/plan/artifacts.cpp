@@ -110,7 +110,10 @@ std::string compose_file(const std::vector<DaemonFile>& all, const DeploymentNam
       "# export BATON_CLUSTER_SECRET=$(openssl rand -hex 32); docker compose up\n"
       "# Port 8000 of the first service answers; every other one would, too.\nservices:\n";
   std::string model;  // $ begins a variable there
-  for (const char c : names.model_directory) model += c == '$' ? "$$" : std::string(1, c);
+  for (const char c : names.model_directory) {
+    if (c == '$') model += c;
+    model += c;
+  }
   for (const DaemonFile& d : all) {
     text += "  " + d.name + ":\n    image: baton:latest\n    command: serve --config /etc/baton/" + d.name +
             ".toml --host 0.0.0.0 --peer-listen 0.0.0.0:7000";

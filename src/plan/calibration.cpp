@@ -47,6 +47,7 @@ EngineSetup calibrated(EngineSetup setup, const Calibration& c) {
 Calibration fit_passes(const EngineSetup& setup, double layer, const std::vector<MeasuredPass>& passes) {
   Calibration c{1e11, 1e10, 5e10, 1e10, 0.5, layer};
   std::vector<double> deviations;
+  deviations.reserve(passes.size());
   for (const MeasuredPass& pass : passes) deviations.push_back(pass.deviation);
   std::ranges::sort(deviations);
   if (!deviations.empty()) c.jitter = std::min(deviations[deviations.size() / 2], kMostJitter);
