@@ -95,12 +95,14 @@ std::string run_script(const std::vector<DaemonFile>& all, const DeploymentNames
                 : "# run.sh N: the daemons of machine node-N, one for each GPU";
   text +=
       "; Ctrl-C ends them. Clients may talk to any of them.\n"
-      "set -euo pipefail\ncd \"$(dirname \"$0\")\"\ntrap 'kill 0; wait' EXIT INT TERM\n";
+      "set -euo pipefail\ncd \"$(dirname \"$0\")\"\n"
+      "trap 'trap - EXIT INT TERM; kill $(jobs -p) 2>/dev/null || true; wait; exit' EXIT INT TERM\n";
   if (!alone) text += "machine=${1:?which machine: 0 to " + std::to_string(all.back().machine) + "}\n";
   for (const DaemonFile& d : all) {
-    if (!alone) text += "[ \"$machine\" != " + std::to_string(d.machine) + " ] || ";
+    if (!alone) text += "[ \"$machine\" != " + std::to_string(d.machine) + " ] || { ";
     if (names.device == "cuda") text += "CUDA_VISIBLE_DEVICES=" + std::to_string(d.slot) + " ";
-    text += "baton serve --config " + d.name + ".toml --port " + std::to_string(kHttpPort + d.slot) + " &\n";
+    text += "baton serve --config " + d.name + ".toml --port " + std::to_string(kHttpPort + d.slot) +
+            (alone ? " &\n" : " & }\n");
   }
   return text + "wait\n";
 }

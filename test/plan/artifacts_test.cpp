@@ -49,9 +49,10 @@ TEST_CASE("several machines: a GPU and ports of each, peers by name, a secret") 
   CHECK(has(last, "secret_file = "));
   CHECK(has(last, "peer_listen = \"0.0.0.0:7001\""));
   CHECK(has(last, "\"node-0:7003\", \"node-1:7000\"]"));
-  CHECK(has(
-      files.at("run.sh"),
-      "[ \"$machine\" != 1 ] || CUDA_VISIBLE_DEVICES=1 baton serve --config decode-3.toml --port 8001 &"));
+  CHECK(has(files.at("run.sh"),
+            "[ \"$machine\" != 1 ] || { CUDA_VISIBLE_DEVICES=1 baton serve --config decode-3.toml --port "
+            "8001 & }"));
+  CHECK_FALSE(has(files.at("run.sh"), "kill 0"));  // it would end whoever called the script
   CHECK(has(files.at("systemd/baton-decode-3.service"), "On node-1"));
 }
 
