@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <optional>
 #include <random>
 #include <tuple>
@@ -257,17 +256,6 @@ class LeastLoaded final : public SimplePolicy {
 };
 
 }  // namespace
-
-RouteCost predict(const RouteQuery& query, const Candidate& prefill, const Candidate& decode) {
-  RouteCost cost;
-  add_prefill(cost, query, prefill);
-  if (&prefill != &decode) {
-    add_transfer(cost, query, prefill, decode);
-    add_stall(cost, query, decode);
-  }
-  if (query.max_tokens > 1) add_decode(cost, query, decode);
-  return cost;
-}
 
 std::vector<Route> predicted_routes(const RouteQuery& query, Candidates candidates, std::size_t limit) {
   std::vector<PricedRoute> priced;

@@ -68,9 +68,8 @@ class RoutingPolicy {
                                             const std::string& avoid) = 0;
 };
 
-// What a route costs by the candidates' profiles: the sum that the policy `kv` keeps low.
-RouteCost predict(const RouteQuery& query, const Candidate& prefill, const Candidate& decode);
-// Every route that the roles allow, the cheapest first, at most `limit`: what `kv` chooses from.
+// Every route that the roles allow with its predicted cost, the cheapest first, at most `limit`: what `kv`
+// chooses from.
 std::vector<Route> predicted_routes(const RouteQuery& query, std::span<const Candidate> candidates,
                                     std::size_t limit);
 
