@@ -101,19 +101,19 @@ void RoleController::remember(double now) {
   while (now - past_.front().time > kPast) past_.pop_front();
 }
 
-double RoleController::cost(const Split& split, Readings engines, double now) const {
+double RoleController::cost(const Split& split, const EngineReading& typical, std::size_t engines,
+                            double now) const {
   const auto score = [&](Demand demand) {
     demand.prefill *= kHeadroom;
     demand.decode *= kHeadroom;
-    return std::max(predict(split, engines, demand).score, kGoodEnough);
+    return std::max(predict(split, typical, engines, demand).score, kGoodEnough);
   };
-  double sum = 0, weights = 0;
+  double sum = 0, weights = 0;  // at least one reading: demand has been measured
   for (const Past& past : past_) {
     const double weight = std::exp((past.time - now) / kFade);
     sum += weight * std::min(score(past.demand), kPastWorst);
     weights += weight;
   }
-  if (weights <= 0) return score(demand_);
   return (1 - kPastWeight) * score(demand_) + kPastWeight * sum / weights;
 }
 
@@ -122,27 +122,29 @@ std::optional<RoleController::Split> RoleController::better(Readings engines, do
   const Split present = split_of(engines);
   const bool pure =
       present.prefill + present.decode == 0 || present.prefill + present.decode == engines.size();
-  const Outlook as_is = predict(present, engines, demand_);
+  const EngineReading& typical = typical_of(engines);
+  const std::size_t all = engines.size();
+  const Outlook as_is = predict(present, typical, all, demand_);
   if (pure && as_is.score < kGoodEnough) return std::nullopt;
-  const double costs = cost(present, engines, now);
+  const double costs = cost(present, typical, all, now);
   Split best = present;
   double least = costs;
-  for (std::size_t prefill = 0; prefill < engines.size(); ++prefill) {
-    const Split split = prefill == 0 ? Split{} : Split{prefill, engines.size() - prefill};
-    const double there = cost(split, engines, now);
+  for (std::size_t prefill = 0; prefill < all; ++prefill) {
+    const Split split = prefill == 0 ? Split{} : Split{prefill, all - prefill};
+    const double there = cost(split, typical, all, now);
     if (there >= least) continue;
     best = split;
     least = there;
   }
   if (best == present || (pure && least > kGain * costs)) return std::nullopt;
-  const Outlook outlook = predict(best, engines, demand_);
+  const Outlook outlook = predict(best, typical, all, demand_);
   std::array<char, 240> text{};
   std::snprintf(
       text.data(), text.size(),
       "%s instead of %s: predicted TTFT %.0f ms instead of %.0f, ITL %.1f ms instead of %.1f, at %.0f "
       "prompt and %.0f output tokens/s",
-      describe(best, engines.size()).c_str(), describe(present, engines.size()).c_str(), outlook.ttft * 1e3,
-      as_is.ttft * 1e3, outlook.itl * 1e3, as_is.itl * 1e3, demand_.prefill, demand_.decode);
+      describe(best, all).c_str(), describe(present, all).c_str(), outlook.ttft * 1e3, as_is.ttft * 1e3,
+      outlook.itl * 1e3, as_is.itl * 1e3, demand_.prefill, demand_.decode);
   why_ = text.data();
   return best;
 }
@@ -177,11 +179,10 @@ RoleController::Outlook RoleController::judged(Outlook outlook) const {
   return outlook;
 }
 
-RoleController::Outlook RoleController::predict(const Split& split, Readings engines,
-                                                const Demand& demand) const {
-  const EngineReading& typical = typical_of(engines);
-  const auto n = static_cast<double>(engines.size());
-  if (split.prefill == engines.size()) {  // the decode engines are gone: nobody generates
+RoleController::Outlook RoleController::predict(const Split& split, const EngineReading& typical,
+                                                std::size_t engines, const Demand& demand) const {
+  const auto n = static_cast<double>(engines);
+  if (split.prefill == engines) {  // the decode engines are gone: nobody generates
     Outlook nothing;
     nothing.ttft = nothing.itl = kNever;
     return judged(nothing);

@@ -69,13 +69,15 @@ class RoleController {
   };
   void measure(std::span<const EngineReading> engines, double now);
   void remember(double now);
-  Outlook predict(const Split& split, std::span<const EngineReading> engines, const Demand& demand) const;
+  // `engines` engines like `typical`.
+  Outlook predict(const Split& split, const EngineReading& typical, std::size_t engines,
+                  const Demand& demand) const;
   Outlook predict_mixed(const EngineReading& typical, double engines, const Demand& demand) const;
   Outlook predict_split(const EngineReading& typical, double prefill, double decode,
                         const Demand& demand) const;
   // What a split costs now and would have cost lately: a split that serves both beats one that must change
   // again.
-  double cost(const Split& split, std::span<const EngineReading> engines, double now) const;
+  double cost(const Split& split, const EngineReading& typical, std::size_t engines, double now) const;
   Outlook judged(Outlook outlook) const;
   std::optional<Split> better(std::span<const EngineReading> engines, double now);
   std::optional<RoleMove> towards(const Split& goal, std::span<const EngineReading> engines) const;
