@@ -40,7 +40,7 @@ class SimEngine {
             const SchedulerLimits& limits, const PerfProfile& profile, std::int32_t vocab);
 
   // Seconds that the step takes, `slower` times what the profile says; nothing where there is none to make.
-  std::optional<double> begin_step(TimePoint now, double slower = 1);
+  std::optional<double> begin_step(TimePoint now, double slower);
   const StepPlan& plan() const { return plan_; }  // of the step under way
   StepOutcome finish_step(TimePoint now);
   bool busy() const { return busy_; }
@@ -57,9 +57,10 @@ class SimEngine {
   std::uint64_t event_sequence = 0;
   NodeId index_id = kNoNode;  // in the block index
   std::uint64_t decode_tokens = 0;
-  std::uint32_t coming =
-      0;  // requests that will generate here once another engine has computed their prompts
-  std::uint64_t coming_tokens = 0;             // of those prompts
+  // Requests that will generate here once another engine has computed their prompts, and those prompts'
+  // tokens.
+  std::uint32_t coming = 0;
+  std::uint64_t coming_tokens = 0;
   double sends_until = 0, receives_until = 0;  // when its link is free again, by direction
 
  private:

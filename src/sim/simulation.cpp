@@ -173,27 +173,27 @@ class Cluster {
       request.prefill_node = route->prefill_node;
       request.decode_node = route->decode_node;
       report_.requests[id].disaggregated = true;
-      SimEngine& next = *engines_[by_name_.at(route->decode_node)];
-      ++next.coming;
-      next.coming_tokens += request.prompt.size();
     }
-    admit(by_name_.at(route->prefill_node), std::move(request), {}, 0);
+    const std::size_t prompt = request.prompt.size();
+    if (!admit(by_name_.at(route->prefill_node), std::move(request), {}, 0)) return;
+    if (!route->disaggregated()) return;
+    SimEngine& next = *engines_[by_name_.at(route->decode_node)];
+    ++next.coming;
+    next.coming_tokens += prompt;
   }
 
-  void admit(std::size_t where, Request request, std::vector<BlockRef> blocks, std::int32_t computed) {
+  // Whether the engine takes it; it has failed otherwise.
+  bool admit(std::size_t where, Request request, std::vector<BlockRef> blocks, std::int32_t computed) {
     auto sequence = make_sequence(std::move(request), options_.block_size, key_, at(now_));
     sequence->blocks = std::move(blocks);
     sequence->computed = computed;
-    const bool hands_over = sequence->request.phase == Phase::prefill;
-    const std::size_t to = hands_over ? by_name_.at(sequence->request.decode_node) : where;
-    const std::size_t prompt = sequence->request.prompt.size();
     if (!engines_[where]->scheduler.admit(std::move(sequence))) {
-      if (hands_over) came(to, prompt);
       ++report_.failed;
       count_finished();
-      return;
+      return false;
     }
     poke(where);
+    return true;
   }
 
   // A request that was to generate at `where` is there, or has ended before.
