@@ -89,7 +89,7 @@ class Subject {
   const ModelConfig& config() const { return model_->config(); }
   const fs::path& directory() const { return directory_; }
 
-  // The mean of passes in about a third of a second, after one that is not counted: what disturbs them
+  // The mean of passes in about half a second, after one that is not counted: what disturbs them
   // disturbs a server, too.
   MeasuredPass measure(Ops& ops, std::int32_t sequences, std::int32_t context, std::int32_t rows) {
     const KvView kv{memory_.data(), layout_, blocks_};

@@ -34,6 +34,15 @@ std::vector<TraceRequest> equal_requests(const Workload& load, int count) {
 // How many times the limit; 0 where there is none.
 double beyond(double value, double limit) { return limit > 0 ? value / limit : 0; }
 
+// Rows of a step, up to the first that holds a whole prompt. Engines that prefill alone do that anyway (0).
+std::vector<int> chunks_worth_trying(const PlanRequest& request, const Choice& choice) {
+  if (choice.disaggregated) return {0};
+  std::vector<int> chunks{512};
+  for (const int chunk : {1024, 2048, 8192})
+    if (chunks.back() < request.load.input) chunks.push_back(chunk);
+  return chunks;
+}
+
 // A replica of many engines is simulated by a few decode engines and as many prefill engines as they need at
 // least: what the real, fewer ones can do stays the formula's.
 Result<Estimate> simulate_sample(const PlanRequest& request, const Choice& choice) {
@@ -51,8 +60,14 @@ Result<Estimate> simulate_sample(const PlanRequest& request, const Choice& choic
       busiest > 0 ? formula.requests_per_second / busiest : estimate->requests_per_second / share;
   const double rate = std::min(estimate->requests_per_second / share, most);
   estimate->tokens_per_gpu *= rate / estimate->requests_per_second;
-  estimate->requests_per_second = rate;
   estimate->concurrency /= share;
+  // The closed loop: whom the formula's slower stage keeps out of the decode engines waits before it.
+  if (rate < estimate->requests_per_second / share) {
+    const double decoding = estimate->latency - estimate->ttft;
+    estimate->ttft = std::max(estimate->ttft, estimate->concurrency / rate - decoding);
+    estimate->latency = estimate->ttft + decoding;
+  }
+  estimate->requests_per_second = rate;
   return estimate;
 }
 
@@ -130,11 +145,10 @@ void refine_by_simulation(const PlanRequest& request, Plan& plan) {
     std::vector<Choice> kept;
     for (const Choice& choice : *choices) {
       std::optional<Choice> best;
-      for (const int chunk : {512, 1024, 2048, 8192}) {
+      for (const int chunk : chunks_worth_trying(request, choice)) {
         Choice tried = choice;
-        if (!choice.disaggregated) tried.chunk = chunk;
+        tried.chunk = chunk;
         if (settle(request, tried) && (!best || tried.tokens_per_gpu > best->tokens_per_gpu)) best = tried;
-        if (choice.disaggregated || chunk >= request.load.input) break;  // whole prompts in a step
       }
       if (best) kept.push_back(*best);
     }

@@ -203,11 +203,10 @@ std::string kubernetes_services() {
 EngineLimits engine_limits(const Choice& choice, const PlanRequest& request, std::string_view role) {
   if (role == "prefill") {
     const int whole = choice.prefill_batch * static_cast<int>(request.load.input);
-    return {4 * choice.prefill_batch, choice.chunk > 0 ? choice.chunk : std::clamp(whole, 512, 16384)};
+    return {4 * choice.prefill_batch, std::clamp(whole, 512, 16384)};
   }
-  const bool own_chunk = choice.chunk > 0 && !choice.disaggregated;
   return {static_cast<int>(std::ceil(1.25 * choice.batch)),
-          own_chunk ? choice.chunk : std::clamp(choice.batch * 2, 512, 2048)};
+          choice.chunk > 0 ? choice.chunk : std::clamp(choice.batch * 2, 512, 2048)};
 }
 
 std::map<std::string, std::string> deployment_files(const Choice& choice, const PlanRequest& request,
