@@ -1,4 +1,5 @@
 """Who computes what: the routing policies over real daemons, and what POST /route/explain says about it."""
+import concurrent.futures
 import json
 import unittest
 
@@ -59,6 +60,25 @@ class Routing(DaemonTest):
             totals.append(cost["total"])
         self.assertEqual(totals, sorted(totals))
         self.assertEqual(a.metrics()["baton_engine_prefill_tokens_total"], 0, "nothing was computed")
+
+    def test_what_waits_for_its_prompt_counts_where_it_will_generate(self):
+        prefill = self.start("p", "prefill", extra=("--faults", "engine.prefill=hold:4000"))
+        first = self.start("d1", "decode", peers=[prefill])
+        second = self.start("d2", "decode", peers=[prefill, first])
+        for daemon in (first, second, prefill):
+            daemon.wait_ready()
+            daemon.wait_for_peers(2)
+
+        def running():
+            return {engine["node"]: engine["running"] for engine in explain(prefill, LONG["messages"])["engines"]}
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(chat, prefill, LONG["messages"])
+            # Both at one moment: it is still with the prefill engine, and counts where it will go.
+            counted = self.eventually(running, lambda now: now["p"] == 1 and now["d1"] + now["d2"] == 1)
+            answer = asked.result(timeout=30)
+        self.assertEqual(content(answer), LONG["answer"])
+        self.assertEqual(counted[answer["baton"]["decode_node"]], 1)
 
     def test_another_tenant_has_no_cached_blocks(self):
         a, _, _ = self.start_three()
