@@ -87,12 +87,14 @@ void ThreadPool::serve(int thread) {
     if (!spin(has_news)) {
       while (!has_news()) state_.wait(state, std::memory_order_acquire);
     }
-    if (stop_.load(std::memory_order_relaxed)) return;
     while ((state & kOpen) != 0 && !state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel,
                                                                  std::memory_order_acquire)) {
     }
     seen = state >> kJobShift;
-    if ((state & kOpen) == 0) continue;
+    if ((state & kOpen) == 0) {  // came too late; what closed the job may have been the end of the pool
+      if (stop_.load(std::memory_order_relaxed)) return;
+      continue;
+    }
     work(thread);
     const std::uint32_t before = state_.fetch_sub(1, std::memory_order_acq_rel);
     if ((before & kOpen) == 0 && (before & kJoined) == 1) {
