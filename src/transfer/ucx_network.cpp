@@ -126,11 +126,12 @@ void UcxNetwork::post(std::function<void()> command, std::function<void()> if_st
     std::lock_guard lock(mutex_);
     if (!stopped_) {
       commands_.push_back(std::move(command));
-      if_stopped = nullptr;
+      // Under the lock: once the command is seen, the thread may end and stop() release the worker.
+      worker_->wake();
+      return;
     }
   }
-  if (if_stopped) return if_stopped();
-  worker_->wake();
+  if (if_stopped) if_stopped();
 }
 
 bool UcxNetwork::has_commands() const {
