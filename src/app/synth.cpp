@@ -1,4 +1,4 @@
-// baton synth: a random-weight checkpoint of any Llama shape, for benchmarks.
+// baton synth: a random-weight checkpoint of any Llama or Mixtral shape, for benchmarks.
 #include "baton/model/synth.hpp"
 
 #include <CLI/CLI.hpp>
@@ -16,7 +16,7 @@ struct Synth {
   std::string shape = "150M";
   std::string dtype = "bf16";
   std::int32_t hidden = 0, layers = 0, query_heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0,
-               max_positions = 0;  // 0: the shape's
+               max_positions = 0, experts = 0, experts_per_token = 0;  // 0: the shape's
   std::int32_t seed = 0;
   bool tied = false;
   Flags flags{rows()};
@@ -33,6 +33,10 @@ struct Synth {
         int_row({"--kv-heads", "", "N", "KV heads"}, 0, kMany, kv_heads),
         int_row({"--head-dim", "", "N", "size of a head"}, 0, kMany, head_dim),
         int_row({"--ffn", "", "N", "feed-forward size"}, 0, kMany, ffn),
+        int_row({"--experts", "", "N", "experts of a layer, each with such a feed-forward; none if 0"}, 0,
+                kMany, experts),
+        int_row({"--experts-per-token", "", "N", "experts that a token goes to"}, 0, kMany,
+                experts_per_token),
         int_row({"--vocab", "", "N", "vocabulary"}, 0, kMany, vocab),
         int_row({"--context", "", "N", "longest context"}, 0, kMany, max_positions),
         int_row({"--seed", "", "N", "equal seeds give equal bytes"}, 0, 1 << 30, seed),
@@ -52,6 +56,8 @@ SynthOptions settle(const Synth& synth) {
   change(synth.kv_heads, options.kv_heads);
   change(synth.head_dim, options.head_dim);
   change(synth.ffn, options.ffn);
+  change(synth.experts, options.experts);
+  change(synth.experts_per_token, options.experts_per_token);
   change(synth.vocab, options.vocab);
   change(synth.max_positions, options.max_positions);
   options.directory = synth.directory;
@@ -83,7 +89,8 @@ int run(Synth& synth) {
 void add_synth(CLI::App& app, Chosen& chosen) {
   auto synth = std::make_shared<Synth>();  // shared: lives as long as the callbacks of the parser
   CLI::App* command = app.add_subcommand(
-      "synth", "Write a random-weight Hugging Face checkpoint of any Llama shape, with a tokenizer");
+      "synth",
+      "Write a random-weight Hugging Face checkpoint of any Llama or Mixtral shape, with a tokenizer");
   command->add_option("directory", synth->directory, "where it goes; must not hold a model yet")
       ->required()
       ->type_name("DIR");

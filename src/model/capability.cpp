@@ -5,7 +5,9 @@
 namespace baton {
 namespace {
 
-constexpr std::string_view kArchitectures[] = {"LlamaForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"LlamaForCausalLM",   "MistralForCausalLM",
+                                               "MixtralForCausalLM", "Qwen2ForCausalLM",
+                                               "Qwen3ForCausalLM",   "Qwen3MoeForCausalLM"};
 constexpr Precision kWeights[] = {Precision::f32, Precision::bf16};
 
 }  // namespace

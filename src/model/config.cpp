@@ -6,6 +6,7 @@
 // the arithmetic in a way that we do not do are `unsupported`.
 #include "baton/model/config.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -29,6 +30,28 @@ constexpr IntegerRange kHeadDimRange{2, 1024};
 constexpr IntegerRange kFfnRange{1, 1 << 20};
 constexpr IntegerRange kVocabRange{1, 1 << 22};
 constexpr IntegerRange kPositionsRange{1, 1 << 24};
+
+// What a family's code fixes or asks config.json for, as in Hugging Face's modeling files.
+struct Family {
+  std::string_view architecture;
+  enum class Bias : std::uint8_t { never, inputs, asked } attention;  // inputs: q, k and v; asked: by key
+  bool mlp_bias;                                                      // asks for it
+  bool head_norms;
+  enum class Window : std::uint8_t { never, unless_null, asked } window;  // asked: use_sliding_window
+  bool mixture;
+};
+constexpr Family kFamilies[] = {
+    {"LlamaForCausalLM", Family::Bias::asked, true, false, Family::Window::never, false},
+    {"MistralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, false},
+    {"MixtralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, true},
+    {"Qwen2ForCausalLM", Family::Bias::inputs, false, false, Family::Window::asked, false},
+    {"Qwen3ForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, false},
+    {"Qwen3MoeForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, true},
+};
+
+const Family& family_of(std::string_view architecture) {
+  return *std::ranges::find(kFamilies, architecture, &Family::architecture);
+}
 
 std::string read_architecture(JsonReader& config) {
   const nlohmann::json* list = config.find("architectures");
@@ -93,6 +116,65 @@ void refuse_what_we_do_not_do(JsonReader& config) {
                 "is set; supported: unquantised float32, float16 and bfloat16 weights");
   if (config.number("partial_rotary_factor", {0, 1}, 1.0) != 1.0)
     config.fail(ErrorCode::unsupported, "partial_rotary_factor", "must be 1");
+}
+
+void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
+  const bool asked = family.attention == Family::Bias::asked && config.boolean("attention_bias", false);
+  model.attention_bias = asked || family.attention == Family::Bias::inputs;
+  model.attention_output_bias = asked;
+  model.mlp_bias = family.mlp_bias && config.boolean("mlp_bias", false);
+}
+
+// Attention here is to all that came before: a window that would hide any of it is refused.
+void refuse_window(JsonReader& config, const Family& family, std::int32_t positions) {
+  if (family.window == Family::Window::never) return;
+  if (const nlohmann::json* types = config.find("layer_types"); types != nullptr && types->is_array()) {
+    for (const nlohmann::json& type : *types)
+      if (type != "full_attention")
+        config.fail(ErrorCode::unsupported, "layer_types", "names other than full_attention");
+  }
+  if (family.window == Family::Window::asked && !config.boolean("use_sliding_window", false)) return;
+  const auto window = config.optional_integer("sliding_window", {0, INT32_MAX});
+  if (window && *window < positions)
+    config.fail(ErrorCode::unsupported, "sliding_window",
+                "is " + std::to_string(*window) + ", below max_position_embeddings (" +
+                    std::to_string(positions) + "); supported: attention to the whole context");
+}
+
+std::vector<std::int32_t> read_dense_layers(JsonReader& config, std::int32_t layers) {
+  std::vector<std::int32_t> dense;
+  const nlohmann::json* list = config.find("mlp_only_layers");
+  if (!list) return dense;
+  const auto fits = [&](const nlohmann::json& layer) {
+    return layer.is_number_unsigned() && layer.get<std::uint64_t>() < static_cast<std::uint64_t>(layers);
+  };
+  if (!list->is_array() || !std::all_of(list->begin(), list->end(), fits)) {
+    config.fail(ErrorCode::invalid_argument, "mlp_only_layers",
+                "must be a list of layers, each from 0 to " + std::to_string(layers - 1));
+    return dense;
+  }
+  for (const nlohmann::json& layer : *list) dense.push_back(layer.get<std::int32_t>());
+  std::ranges::sort(dense);
+  const auto repeated = std::ranges::unique(dense);
+  dense.erase(repeated.begin(), repeated.end());
+  return dense;
+}
+
+void read_mixture(JsonReader& config, ModelConfig& model) {
+  MixtureConfig& mixture = model.mixture;
+  const std::string_view key = config.find("num_local_experts") ? "num_local_experts" : "num_experts";
+  mixture.experts = config.integer(key, {1, kMostExperts});
+  mixture.per_token = config.integer("num_experts_per_tok", {1, kMostExpertsPerToken});
+  if (mixture.per_token > mixture.experts)
+    config.fail(ErrorCode::invalid_argument, "num_experts_per_tok",
+                "is " + std::to_string(mixture.per_token) + ", more than " + std::string(key) + " (" +
+                    std::to_string(mixture.experts) + ")");
+  mixture.ffn = model.ffn;
+  if (model.architecture == "MixtralForCausalLM") return;
+  mixture.ffn = config.integer("moe_intermediate_size", kFfnRange);
+  mixture.renormalise = config.boolean("norm_topk_prob", false);
+  mixture.every = config.integer("decoder_sparse_step", {1, kLayersRange.maximum}, 1);
+  mixture.dense_layers = read_dense_layers(config, model.layers);
 }
 
 void read_yarn(JsonReader& rope, std::int32_t max_positions, RopeScaling& scaling) {
@@ -218,6 +300,11 @@ Result<std::string> read_small_file(const std::filesystem::path& path) {
 
 }  // namespace
 
+bool ModelConfig::has_experts(std::int32_t layer) const {
+  return mixture.experts > 0 && (layer + 1) % mixture.every == 0 &&
+         !std::ranges::binary_search(mixture.dense_layers, layer);
+}
+
 Result<ModelConfig> parse_model_config(std::string_view config_json,
                                        std::string_view generation_config_json) {
   auto json = parse_json_object(config_json, kConfigFile, kMaxConfigBytes);
@@ -231,10 +318,13 @@ Result<ModelConfig> parse_model_config(std::string_view config_json,
   model.weights = read_dtype(config);
   model.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", {0, 1, true}, 1e-6));
   model.tied_embeddings = config.boolean("tie_word_embeddings", false);
-  model.attention_bias = config.boolean("attention_bias", false);
-  model.mlp_bias = config.boolean("mlp_bias", false);
+  const Family& family = family_of(model.architecture);
+  read_biases(config, family, model);
+  model.head_norms = family.head_norms;
+  if (family.mixture) read_mixture(config, model);
   if (config.error()) return *config.error();
   read_rope(config, model);
+  refuse_window(config, family, config.integer("max_position_embeddings", kPositionsRange, 2048));
   model.bos_token_id = config.optional_integer("bos_token_id", {0, model.vocab - 1});
   const auto eos = read_token_ids(config, "eos_token_id", model.vocab);
   if (config.error()) return *config.error();

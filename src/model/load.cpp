@@ -1,8 +1,8 @@
-// load_model: which class reads which architecture. A new family is one more line here and one more name in
-// config.cpp.
+// load_model: a directory's config and checkpoint become a model. Every family of capability.cpp is a variant
+// of one decoder; config.cpp says in what they differ.
 #include "baton/model/model.hpp"
 #include "model/checkpoint.hpp"
-#include "model/llama.hpp"
+#include "model/decoder.hpp"
 
 namespace baton {
 
@@ -12,9 +12,7 @@ Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory
   if (!config) return std::move(config).error();
   auto checkpoint = Checkpoint::open(directory);
   if (!checkpoint) return std::move(checkpoint).error();
-  if (config->architecture == "LlamaForCausalLM")
-    return LlamaModel::load(*std::move(config), *checkpoint, ops, progress);
-  return make_error(ErrorCode::internal, "no class loads architecture '" + config->architecture + "'");
+  return DecoderModel::load(*std::move(config), *checkpoint, ops, progress);
 }
 
 }  // namespace baton

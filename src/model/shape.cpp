@@ -236,6 +236,11 @@ ModelShape shape_of(const ModelConfig& c) {
   ModelShape s;
   s.architecture = c.architecture;
   s.layers = s.attention_layers = s.dense_layers = c.layers;
+  if (const MixtureConfig& m = c.mixture; m.experts > 0) {
+    s.experts = m.experts, s.experts_per_token = m.per_token, s.expert_ffn = m.ffn;
+    for (std::int32_t i = 0; i < c.layers; ++i) s.expert_layers += c.has_experts(i) ? 1 : 0;
+    s.dense_layers -= s.expert_layers;
+  }
   s.hidden = c.hidden, s.vocab = c.vocab, s.ffn = c.ffn, s.tied = c.tied_embeddings;
   s.query_heads = c.query_heads, s.kv_heads = c.kv_heads, s.head_dim = c.head_dim;
   s.max_positions = c.max_positions;

@@ -2,6 +2,7 @@
 // weights follow in pieces of 1 MiB, each from its own place in a counter-based random stream.
 #include "baton/model/synth.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdio>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "baton/tensor/ops.hpp"
 #include "model/safetensors.hpp"
 #include "model/synth_tokenizer.hpp"
 
@@ -48,9 +50,20 @@ std::vector<SynthTensor> all_tensors(const SynthOptions& o) {
     matrix(layer + "self_attn.v_proj", kv, o.hidden);
     matrix(layer + "self_attn.o_proj", o.hidden, q);
     norm(layer + "post_attention_layernorm");
-    matrix(layer + "mlp.gate_proj", o.ffn, o.hidden);
-    matrix(layer + "mlp.up_proj", o.ffn, o.hidden);
-    matrix(layer + "mlp.down_proj", o.hidden, o.ffn);
+    if (o.experts == 0) {
+      matrix(layer + "mlp.gate_proj", o.ffn, o.hidden);
+      matrix(layer + "mlp.up_proj", o.ffn, o.hidden);
+      matrix(layer + "mlp.down_proj", o.hidden, o.ffn);
+      continue;
+    }
+    const std::string mixture = layer + "block_sparse_moe.";
+    matrix(mixture + "gate", o.experts, o.hidden);
+    for (std::int32_t e = 0; e < o.experts; ++e) {
+      const std::string expert = mixture + "experts." + std::to_string(e) + ".";
+      matrix(expert + "w1", o.ffn, o.hidden);
+      matrix(expert + "w2", o.hidden, o.ffn);
+      matrix(expert + "w3", o.ffn, o.hidden);
+    }
   }
   norm("model.norm");
   if (!o.tied) matrix("lm_head", o.vocab, o.hidden);
@@ -232,25 +245,30 @@ class Writer {
 
 std::string config_json(const SynthOptions& o, const SynthTokenizer& tokenizer) {
   const char* dtype = o.dtype == DType::f32 ? "float32" : o.dtype == DType::f16 ? "float16" : "bfloat16";
-  const nlohmann::ordered_json config = {{"architectures", {"LlamaForCausalLM"}},
-                                         {"model_type", "llama"},
-                                         {"hidden_size", o.hidden},
-                                         {"intermediate_size", o.ffn},
-                                         {"num_hidden_layers", o.layers},
-                                         {"num_attention_heads", o.query_heads},
-                                         {"num_key_value_heads", o.kv_heads},
-                                         {"head_dim", o.head_dim},
-                                         {"vocab_size", o.vocab},
-                                         {"max_position_embeddings", o.max_positions},
-                                         {"rms_norm_eps", 1e-5},
-                                         {"rope_theta", 10000.0},
-                                         {"hidden_act", "silu"},
-                                         {"attention_bias", false},
-                                         {"mlp_bias", false},
-                                         {"tie_word_embeddings", o.tied},
-                                         {"bos_token_id", tokenizer.bos},
-                                         {"eos_token_id", tokenizer.eos},
-                                         {"torch_dtype", dtype}};
+  const bool mixture = o.experts > 0;
+  nlohmann::ordered_json config = {{"architectures", {mixture ? "MixtralForCausalLM" : "LlamaForCausalLM"}},
+                                   {"model_type", mixture ? "mixtral" : "llama"},
+                                   {"hidden_size", o.hidden},
+                                   {"intermediate_size", o.ffn},
+                                   {"num_hidden_layers", o.layers},
+                                   {"num_attention_heads", o.query_heads},
+                                   {"num_key_value_heads", o.kv_heads},
+                                   {"head_dim", o.head_dim},
+                                   {"vocab_size", o.vocab},
+                                   {"max_position_embeddings", o.max_positions},
+                                   {"rms_norm_eps", 1e-5},
+                                   {"rope_theta", 10000.0},
+                                   {"hidden_act", "silu"},
+                                   {"attention_bias", false},
+                                   {"mlp_bias", false},
+                                   {"tie_word_embeddings", o.tied},
+                                   {"bos_token_id", tokenizer.bos},
+                                   {"eos_token_id", tokenizer.eos},
+                                   {"torch_dtype", dtype}};
+  if (mixture) {
+    config["num_local_experts"] = o.experts;
+    config["num_experts_per_tok"] = o.experts_per_token;
+  }
   return config.dump(2) + "\n";
 }
 
@@ -261,12 +279,16 @@ Result<void> check(const SynthOptions& o) {
     std::int64_t minimum;
     std::int64_t maximum;
   };
+  const std::int32_t most_per_token =
+      o.experts > 0 ? std::min(o.experts, kMostExpertsPerToken) : kMostExpertsPerToken;
   // The upper bounds are those of config.json (config.cpp): what is written must load.
-  for (const Row& row : {Row{"hidden", o.hidden, 1, 1 << 17}, Row{"layers", o.layers, 1, 1024},
-                         Row{"query_heads", o.query_heads, 1, 1024}, Row{"kv_heads", o.kv_heads, 1, 1024},
-                         Row{"head_dim", o.head_dim, 2, 1024}, Row{"ffn", o.ffn, 1, 1 << 20},
-                         Row{"vocab", o.vocab, kSynthMinVocab, kSynthMaxVocab},
-                         Row{"max_positions", o.max_positions, 1, 1 << 24}})
+  for (const Row& row :
+       {Row{"hidden", o.hidden, 1, 1 << 17}, Row{"layers", o.layers, 1, 1024},
+        Row{"query_heads", o.query_heads, 1, 1024}, Row{"kv_heads", o.kv_heads, 1, 1024},
+        Row{"head_dim", o.head_dim, 2, 1024}, Row{"ffn", o.ffn, 1, 1 << 20},
+        Row{"vocab", o.vocab, kSynthMinVocab, kSynthMaxVocab},
+        Row{"max_positions", o.max_positions, 1, 1 << 24}, Row{"experts", o.experts, 0, kMostExperts},
+        Row{"experts_per_token", o.experts_per_token, 1, most_per_token}})
     if (row.value < row.minimum || row.value > row.maximum)
       return make_error(ErrorCode::invalid_argument,
                         std::string(row.field) + " is " + std::to_string(row.value) + ", must be from " +

@@ -108,6 +108,34 @@ Linear WeightSource::vector(const std::string& name, std::int64_t size) {
   return packed;
 }
 
+Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std::int64_t in,
+                              std::int64_t ffn, const ExpertNames& names) {
+  std::vector<ExpertView> views;
+  std::vector<std::string> taken;
+  const auto read = [&](std::int32_t index, const char* name, std::int64_t rows, std::int64_t cols) {
+    const auto view = projection(cols, {prefix + std::to_string(index) + "." + name, rows, false});
+    taken.push_back(prefix + std::to_string(index) + "." + name + ".weight");
+    return view.value_or(WeightView{});
+  };
+  for (std::int32_t e = 0; e < count && !error_; ++e) {
+    ExpertView view;
+    view.gate = read(e, names.gate, ffn, in);
+    if (!error_) view.up = read(e, names.up, ffn, in);
+    if (!error_) view.down = read(e, names.down, in, ffn);
+    views.push_back(view);
+  }
+  absent(prefix + std::to_string(count) + "." + names.gate + ".weight", "the number of experts");
+  if (error_) return {};
+  Experts packed;
+  if (ops_) {
+    auto result = keep_error(ops_->pack_experts(views));
+    if (!result) return {};
+    packed = *std::move(result);
+  }
+  for (const std::string& name : taken) take(name);
+  return packed;
+}
+
 std::optional<DType> WeightSource::dtype_of(const std::string& name) const {
   const Checkpoint::TensorRef* tensor = checkpoint_.find(name);
   return tensor ? tensor->entry.dtype : std::nullopt;

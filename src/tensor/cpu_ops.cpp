@@ -8,8 +8,6 @@
 namespace baton {
 namespace {
 
-constexpr std::int64_t kInlineWork = 1 << 15;  // multiply-adds, or elements, not worth waking a thread for
-
 struct PreparedRope {
   std::vector<float> inv_frequency;
   float scale = 1.0F;
@@ -25,22 +23,7 @@ const PackedMatrix& matrix_of(const Linear& weight) {
   return static_cast<const PackedMatrix&>(weight.body());
 }
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 }  // namespace
-
-template <class Body>
-void CpuOps::for_rows(std::int64_t rows, std::int64_t cols, Body&& body) {
-  const std::int64_t chunk = std::max<std::int64_t>(1, kInlineWork / 4 / std::max<std::int64_t>(cols, 1));
-  if (rows * cols <= kInlineWork) {
-    for (std::int64_t row = 0; row < rows; ++row) body(row);
-    return;
-  }
-  pool_.run(ceil_div(rows, chunk), [&](std::int64_t part, int) {
-    const std::int64_t last = std::min((part + 1) * chunk, rows);
-    for (std::int64_t row = part * chunk; row < last; ++row) body(row);
-  });
-}
 
 std::size_t CpuOps::scope_begin() {
   ++open_scopes_;
@@ -108,6 +91,18 @@ Tensor CpuOps::rms_norm(const Tensor& x, const Linear& weight, float epsilon) {
     kernels_.rms_norm(row_of(x, row), scale, x.cols, epsilon, mutable_row(y, row));
   });
   return y;
+}
+
+void CpuOps::head_norm(Tensor heads, const Linear& weight, float epsilon) {
+  assert(dynamic_cast<const NormVector*>(&weight.body()) != nullptr);
+  const std::int64_t head_dim = weight.in();
+  assert(heads.cols % head_dim == 0);
+  const float* scale = static_cast<const NormVector&>(weight.body()).data();
+  for_rows(heads.rows, heads.cols, [&](std::int64_t row) {
+    float* const values = mutable_row(heads, row);
+    for (std::int64_t first = 0; first < heads.cols; first += head_dim)
+      kernels_.rms_norm(values + first, scale, head_dim, epsilon, values + first);
+  });
 }
 
 Tensor CpuOps::add(Tensor x, const Tensor& y) {

@@ -4,9 +4,11 @@
 // result: the kernels compute each row in an order of its own.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "baton/tensor/ops.hpp"
+#include "cpu_experts.hpp"
 #include "cpu_linear.hpp"
 #include "kernels/cpu/kernels.hpp"
 #include "thread_pool.hpp"
@@ -25,12 +27,18 @@ class CpuOps final : public Ops {
     return pack_matrix(weights, kernels_, pool_);
   }
   Result<Linear> pack_vector(const WeightView& weight) override { return pack_norm(weight, kernels_); }
+  Result<Experts> pack_experts(std::span<const ExpertView> experts) override {
+    return baton::pack_experts(experts, kernels_, pool_);
+  }
   Result<std::shared_ptr<const void>> prepare_rope(const RopeTable& table) override;
 
   void begin_step(const Batch& batch, const KvView& kv) override;
   Tensor embed(const Linear& table, std::span<const std::int32_t> tokens) override;
   Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) override;
   Tensor rms_norm(const Tensor& x, const Linear& weight, float epsilon) override;
+  void head_norm(Tensor heads, const Linear& weight, float epsilon) override;
+  Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts,
+                 const ExpertChoice& choice) override;
   Tensor add(Tensor x, const Tensor& y) override;
   Tensor matmul(const Tensor& x, const Linear& weight) override;
   void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override;
@@ -61,6 +69,9 @@ class CpuOps final : public Ops {
   std::size_t scope_begin() override;
   void scope_end(std::size_t mark) override;
   Tensor allocate(std::int64_t rows, std::int64_t cols);
+  static constexpr std::int64_t kInlineWork =
+      1 << 15;  // multiply-adds, or elements, not worth waking a thread for
+  static std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
   // body(row) for all rows; inline where waking threads costs more than the work.
   template <class Body>
   void for_rows(std::int64_t rows, std::int64_t cols, Body&& body);
@@ -83,5 +94,18 @@ class CpuOps final : public Ops {
   std::vector<AttentionTask> tasks_;
   std::vector<std::int64_t> split_starts_;  // running count of the tasks' splits
 };
+
+template <class Body>
+void CpuOps::for_rows(std::int64_t rows, std::int64_t cols, Body&& body) {
+  const std::int64_t chunk = std::max<std::int64_t>(1, kInlineWork / 4 / std::max<std::int64_t>(cols, 1));
+  if (rows * cols <= kInlineWork) {
+    for (std::int64_t row = 0; row < rows; ++row) body(row);
+    return;
+  }
+  pool_.run(ceil_div(rows, chunk), [&](std::int64_t part, int) {
+    const std::int64_t last = std::min((part + 1) * chunk, rows);
+    for (std::int64_t row = part * chunk; row < last; ++row) body(row);
+  });
+}
 
 }  // namespace baton

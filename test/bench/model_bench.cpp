@@ -74,15 +74,31 @@ Batch make_batch(std::int32_t sequences, std::int32_t first, std::int32_t rows, 
 
 // What the arithmetic asks for, by the model's shape.
 struct Work {
-  double weights = 0;          // parameters that a step multiplies with, output included
+  double weights = 0;          // parameters that a row multiplies with, output included
   double block_weights = 0;    // without the output: it is computed for the last row of a prompt only
   double attention_flops = 0;  // of one row, for each position it looks at
+  double expert_weights = 0;   // of one expert, in all layers that have any
+  double experts = 0, experts_per_token = 0;
+
+  // Parameters that a step of so many rows reads: of the experts, those that some row goes to if each goes to
+  // experts of its own choice.
+  double read(double rows) const {
+    if (experts == 0) return weights;
+    const double chosen = experts * (1 - std::pow(1 - experts_per_token / experts, rows));
+    return weights + (chosen - experts_per_token) * expert_weights;
+  }
 };
 
 Work work_of(const ModelConfig& c) {
   const double attention = 1.0 * c.hidden * c.head_dim * (2.0 * c.query_heads + 2.0 * c.kv_heads);
   Work work;
-  work.block_weights = c.layers * (attention + 3.0 * c.hidden * c.ffn);
+  const MixtureConfig& mixture = c.mixture;
+  double expert_layers = 0;
+  for (std::int32_t i = 0; i < c.layers; ++i) expert_layers += c.has_experts(i) ? 1 : 0;
+  work.experts = mixture.experts, work.experts_per_token = mixture.per_token;
+  work.expert_weights = expert_layers * 3.0 * c.hidden * mixture.ffn;
+  work.block_weights = c.layers * attention + (c.layers - expert_layers) * 3.0 * c.hidden * c.ffn +
+                       expert_layers * c.hidden * mixture.experts + mixture.per_token * work.expert_weights;
   work.weights = work.block_weights + 1.0 * c.hidden * c.vocab;
   work.attention_flops = 4.0 * c.layers * c.query_heads * c.head_dim;
   return work;
@@ -141,7 +157,6 @@ int main(int argc, char** argv) {
   print("prefill " + std::to_string(arguments.prompt) + " in chunks of " + std::to_string(arguments.chunk),
         prefilled, {flops.best / flops_per_token, flops.median / flops_per_token}, "FLOPs");
 
-  const double weight_bytes = work.weights * static_cast<double>(size_of(config.weights));
   for (const std::int32_t sequences : {1, 4, 8, most}) {
     const std::int32_t own = arguments.context + 1;
     for (std::int32_t at = 0; at < arguments.context; at += 16)  // fills the cache; not measured
@@ -149,6 +164,7 @@ int main(int argc, char** argv) {
     const Batch step = make_batch(sequences, arguments.context, 1, own, config.vocab);
     const Figure decoded =
         bench::measure(4 * arguments.rounds, sequences, [&] { (void)model->forward(step, kv, *ops); });
+    const double weight_bytes = work.read(sequences) * static_cast<double>(size_of(config.weights));
     const double kv_bytes =
         1.0 * sequences * arguments.context * static_cast<double>(layout.bytes_per_token());
     const double step_flops = sequences * (2 * work.weights + work.attention_flops * arguments.context);

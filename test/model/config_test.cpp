@@ -62,6 +62,43 @@ TEST_CASE("a Llama config is read") {
   CHECK_FALSE(c->generation.temperature);
 }
 
+TEST_CASE("what a family's code fixes is not asked of its config") {
+  const auto qwen2 = parse(patched(R"({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64})"));
+  REQUIRE(qwen2);
+  CHECK(qwen2->attention_bias);
+  CHECK_FALSE(qwen2->attention_output_bias);
+  CHECK_FALSE(qwen2->head_norms);
+  const auto mistral = parse(
+      patched(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 512, "attention_bias": true})"));
+  REQUIRE(mistral);
+  CHECK_FALSE(mistral->attention_bias);
+  const auto qwen3 = parse(patched(R"({"architectures": ["Qwen3ForCausalLM"], "attention_bias": true})"));
+  REQUIRE(qwen3);
+  CHECK(qwen3->attention_output_bias);
+  CHECK(qwen3->head_norms);
+  CHECK_FALSE(qwen3->has_experts(0));
+}
+
+TEST_CASE("which layers have experts") {
+  const auto mixtral = parse(patched(
+      R"({"architectures": ["MixtralForCausalLM"], "num_local_experts": 8, "num_experts_per_tok": 2})"));
+  REQUIRE(mixtral);
+  CHECK(mixtral->mixture.ffn == 172);
+  CHECK(mixtral->mixture.renormalise);
+  const auto experts = [](const ModelConfig& c) {
+    std::string layers;
+    for (std::int32_t i = 0; i < c.layers; ++i) layers += c.has_experts(i) ? 'E' : '-';
+    return layers;
+  };
+  CHECK(experts(*mixtral) == "EEEEE");
+  const auto qwen = parse(patched(R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 4,
+    "num_experts_per_tok": 2, "moe_intermediate_size": 8, "decoder_sparse_step": 2, "mlp_only_layers": [3, 3]})"));
+  REQUIRE(qwen);
+  CHECK(experts(*qwen) == "-E---");
+  CHECK(qwen->mixture.ffn == 8);
+  CHECK_FALSE(qwen->mixture.renormalise);
+}
+
 TEST_CASE("defaults are Hugging Face's") {
   json config = base_config();
   for (const char* key : {"num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "rope_theta",
@@ -111,8 +148,30 @@ TEST_CASE("what is wrong in config.json is named") {
     const char* says;
   };
   const auto c = GENERATE(from_range(std::vector<Case>{
-      {R"({"architectures": ["MistralForCausalLM"]})", ErrorCode::unsupported, "architectures",
-       "\"MistralForCausalLM\", which is not supported; supported: LlamaForCausalLM"},
+      {R"({"architectures": ["GemmaForCausalLM"]})", ErrorCode::unsupported, "architectures",
+       "\"GemmaForCausalLM\", which is not supported; supported: LlamaForCausalLM, MistralForCausalLM"},
+      {R"({"architectures": ["MistralForCausalLM"], "sliding_window": 511})", ErrorCode::unsupported,
+       "sliding_window", "is 511, below max_position_embeddings (512)"},
+      {R"({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64, "use_sliding_window": true})",
+       ErrorCode::unsupported, "sliding_window", "is 64"},
+      {R"({"architectures": ["Qwen3ForCausalLM"], "layer_types": ["full_attention", "sliding_attention"]})",
+       ErrorCode::unsupported, "layer_types", "full_attention"},
+      {R"({"architectures": ["MixtralForCausalLM"], "num_experts_per_tok": 2})", ErrorCode::invalid_argument,
+       "num_experts", "missing"},
+      {R"({"architectures": ["MixtralForCausalLM"], "num_local_experts": 8})", ErrorCode::invalid_argument,
+       "num_experts_per_tok", "missing"},
+      {R"({"architectures": ["MixtralForCausalLM"], "num_local_experts": 513, "num_experts_per_tok": 2})",
+       ErrorCode::invalid_argument, "num_local_experts", "from 1 to 512"},
+      {R"({"architectures": ["MixtralForCausalLM"], "num_local_experts": 2, "num_experts_per_tok": 3})",
+       ErrorCode::invalid_argument, "num_experts_per_tok", "more than num_local_experts (2)"},
+      {R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 4, "num_experts_per_tok": 2})",
+       ErrorCode::invalid_argument, "moe_intermediate_size", "missing"},
+      {R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 4, "num_experts_per_tok": 2,
+           "moe_intermediate_size": 8, "mlp_only_layers": [5]})",
+       ErrorCode::invalid_argument, "mlp_only_layers", "from 0 to 4"},
+      {R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 4, "num_experts_per_tok": 2,
+           "moe_intermediate_size": 8, "decoder_sparse_step": 0})",
+       ErrorCode::invalid_argument, "decoder_sparse_step", "from 1"},
       {R"({"architectures": null})", ErrorCode::invalid_argument, "architectures", "LlamaForCausalLM"},
       {R"({"architectures": []})", ErrorCode::invalid_argument, "architectures", "LlamaForCausalLM"},
       {R"({"architectures": "LlamaForCausalLM"})", ErrorCode::invalid_argument, "architectures", "list"},

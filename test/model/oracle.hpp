@@ -1,7 +1,8 @@
-// A second, naive Llama: plain loops in double over f32 weights, no cache, no batching, rope straight from
-// the formula. What Baton's forward pass is compared with.
+// A second, naive decoder: plain loops in double over f32 weights, no cache, no batching, rope straight from
+// the formula, every family's own layers. What Baton's forward pass is compared with.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <random>
@@ -14,10 +15,10 @@ namespace baton::test {
 
 using Values = std::vector<double>;
 
-class OracleLlama {
+class OracleDecoder {
  public:
   // `weights` by Hugging Face's names, row-major.
-  OracleLlama(ModelConfig config, std::map<std::string, std::vector<float>> weights)
+  OracleDecoder(ModelConfig config, std::map<std::string, std::vector<float>> weights)
       : c_(std::move(config)), weights_(std::move(weights)) {}
 
   // Logits of the last token.
@@ -40,18 +41,65 @@ class OracleLlama {
     for (std::size_t p = 0; p < x.size(); ++p) {
       const Values h = norm(x[p], layer + "input_layernorm.weight");
       const std::string attention = layer + "self_attn.";
-      const Values q = rotate(project(h, attention + "q_proj", q_size, c_.attention_bias), p);
-      k.push_back(rotate(project(h, attention + "k_proj", kv_size, c_.attention_bias), p));
+      const Values q = rotate(
+          head_norm(project(h, attention + "q_proj", q_size, c_.attention_bias), attention + "q_norm.weight"),
+          p);
+      k.push_back(rotate(head_norm(project(h, attention + "k_proj", kv_size, c_.attention_bias),
+                                   attention + "k_norm.weight"),
+                         p));
       v.push_back(project(h, attention + "v_proj", kv_size, c_.attention_bias));
-      const Values mixed = project(attend(q, k, v), attention + "o_proj", c_.hidden, c_.attention_bias);
+      const Values mixed =
+          project(attend(q, k, v), attention + "o_proj", c_.hidden, c_.attention_output_bias);
       for (int i = 0; i < c_.hidden; ++i) x[p][i] += mixed[i];
       const Values f = norm(x[p], layer + "post_attention_layernorm.weight");
-      Values gate = project(f, layer + "mlp.gate_proj", c_.ffn, c_.mlp_bias);
-      const Values up = project(f, layer + "mlp.up_proj", c_.ffn, c_.mlp_bias);
-      for (int i = 0; i < c_.ffn; ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
-      const Values down = project(gate, layer + "mlp.down_proj", c_.hidden, c_.mlp_bias);
-      for (int i = 0; i < c_.hidden; ++i) x[p][i] += down[i];
+      const Values fed = feed_forward(layer, f);
+      for (int i = 0; i < c_.hidden; ++i) x[p][i] += fed[i];
     }
+  }
+
+  Values feed_forward(const std::string& layer, const Values& x) const {
+    const bool mixtral = weights_.contains(layer + "block_sparse_moe.gate.weight");
+    if (!mixtral && !weights_.contains(layer + "mlp.gate.weight"))
+      return gated(x, layer + "mlp.gate_proj", layer + "mlp.up_proj", layer + "mlp.down_proj", c_.ffn,
+                   c_.mlp_bias);
+    const std::string block = layer + (mixtral ? "block_sparse_moe." : "mlp.");
+    const int experts = c_.mixture.experts;
+    const Values logits = project(x, block + "gate", experts, false);
+    double all = 0;
+    std::vector<std::pair<double, int>> order;  // by -probability: the largest first, ties to the lower id
+    for (const double logit : logits) all += std::exp(logit);
+    for (int e = 0; e < experts; ++e) order.emplace_back(-std::exp(logits[e]) / all, e);
+    std::sort(order.begin(), order.end());
+    order.resize(static_cast<std::size_t>(c_.mixture.per_token));
+    double kept = 0;
+    for (const auto& [share, e] : order) kept -= share;
+    Values sum(x.size(), 0.0);
+    for (const auto& [share, e] : order) {
+      const std::string expert = block + "experts." + std::to_string(e) + ".";
+      const Values y = mixtral ? gated(x, expert + "w1", expert + "w3", expert + "w2", c_.mixture.ffn, false)
+                               : gated(x, expert + "gate_proj", expert + "up_proj", expert + "down_proj",
+                                       c_.mixture.ffn, false);
+      for (std::size_t i = 0; i < sum.size(); ++i)
+        sum[i] -= share / (c_.mixture.renormalise ? kept : 1) * y[i];
+    }
+    return sum;
+  }
+
+  Values gated(const Values& x, const std::string& gate_name, const std::string& up_name,
+               const std::string& down_name, int ffn, bool bias) const {
+    Values gate = project(x, gate_name, ffn, bias);
+    const Values up = project(x, up_name, ffn, bias);
+    for (int i = 0; i < ffn; ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+    return project(gate, down_name, c_.hidden, bias);
+  }
+
+  Values head_norm(Values x, const std::string& name) const {
+    if (!weights_.contains(name)) return x;
+    for (auto head = x.begin(); head != x.end(); head += c_.head_dim) {
+      const Values normed = norm({head, head + c_.head_dim}, name);
+      std::copy(normed.begin(), normed.end(), head);
+    }
+    return x;
   }
 
   Values norm(const Values& x, const std::string& name) const {

@@ -21,6 +21,16 @@ struct GenerationDefaults {
   std::optional<std::int32_t> top_k;
 };
 
+// Experts instead of one FFN, in some layers or in all.
+struct MixtureConfig {
+  std::int32_t experts = 0;  // of a layer; 0: none
+  std::int32_t per_token = 0;
+  std::int32_t ffn = 0;  // of one expert
+  bool renormalise = true;
+  std::int32_t every = 1;                  // layers every - 1, 2 * every - 1, ... have experts,
+  std::vector<std::int32_t> dense_layers;  // but for these; ascending
+};
+
 struct ModelConfig {
   std::string architecture;  // "LlamaForCausalLM"
   std::int32_t hidden = 0;
@@ -33,12 +43,17 @@ struct ModelConfig {
   std::int32_t max_positions = 0;  // the context length, rope scaling included
   float norm_epsilon = 1e-5F;
   bool tied_embeddings = false;
-  bool attention_bias = false;
+  bool attention_bias = false;         // of q, k and v
+  bool attention_output_bias = false;  // of o
+  bool head_norms = false;             // of q and k, before the rotation
   bool mlp_bias = false;
+  MixtureConfig mixture;
   DType weights = DType::bf16;
   RopeTable rope;
   std::optional<std::int32_t> bos_token_id;
   GenerationDefaults generation;
+
+  bool has_experts(std::int32_t layer) const;
 };
 
 // From a Hugging Face directory. Errors name the key of config.json; unknown architectures are unsupported

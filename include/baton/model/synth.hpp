@@ -1,5 +1,5 @@
-// Synthetic checkpoints: a Hugging Face directory of any Llama shape with random weights and a tokenizer,
-// for benchmarks and load tests. `baton synth` on the command line.
+// Synthetic checkpoints: a Hugging Face directory of any Llama or Mixtral shape with random weights and a
+// tokenizer, for benchmarks and load tests. `baton synth` on the command line.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,9 @@ struct SynthOptions {
   std::int32_t query_heads = 12;
   std::int32_t kv_heads = 4;
   std::int32_t head_dim = 64;
-  std::int32_t ffn = 3072;
+  std::int32_t ffn = 3072;   // of each expert, where there are any
+  std::int32_t experts = 0;  // of every layer; 0: none, a Llama; else a Mixtral
+  std::int32_t experts_per_token = 2;
   std::int32_t vocab = 32000;  // at least 259: the 256 bytes and three special tokens
   std::int32_t max_positions = 4096;
   DType dtype = DType::bf16;

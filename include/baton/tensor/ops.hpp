@@ -52,6 +52,50 @@ class Linear {
   std::shared_ptr<const Body> body_;  // shared: tied embeddings use one weight twice
 };
 
+// One expert of a mixture: an FFN of its own. gate and up are [ffn, in], down [in, ffn]; no biases.
+struct ExpertView {
+  WeightView gate, up, down;
+};
+
+// The experts of one layer, made by Ops::pack_experts; opaque like Linear.
+class Experts {
+ public:
+  struct Body {
+    virtual ~Body() = default;
+    std::int64_t in = 0;
+    std::int64_t ffn = 0;
+    std::int32_t count = 0;
+  };
+  Experts() = default;
+  explicit Experts(std::shared_ptr<const Body> body) : body_(std::move(body)) {}
+  std::int64_t in() const { return body_->in; }
+  std::int64_t ffn() const { return body_->ffn; }
+  std::int32_t count() const { return body_->count; }
+  const Body& body() const { return *body_; }
+  explicit operator bool() const { return body_ != nullptr; }
+
+ private:
+  std::shared_ptr<const Body> body_;
+};
+
+// At most these, on every device, so that a model that one runs the others run too.
+inline constexpr std::int32_t kMostExperts = 512;
+inline constexpr std::int32_t kMostExpertsPerToken = 32;
+
+// How a row chooses: the `per_token` experts with the largest softmax probability among all, ties to the
+// lower id. Their probabilities are the weights, divided by their sum where `renormalise`.
+struct ExpertChoice {
+  std::int32_t per_token = 1;
+  bool renormalise = true;
+};
+
+// Norms of single heads before the rotation (Qwen 3): weights [head_dim], or null for none.
+struct HeadNorms {
+  const Linear* query = nullptr;
+  const Linear* key = nullptr;
+  float epsilon = 1e-6F;
+};
+
 // Rotary embedding: angle of pair i at position p is p * inv_frequency[i]; cos and sin are multiplied by
 // `scale` (yarn's attention factor). Pairs are (i, i + head_dim / 2), Hugging Face's order.
 struct RopeTable {
@@ -82,6 +126,8 @@ class Ops {
   virtual Result<Linear> pack(std::span<const WeightView> weights) = 0;
   virtual Result<Linear> pack_vector(
       const WeightView& weight) = 0;  // a norm's weight: out = 1, in = n, kept as f32
+  // invalid_argument unless every expert has the first one's shape and type; unsupported beyond kMostExperts.
+  virtual Result<Experts> pack_experts(std::span<const ExpertView> experts) = 0;
   virtual Result<std::shared_ptr<const void>> prepare_rope(
       const RopeTable& table) = 0;  // cos/sin per position, computed in double
 
@@ -114,7 +160,9 @@ class Ops {
   virtual Tensor embed(const Linear& table, std::span<const std::int32_t> tokens) = 0;  // [rows, hidden]
   virtual Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) = 0;  // [rows.size(), cols]
   virtual Tensor rms_norm(const Tensor& x, const Linear& weight, float epsilon) = 0;    // [rows, hidden]
-  virtual Tensor add(Tensor x, const Tensor& y) = 0;                                    // x += y, returns x
+  virtual void head_norm(Tensor heads, const Linear& weight,
+                         float epsilon) = 0;  // rms_norm of each head, in place, [rows, n * weight.in()]
+  virtual Tensor add(Tensor x, const Tensor& y) = 0;                 // x += y, returns x
   virtual Tensor matmul(const Tensor& x, const Linear& weight) = 0;  // [rows, out] (+ bias)
   virtual void rope(Tensor heads, std::int32_t head_dim,
                     const void* prepared) = 0;  // in place, [rows, n * head_dim], batch positions
@@ -125,12 +173,16 @@ class Ops {
                                                               // [rows, query_heads * head_dim]
   virtual Tensor silu_mul(const Tensor& gate_up) = 0;         // [rows, 2n] -> silu(gate) * up, [rows, n]
 
+  // Sum over a row's experts of weight * down(silu(gate x) * up x); `router` [in] -> [experts] scores them.
+  virtual Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts,
+                         const ExpertChoice& choice) = 0;  // [rows, in]
+
   // Fused forms. On the CPU the same bits as their parts; a GPU may round less often in between.
   virtual void add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
                             Tensor normed) = 0;  // x += y, normed = rms_norm(x)
-  // Rows q|k|v: q and k are rotated, k and v go into the cache; returns q.
+  // Rows q|k|v: q and k are normed by head where asked for and rotated, k and v go into the cache; returns q.
   virtual Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
-                            const void* prepared);
+                            const void* prepared, const HeadNorms& norms = {});
   virtual Tensor gated_matmul(const Tensor& x, const Linear& gate_up) { return silu_mul(matmul(x, gate_up)); }
   virtual Tensor logits(const Tensor& x, const Linear& weight) { return matmul(x, weight); }  // always f32
 

@@ -5,10 +5,12 @@
 #include <cmath>
 #include <vector>
 
+#include "experts.hpp"
 #include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/rope_store.hpp"
 #include "runtime.hpp"
 #include "tensor/backend_cuda.hpp"
+#include "views.hpp"
 
 namespace baton {
 namespace {
@@ -25,21 +27,6 @@ struct PreparedRope {
 };
 
 const float2* rotations(const void* prepared) { return static_cast<const PreparedRope*>(prepared)->data(); }
-
-const CudaMatrix& matrix_of(const Linear& weight) {
-  assert(dynamic_cast<const CudaMatrix*>(&weight.body()) != nullptr);
-  return static_cast<const CudaMatrix&>(weight.body());
-}
-
-const CudaVector& vector_of(const Linear& weight) {
-  assert(dynamic_cast<const CudaVector*>(&weight.body()) != nullptr);
-  return static_cast<const CudaVector&>(weight.body());
-}
-
-cuda::Rows rows_of(const Tensor& x) {
-  return {x.data, x.stride, static_cast<std::int32_t>(x.rows), static_cast<std::int32_t>(x.cols),
-          element_on_gpu(x.dtype)};
-}
 
 bool one_row_each(const Batch& batch) {
   return batch.sequences.size() == batch.tokens.size() && batch.logit_rows.size() == batch.tokens.size();
@@ -157,6 +144,12 @@ Result<Linear> CudaOps::pack_vector(const WeightView& weight) {
   return Linear(*std::move(body));
 }
 
+Result<Experts> CudaOps::pack_experts(std::span<const ExpertView> experts) {
+  auto body = pack_experts_on_gpu(device_, experts, activations_);
+  if (!body) return std::move(body).error();
+  return Experts(*std::move(body));
+}
+
 Result<std::shared_ptr<const void>> CudaOps::prepare_rope(const RopeTable& table) {
   if (table.inv_frequency.empty())
     return make_error(ErrorCode::invalid_argument, "a rotary embedding has no frequencies", "inv_frequency");
@@ -244,6 +237,14 @@ Tensor CudaOps::rms_norm(const Tensor& x, const Linear& weight, float epsilon) {
   return y;
 }
 
+void CudaOps::head_norm(Tensor heads, const Linear& weight, float epsilon) {
+  const std::int64_t head_dim = weight.in();
+  for (std::int64_t first = 0; first < heads.cols; first += head_dim) {
+    const cuda::Rows head = rows_of(heads.columns(first, head_dim));
+    require(cuda::rms_norm(head, vector_of(weight).data(), epsilon, head, nullptr, stream_), "head_norm");
+  }
+}
+
 Tensor CudaOps::add(Tensor x, const Tensor& y) {
   require(cuda::add(rows_of(x), rows_of(y), stream_), "add");
   return x;
@@ -283,14 +284,16 @@ void CudaOps::store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) {
 }
 
 Tensor CudaOps::rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
-                           const void* prepared) {
+                           const void* prepared, const HeadNorms& norms) {
   cuda::RopeStore args;
   args.qkv = rows_of(qkv);
   args.query_heads = shape.query_heads;
   args.cos_sin = rotations(prepared);
   args.step = step_->tables();
   args.kv = layer_of(layer);
-
+  if (norms.query) args.query_norm = vector_of(*norms.query).data();
+  if (norms.key) args.key_norm = vector_of(*norms.key).data();
+  args.norm_epsilon = norms.epsilon;
   require(cuda::rope_store(args, stream_), "rope_store");
   return qkv.columns(0, std::int64_t{shape.query_heads} * shape.head_dim);
 }

@@ -34,6 +34,7 @@ class CudaOps : public Ops {
   Result<void> begin_model(DType weights) override;
   Result<Linear> pack(std::span<const WeightView> weights) override;
   Result<Linear> pack_vector(const WeightView& weight) override;
+  Result<Experts> pack_experts(std::span<const ExpertView> experts) override;
   Result<std::shared_ptr<const void>> prepare_rope(const RopeTable& table) override;
 
   void begin_step(const Batch& batch, const KvView& kv) override;
@@ -43,6 +44,9 @@ class CudaOps : public Ops {
   Tensor embed(const Linear& table, std::span<const std::int32_t> tokens) override;
   Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) override;
   Tensor rms_norm(const Tensor& x, const Linear& weight, float epsilon) override;
+  void head_norm(Tensor heads, const Linear& weight, float epsilon) override;
+  Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts,
+                 const ExpertChoice& choice) override;
   Tensor add(Tensor x, const Tensor& y) override;
   Tensor matmul(const Tensor& x, const Linear& weight) override;
   void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override;
@@ -50,8 +54,8 @@ class CudaOps : public Ops {
   Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
   Tensor silu_mul(const Tensor& gate_up) override;
   void add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) override;
-  Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
-                    const void* prepared) override;
+  Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape, const void* prepared,
+                    const HeadNorms& norms) override;
   Tensor gated_matmul(const Tensor& x, const Linear& gate_up) override;
   Tensor logits(const Tensor& x, const Linear& weight) override;
   std::optional<std::vector<RowSample>> sample(const Tensor& logits,

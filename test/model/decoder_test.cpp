@@ -1,7 +1,8 @@
-// The Llama forward pass: against a naive oracle on tiny random checkpoints (every rope type, biases, GQA,
+// The forward pass: against a naive oracle on tiny random checkpoints (every family, rope type, biases, GQA,
 // dtypes), the 199 golden ids of stories260K, sameness over chunks, blocks and batches, and what a bad
 // checkpoint is told.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -113,7 +114,9 @@ struct TinyModel {
     const std::int64_t hidden = 24;
     const std::int64_t q = config["num_attention_heads"].get<std::int64_t>() * 8;
     const std::int64_t kv = config["num_key_value_heads"].get<std::int64_t>() * 8;
-    const bool bias = config.value("attention_bias", false);
+    const auto family = config["architectures"][0].get<std::string>();
+    const bool output_bias = config.value("attention_bias", false);
+    const bool bias = output_bias || family == "Qwen2ForCausalLM";
     const bool mlp_bias = config.value("mlp_bias", false);
     add("model.embed_tokens.weight", {61, hidden}, dtype);
     for (int i = 0; i < 3; ++i) {
@@ -123,10 +126,20 @@ struct TinyModel {
       projection(layer + "self_attn.q_proj", q, hidden, bias, dtype);
       projection(layer + "self_attn.k_proj", kv, hidden, bias, dtype);
       projection(layer + "self_attn.v_proj", kv, hidden, bias, dtype);
-      projection(layer + "self_attn.o_proj", hidden, q, bias, dtype);
-      projection(layer + "mlp.gate_proj", 40, hidden, mlp_bias, dtype);
-      projection(layer + "mlp.up_proj", 40, hidden, mlp_bias, dtype);
-      projection(layer + "mlp.down_proj", hidden, 40, mlp_bias, dtype);
+      projection(layer + "self_attn.o_proj", hidden, q, output_bias, dtype);
+      if (family.starts_with("Qwen3")) {
+        add(layer + "self_attn.q_norm.weight", {8}, dtype);
+        add(layer + "self_attn.k_norm.weight", {8}, dtype);
+      }
+      if (family == "MixtralForCausalLM") {
+        experts(layer + "block_sparse_moe.", 5, 40, {"w1", "w3", "w2"}, dtype);
+      } else if (family == "Qwen3MoeForCausalLM" && i != config.value("dense_layer", -1)) {
+        experts(layer + "mlp.", 6, 16, {"gate_proj", "up_proj", "down_proj"}, dtype);
+      } else {
+        projection(layer + "mlp.gate_proj", 40, hidden, mlp_bias, dtype);
+        projection(layer + "mlp.up_proj", 40, hidden, mlp_bias, dtype);
+        projection(layer + "mlp.down_proj", hidden, 40, mlp_bias, dtype);
+      }
     }
     add("model.norm.weight", {hidden}, dtype);
     if (!config.value("tie_word_embeddings", false)) add("lm_head.weight", {61, hidden}, dtype);
@@ -151,6 +164,17 @@ struct TinyModel {
   }
 
  private:
+  void experts(const std::string& block, int count, std::int64_t ffn, std::array<const char*, 3> names,
+               const std::string& dtype) {
+    add(block + "gate.weight", {count, 24}, dtype);
+    for (int e = 0; e < count; ++e) {
+      const std::string expert = block + "experts." + std::to_string(e) + ".";
+      add(expert + names[0] + ".weight", {ffn, 24}, dtype);
+      add(expert + names[1] + ".weight", {ffn, 24}, dtype);
+      add(expert + names[2] + ".weight", {24, ffn}, dtype);
+    }
+  }
+
   void projection(const std::string& name, std::int64_t out, std::int64_t in, bool bias,
                   const std::string& dtype) {
     add(name + ".weight", {out, in}, dtype);
@@ -196,13 +220,22 @@ TEST_CASE("the forward pass agrees with the oracle") {
       R"({"rope_scaling": {"type": "dynamic", "factor": 3}})",
       R"({"rope_scaling": {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 16}})",
       R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
-                           "original_max_position_embeddings": 64}, "rope_theta": 50.0})");
+                           "original_max_position_embeddings": 64}, "rope_theta": 50.0})",
+      R"({"architectures": ["MistralForCausalLM"], "sliding_window": null})",
+      R"({"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": false, "sliding_window": 16})",
+      R"({"architectures": ["Qwen3ForCausalLM"]})",
+      R"({"architectures": ["Qwen3ForCausalLM"], "attention_bias": true})",
+      R"({"architectures": ["MixtralForCausalLM"], "num_local_experts": 5, "num_experts_per_tok": 2})",
+      R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 6, "num_experts_per_tok": 3,
+          "moe_intermediate_size": 16, "norm_topk_prob": true})",
+      R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 6, "num_experts_per_tok": 3,
+          "moe_intermediate_size": 16, "mlp_only_layers": [1], "dense_layer": 1})");
   CAPTURE(patch);
   const TinyModel tiny(patch);
   const auto device = ops();
   auto model = tiny.load(*device);
   if (!model) FAIL(model.error().message);
-  const test::OracleLlama oracle((*model)->config(), tiny.weights);
+  const test::OracleDecoder oracle((*model)->config(), tiny.weights);
   Runner runner(**model, *device, 4);
   const Tokens tokens = some_tokens(41);
   std::ptrdiff_t begin = 0;
@@ -223,14 +256,18 @@ TEST_CASE("half-precision checkpoints agree with the oracle, as far as their cac
   REQUIRE(model);
   CHECK((*model)->config().weights == (dtype == "BF16" ? DType::bf16 : DType::f16));
   CHECK((*model)->kv_spec(4).layout.dtype == DType::bf16);
-  const test::OracleLlama oracle((*model)->config(), tiny.weights);
+  const test::OracleDecoder oracle((*model)->config(), tiny.weights);
   Runner runner(**model, *device, 4);
   const Tokens tokens = some_tokens(20);
   CHECK(worst_difference(runner.feed(tokens), oracle.logits(tokens)) < 0.1);
 }
 
 TEST_CASE("chunks, blocks and batches change no bit") {
-  const TinyModel tiny(R"({"attention_bias": true})");
+  const char* patch = GENERATE(R"({"attention_bias": true})",
+                               R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 6,
+          "num_experts_per_tok": 3, "moe_intermediate_size": 16, "norm_topk_prob": true})");
+  CAPTURE(patch);
+  const TinyModel tiny(patch);
   const auto device = ops();
   auto model = tiny.load(*device);
   REQUIRE(model);

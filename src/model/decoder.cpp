@@ -1,4 +1,4 @@
-#include "model/llama.hpp"
+#include "model/decoder.hpp"
 
 #include <bit>
 #include <cmath>
@@ -15,6 +15,11 @@ Hash128 hash_config(const ModelConfig& c) {
        {c.hidden, c.layers, c.query_heads, c.kv_heads, c.head_dim, c.ffn, c.vocab, c.max_positions,
         std::int32_t{c.tied_embeddings}, std::int32_t{c.attention_bias}, std::int32_t{c.mlp_bias}})
     facts += ' ' + std::to_string(fact);
+  if (const MixtureConfig& m = c.mixture; m.experts > 0) {
+    for (const std::int32_t fact : {m.experts, m.per_token, m.ffn, std::int32_t{m.renormalise}, m.every})
+      facts += ' ' + std::to_string(fact);
+    for (const std::int32_t layer : m.dense_layers) facts += " dense " + std::to_string(layer);
+  }
   const auto add_float = [&](float value) {
     facts += ' ' + std::to_string(std::bit_cast<std::uint32_t>(value));
   };
@@ -26,9 +31,9 @@ Hash128 hash_config(const ModelConfig& c) {
 
 }  // namespace
 
-Result<std::unique_ptr<Model>> LlamaModel::load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
-                                                const LoadProgress& progress) {
-  std::unique_ptr<LlamaModel> model(new LlamaModel(std::move(config)));
+Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
+                                                  const LoadProgress& progress) {
+  std::unique_ptr<DecoderModel> model(new DecoderModel(std::move(config)));
   WeightSource source(checkpoint, hash_config(model->config_));
   model->read_weights(source);  // the survey
   if (source.error()) return *source.error();
@@ -44,36 +49,60 @@ Result<std::unique_ptr<Model>> LlamaModel::load(ModelConfig config, const Checkp
   return std::unique_ptr<Model>(std::move(model));
 }
 
-void LlamaModel::read_weights(WeightSource& source) {
-  using Projections = WeightSource::Projection[];
+void DecoderModel::read_weights(WeightSource& source) {
   const ModelConfig& c = config_;
-  const std::int64_t q = std::int64_t{c.query_heads} * c.head_dim;
-  const std::int64_t kv = std::int64_t{c.kv_heads} * c.head_dim;
-  const bool bias = c.attention_bias;
   embed_ = source.linear(c.hidden, {"model.embed_tokens", c.vocab, false});
   layers_.clear();
-  for (std::int32_t i = 0; i < c.layers; ++i) {
-    const std::string layer = "model.layers." + std::to_string(i) + ".";
-    const std::string attention = layer + "self_attn.";
-    const std::string mlp = layer + "mlp.";
-    Layer w;
-    w.attention_norm = source.vector(layer + "input_layernorm.weight", c.hidden);
-    w.qkv = source.linear(c.hidden, Projections{{attention + "q_proj", q, bias},
-                                                {attention + "k_proj", kv, bias},
-                                                {attention + "v_proj", kv, bias}});
-    w.output = source.linear(q, {attention + "o_proj", c.hidden, bias});
-    w.ffn_norm = source.vector(layer + "post_attention_layernorm.weight", c.hidden);
-    w.gate_up = source.linear(
-        c.hidden, Projections{{mlp + "gate_proj", c.ffn, c.mlp_bias}, {mlp + "up_proj", c.ffn, c.mlp_bias}});
-    w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias});
-    layers_.push_back(std::move(w));
-  }
+  for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
   source.absent("model.layers." + std::to_string(c.layers) + ".input_layernorm.weight", "num_hidden_layers");
   norm_ = source.vector("model.norm.weight", c.hidden);
   lm_head_ = c.tied_embeddings ? embed_ : source.linear(c.hidden, {"lm_head", c.vocab, false});
 }
 
-KvSpec LlamaModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const {
+DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t index) const {
+  using Projections = WeightSource::Projection[];
+  const ModelConfig& c = config_;
+  const std::int64_t q = std::int64_t{c.query_heads} * c.head_dim;
+  const std::int64_t kv = std::int64_t{c.kv_heads} * c.head_dim;
+  const bool bias = c.attention_bias;
+  const std::string layer = "model.layers." + std::to_string(index) + ".";
+  const std::string attention = layer + "self_attn.";
+  Layer w;
+  w.attention_norm = source.vector(layer + "input_layernorm.weight", c.hidden);
+  w.qkv = source.linear(c.hidden, Projections{{attention + "q_proj", q, bias},
+                                              {attention + "k_proj", kv, bias},
+                                              {attention + "v_proj", kv, bias}});
+  if (c.head_norms) {
+    w.query_norm = source.vector(attention + "q_norm.weight", c.head_dim);
+    w.key_norm = source.vector(attention + "k_norm.weight", c.head_dim);
+  }
+  w.output = source.linear(q, {attention + "o_proj", c.hidden, c.attention_output_bias});
+  w.ffn_norm = source.vector(layer + "post_attention_layernorm.weight", c.hidden);
+  read_feed_forward(source, index, w);
+  return w;
+}
+
+void DecoderModel::read_feed_forward(WeightSource& source, std::int32_t index, Layer& w) const {
+  using Projections = WeightSource::Projection[];
+  const ModelConfig& c = config_;
+  const std::string layer = "model.layers." + std::to_string(index) + ".";
+  const std::string mlp = layer + "mlp.";
+  if (!c.has_experts(index)) {
+    w.gate_up = source.linear(
+        c.hidden, Projections{{mlp + "gate_proj", c.ffn, c.mlp_bias}, {mlp + "up_proj", c.ffn, c.mlp_bias}});
+    w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias});
+    return;
+  }
+  const bool mixtral = c.architecture == "MixtralForCausalLM";
+  const std::string block = mixtral ? layer + "block_sparse_moe." : mlp;
+  w.router = source.linear(c.hidden, {block + "gate", c.mixture.experts, false});
+  const WeightSource::ExpertNames names =
+      mixtral ? WeightSource::ExpertNames{"w1", "w3", "w2"}
+              : WeightSource::ExpertNames{"gate_proj", "up_proj", "down_proj"};
+  w.experts = source.experts(block + "experts.", c.mixture.experts, c.hidden, c.mixture.ffn, names);
+}
+
+KvSpec DecoderModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const {
   KvSpec spec;
   spec.layout = {kv_dtype.value_or(config_.weights == DType::f32 ? DType::f32 : DType::bf16), config_.layers,
                  config_.kv_heads, config_.head_dim, block_size};
@@ -81,14 +110,20 @@ KvSpec LlamaModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dtyp
   return spec;
 }
 
-Tensor LlamaModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
+Tensor DecoderModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
   return ops.run_step(batch, kv, [&](const Batch& rows) {
     ops.begin_step(rows, kv);
     return run_layers(rows, ops);
   });
 }
 
-Tensor LlamaModel::run_layers(const Batch& batch, Ops& ops) const {
+Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) const {
+  if (w.experts)
+    return ops.mixture(x, w.router, w.experts, {config_.mixture.per_token, config_.mixture.renormalise});
+  return ops.matmul(ops.gated_matmul(x, w.gate_up), w.down);
+}
+
+Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
   const AttentionShape shape{config_.query_heads, config_.kv_heads, config_.head_dim,
                              1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
   const float epsilon = config_.norm_epsilon;
@@ -103,15 +138,16 @@ Tensor LlamaModel::run_layers(const Batch& batch, Ops& ops) const {
     if (fewer && !batch.logit_rows.empty()) x = ops.gather_rows(x, batch.logit_rows);
     const Ops::Scope scope(ops);
     const Tensor qkv = ops.matmul(normed, w.qkv);
-    const Tensor q = ops.rope_store(layer, qkv, shape, rope_.get());
+    const HeadNorms norms{w.query_norm ? &w.query_norm : nullptr, w.key_norm ? &w.key_norm : nullptr,
+                          epsilon};
+    const Tensor q = ops.rope_store(layer, qkv, shape, rope_.get(), norms);
     if (last && batch.logit_rows.empty()) return {};
     Tensor heads = ops.attention(layer, q, shape);  // [tokens, query_heads * head_dim]
     if (fewer) heads = ops.gather_rows(heads, batch.logit_rows);
     const Tensor attended = ops.all_reduce(ops.matmul(heads, w.output));
     normed.rows = x.rows;
     ops.add_rms_norm(x, attended, w.ffn_norm, epsilon, normed);
-    const Tensor hidden = ops.gated_matmul(normed, w.gate_up);
-    const Tensor fed = ops.all_reduce(ops.matmul(hidden, w.down));
+    const Tensor fed = ops.all_reduce(feed_forward(normed, w, ops));
     ops.add_rms_norm(x, fed, last ? norm_ : layers_[i + 1].attention_norm, epsilon, normed);
   }
   return ops.logits(normed, lm_head_);  // [logit_rows, vocab]

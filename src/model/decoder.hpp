@@ -1,5 +1,7 @@
-// The Llama family: pre-norm decoder, rotary embedding, grouped-query attention, SwiGLU (arXiv 2302.13971,
-// 2307.09288, 2407.21783). Written in terms of Ops only; owns its packed weights.
+// The pre-norm decoder with rotary embedding, grouped-query attention and SwiGLU (arXiv 2302.13971,
+// 2307.09288, 2407.21783), and its variants: biases and norms of heads (Qwen 2 and 3: 2407.10671,
+// 2505.09388), mixtures of experts in place of the FFN (Mixtral: 2401.04088). Written in terms of Ops only;
+// owns its packed weights.
 #pragma once
 
 #include <memory>
@@ -11,7 +13,7 @@
 
 namespace baton {
 
-class LlamaModel : public Model {
+class DecoderModel : public Model {
  public:
   static Result<std::unique_ptr<Model>> load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
                                              const LoadProgress& progress);
@@ -25,14 +27,21 @@ class LlamaModel : public Model {
   struct Layer {
     Linear attention_norm;  // [hidden]
     Linear qkv;             // [hidden] -> [(query_heads + 2 * kv_heads) * head_dim]
+    Linear query_norm;      // [head_dim], or none
+    Linear key_norm;        // [head_dim], or none
     Linear output;          // [query_heads * head_dim] -> [hidden]
     Linear ffn_norm;        // [hidden]
-    Linear gate_up;         // [hidden] -> [2 * ffn]
+    Linear gate_up;         // [hidden] -> [2 * ffn]; none where there are experts
     Linear down;            // [ffn] -> [hidden]
+    Linear router;          // [hidden] -> [experts]
+    Experts experts;
   };
 
-  explicit LlamaModel(ModelConfig config) : config_(std::move(config)) {}
+  explicit DecoderModel(ModelConfig config) : config_(std::move(config)) {}
   void read_weights(class WeightSource& source);
+  Layer read_layer(class WeightSource& source, std::int32_t index) const;
+  void read_feed_forward(class WeightSource& source, std::int32_t index, Layer& layer) const;
+  Tensor feed_forward(const Tensor& x, const Layer& layer, Ops& ops) const;
   Tensor run_layers(const Batch& batch, Ops& ops) const;  // logits of batch.logit_rows
 
   ModelConfig config_;
