@@ -10,7 +10,7 @@ namespace baton::cuda {
 namespace {
 
 constexpr int kColumns = 8;
-constexpr std::int32_t kMaxHeadDim = 2 * 32 * kColumns;
+static_assert(kMaxHeadDim == 2 * 32 * kColumns);
 constexpr unsigned kThreads = 128;
 
 struct Heads {

@@ -17,6 +17,8 @@
 
 namespace baton::cuda {
 
+inline constexpr std::int32_t kMaxHeadDim = 512;
+
 struct RopeStore {
   Rows qkv;  // [rows, (query_heads + 2 * kv.kv_heads) * kv.head_dim]: q is rotated in place, k and v only
              // stored

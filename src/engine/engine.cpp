@@ -47,6 +47,7 @@ Overload(F...) -> Overload<F...>;
 constexpr auto kIdleWait = std::chrono::milliseconds(200);  // nothing to do: only deadlines of the far future
 constexpr auto kBusyWait = std::chrono::milliseconds(2);    // something waits for blocks or for a peer
 constexpr auto kDigestPeriod = std::chrono::seconds(5);     // events are published so often, if empty ones
+constexpr int kFailedSteps = 3;                             // in a row: the device is given up
 constexpr auto kShutdownWait = std::chrono::seconds(10);    // for the transport to let go of our memory
 
 bool has_prefill(const StepPlan& plan) {
@@ -78,6 +79,8 @@ struct Engine::State {
   void run(const std::stop_token& stop);
   void execute(Command command);
   bool step();
+  StepResult compute(const StepPlan& plan);
+  void watch_device(const StepResult& result);
   void emit(const StepPlan& plan, const StepResult& result);
   void end(EndedSequence ended, TimePoint now);
   void publish_events();
@@ -116,7 +119,9 @@ struct Engine::State {
   std::unique_ptr<HandoffReceiver> receiver;
   std::uint64_t events_sequence = 0;
   TimePoint events_published;
-  std::uint64_t steps = 0, decode_tokens = 0, largest_batch = 0;
+  std::uint64_t steps = 0, decode_tokens = 0, largest_batch = 0, failed_steps = 0;
+  int failed_in_a_row = 0;
+  std::atomic<bool> device_failed{false};
   std::jthread thread;
 
   mutable std::mutex stats_mutex;  // guards what other threads read; the loop writes it once a step
@@ -185,20 +190,43 @@ bool Engine::State::step() {
     sender->scheduled(*sequence, now());
     sender->progressed(*sequence);  // what the prefix cache had may travel at once
   }
-  parts.faults->hit(has_prefill(plan) ? "engine.prefill" : "engine.decode");
-
   const StepShape shape = step_shape(plan);
   const TimePoint begun = now();
-  parts.executor->submit(plan);
-  const StepResult result = parts.executor->wait();
+  const StepResult result = compute(plan);
   const TimePoint done = now();
-  calibration.measured(shape, to_seconds(done - begun));
+  watch_device(result);
+  if (!result.device_failure) calibration.measured(shape, to_seconds(done - begun));
   StepOutcome outcome = scheduler.commit(plan, result, done);
   ++steps;
   largest_batch = std::max<std::uint64_t>(largest_batch, plan.rows.size());
   emit(plan, result);
   for (EndedSequence& ended : outcome.ended) end(std::move(ended), done);
   return true;
+}
+
+StepResult Engine::State::compute(const StepPlan& plan) {
+  if (parts.faults->hit(has_prefill(plan) ? "engine.prefill" : "engine.decode") == FaultAction::fail) {
+    RowResult row;
+    row.error = make_error(ErrorCode::unavailable, "the step failed: a fault was asked for");
+    return {std::vector<RowResult>(plan.rows.size(), row), row.error};
+  }
+  parts.executor->submit(plan);
+  return parts.executor->wait();
+}
+
+// One failed step may be an accident; a GPU that has really failed fails every step from then on, at once,
+// and would look idle to whoever chooses by load.
+void Engine::State::watch_device(const StepResult& result) {
+  if (!result.device_failure) {
+    failed_in_a_row = 0;
+    return;
+  }
+  ++failed_steps;
+  parts.logger->error("a step failed on the device", {{"why", result.device_failure->message}});
+  if (++failed_in_a_row < kFailedSteps || device_failed.exchange(true)) return;
+  parts.logger->error(
+      "the device has failed: this engine takes no more requests until the daemon is started again",
+      {{"failed_steps", failed_in_a_row}});
 }
 
 // Tokens first: they are what clients wait for. Then the finished blocks start to travel.
@@ -285,6 +313,8 @@ void Engine::State::refresh_stats() {
   s.decode_tokens = decode_tokens;
   s.steps = steps;
   s.largest_batch = largest_batch;
+  s.failed_steps = failed_steps;
+  s.device_failed = device_failed;
   if (sender) {
     const TransportCounters moved = parts.transport->counters();
     s.blocks_sent = moved.blocks_sent;
@@ -498,6 +528,7 @@ void Engine::stop() {
 
 Result<void> Engine::submit(Request request, std::stop_token stop, std::shared_ptr<TokenSink> sink) {
   if (state_->commands.closed()) return make_error(ErrorCode::unavailable, "the engine is shutting down");
+  if (state_->device_failed) return make_error(ErrorCode::unavailable, "the engine's device has failed");
   const bool admitted = request.phase == Phase::decode;  // elsewhere: its cache is here already
   SubmitCommand command{std::move(request), std::move(stop), std::move(sink)};
   if (admitted) {

@@ -24,7 +24,9 @@ class ModelExecutor final : public Executor {
     } catch (const std::bad_alloc&) {
       return failed(make_error(ErrorCode::out_of_memory, "the machine has no memory left for this step"));
     } catch (const DeviceFailure& failure) {
-      return failed(make_error(ErrorCode::unavailable, failure.what()));
+      StepResult result = failed(make_error(ErrorCode::unavailable, failure.what()));
+      result.device_failure = make_error(ErrorCode::unavailable, failure.what());
+      return result;
     }
   }
 

@@ -15,6 +15,7 @@ struct Row {
 using S = EngineStats;
 constexpr Row kTotals[] = {
     {"baton_engine_steps_total", "Steps computed", &S::steps},
+    {"baton_engine_failed_steps_total", "Steps that failed on the device", &S::failed_steps},
     {"baton_engine_prefill_tokens_total", "Prompt tokens computed", &S::prefill_tokens},
     {"baton_engine_decode_tokens_total", "Output tokens computed", &S::decode_tokens},
     {"baton_engine_recomputed_tokens_total", "Tokens computed again after a preemption or a lost transfer",

@@ -40,12 +40,12 @@ Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Chec
   model->fingerprint_ = source.fingerprint();
   if (const auto dtype = source.dtype_of("model.embed_tokens.weight")) model->config_.weights = *dtype;
   if (auto begun = ops.begin_model(model->config_.weights); !begun) return std::move(begun).error();
-  source.start_packing(ops, progress);
-  model->read_weights(source);
-  if (source.error()) return *source.error();
   auto rope = ops.prepare_rope(model->config_.rope);
   if (!rope) return std::move(rope).error();
   model->rope_ = *std::move(rope);
+  source.start_packing(ops, progress);
+  model->read_weights(source);
+  if (source.error()) return *source.error();
   return std::unique_ptr<Model>(std::move(model));
 }
 

@@ -141,8 +141,12 @@ std::vector<Candidate> EngineView::candidates(const Request& request, const Engi
   const std::size_t tokens = request.prompt.size() + static_cast<std::size_t>(request.stop.max_tokens);
   const auto holds = [&](std::int32_t context) { return tokens <= static_cast<std::size_t>(context); };
   std::vector<Candidate> all, roomy;
-  all.push_back(candidate(options_.node_name, status_of(own)));
-  if (holds(options_.max_context)) roomy.push_back(all.back());
+  const bool others =
+      std::ranges::any_of(peers_, [](const auto& peer) { return !peer.second.status.draining; });
+  if (!own.device_failed || !others) {
+    all.push_back(candidate(options_.node_name, status_of(own)));
+    if (holds(options_.max_context)) roomy.push_back(all.back());
+  }
   for (const auto& [name, peer] : peers_) {
     if (peer.status.draining) continue;
     all.push_back(candidate(name, peer.status));

@@ -56,7 +56,7 @@ class Flight {
   bool moving = false;         // its engine drains and was asked to hand it over
   std::uint32_t attempts = 0;  // since it last made progress
   std::size_t output_at_attempt = 0;
-  std::string avoid;             // the engine that was stuck with it
+  std::string avoid;             // the engine that was stuck or failed with it
   std::size_t stage_output = 0;  // tokens when the current stage began
   std::size_t last_output = 0;   // tokens when it was last looked at, and since when they are so many
   TimePoint last_progress{};

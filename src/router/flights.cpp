@@ -174,7 +174,6 @@ void Router::State::watch(TimePoint now) {
   }
   for (const std::shared_ptr<Flight>& flight : stuck) {
     stop_stage(*flight);
-    flight->avoid = flight->node;
     const auto waited = std::chrono::duration_cast<std::chrono::seconds>(now - flight->last_progress);
     attempt_failed(flight->key(), flight->generation(),
                    make_error(ErrorCode::unavailable, "node " + flight->node + " gave no token for " +
@@ -211,6 +210,7 @@ void Router::State::attempt_failed(const RequestKey& key, std::uint32_t generati
     parts.logger->warn("starting over elsewhere",
                        {{"request", to_hex(key.id)}, {"node", flight->node}, {"why", error.message}});
     flight->prefill.reset();
+    flight->avoid = flight->node;
     route(flight, true);
     return;
   }

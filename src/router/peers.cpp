@@ -90,7 +90,8 @@ StatusMessage Router::State::own_status() const {
                     between.p50,
                     between.p99};
   status.ready = true;
-  status.draining = draining;
+  status.draining =
+      draining || stats.device_failed;  // peers do the same: nothing new, and what runs moves away
   status.auto_roles = options.auto_roles.has_value();
   return status;
 }

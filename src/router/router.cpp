@@ -144,7 +144,9 @@ Result<Role> Router::set_role(const std::string& node, Role role) {
 
 bool Router::ready() const {
   if (!state_->started || state_->draining) return false;
-  const Role own = parse_role(state_->parts.engine->stats().role).value_or(Role::mixed);
+  const EngineStats stats = state_->parts.engine->stats();
+  if (stats.device_failed) return false;
+  const Role own = parse_role(stats.role).value_or(Role::mixed);
   if (own != Role::prefill) return true;  // a decode engine can prefill where it must
   std::lock_guard lock(state_->view_mutex);
   for (const auto& [name, peer] : state_->view)

@@ -9,6 +9,7 @@ import threading
 import time
 import unittest
 import urllib.error
+import urllib.request
 
 from daemons import BINARY, SOURCE, DaemonTest, chat, content, demo_cases, stream
 
@@ -53,6 +54,23 @@ class Failures(DaemonTest):
         self.assertEqual(set(error), {"message", "type", "param", "code"})
         self.assertTrue(done)
         prefill.wait_at_rest()
+
+    def test_a_device_that_fails_every_step_is_left_alone(self):
+        whole = self.start("whole")
+        broken = self.start("broken", peers=[whole], extra=("--faults", "engine.prefill=fail,engine.decode=fail"))
+        broken.wait_for_peers(1)
+        for daemon in (broken, whole, broken, whole, broken):
+            self.assertEqual(content(chat(daemon, CASE["messages"])), CASE["answer"])
+        self.eventually(lambda: chat(broken, CASE["messages"])["id"] and broken.log_text(), lambda log: "the device has failed" in log)
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(broken.url + "/health/ready", timeout=5)
+        self.assertEqual(refused.exception.code, 503)
+        failed = broken.metrics()["baton_engine_failed_steps_total"]
+        self.assertGreaterEqual(failed, 3)
+        for daemon in (broken, whole) * 3:
+            self.assertEqual(content(chat(daemon, CASE["messages"])), CASE["answer"])
+        self.assertEqual(broken.metrics()["baton_engine_failed_steps_total"], failed)
+        whole.wait_at_rest()
 
     def test_decode_killed_in_mid_stream(self):
         self.lose_decode(signal.SIGKILL, 5)

@@ -195,3 +195,31 @@ TEST_CASE("stopping the engine answers everybody") {
   CHECK(f.engine->stats().blocks_in_use == 0);
   CHECK_FALSE(f.engine->submit(make_request(2, 3, 3), {}, std::make_shared<CollectingSink>()));
 }
+
+TEST_CASE("a step that fails on the device ends its requests; three in a row end the engine's part") {
+  Fixture fixture(64);
+  const auto error_of = [&](std::uint64_t id) {
+    const auto sink = fixture.submit(make_request(id, 5, 4));
+    REQUIRE(sink->wait_end());
+    CHECK(fixture.becomes_idle());  // what stats() says is of the whole step
+    return sink->error();
+  };
+  REQUIRE(fixture.faults.configure("engine.prefill=fail@1"));
+  REQUIRE(error_of(1));
+  CHECK(error_of(2) == std::nullopt);  // an accident: the next one is computed
+  CHECK(fixture.engine->stats().failed_steps == 1);
+  CHECK_FALSE(fixture.engine->stats().device_failed);
+
+  REQUIRE(fixture.faults.configure("engine.prefill=fail"));
+  for (std::uint64_t id = 3; id < 6; ++id) {
+    const auto error = error_of(id);
+    REQUIRE(error);
+    CHECK(error->code == ErrorCode::unavailable);  // so that a router tries elsewhere
+  }
+  CHECK(fixture.engine->stats().failed_steps == 4);
+  CHECK(fixture.engine->stats().device_failed);
+  REQUIRE(fixture.faults.configure(""));
+  const auto refused = fixture.engine->submit(make_request(9, 5, 4), {}, std::make_shared<CollectingSink>());
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ErrorCode::unavailable);
+}

@@ -19,6 +19,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                         config->kv_heads > 0 && config->ffn > 0 && config->vocab > 0 &&
                         config->max_positions > 0;
   if (!positive || config->query_heads % config->kv_heads != 0 || config->head_dim % 2 != 0) std::abort();
+  const auto& mixture = config->mixture;
+  if (mixture.experts > 0 &&
+      (mixture.per_token < 1 || mixture.per_token > mixture.experts || mixture.ffn < 1 || mixture.every < 1))
+    std::abort();
+  for (const std::int32_t layer : mixture.dense_layers)
+    if (layer < 0 || layer >= config->layers || config->has_experts(layer)) std::abort();
   if (config->rope.inv_frequency.size() != static_cast<std::size_t>(config->head_dim) / 2) std::abort();
   for (const float frequency : config->rope.inv_frequency)
     if (!std::isfinite(frequency)) std::abort();

@@ -100,6 +100,56 @@ TEST_CASE("GPU norms, sums and gates in bf16 and f16") {
   }
 }
 
+TEST_CASE("GPU mixtures of experts and norms of heads in bf16 and f16") {
+  struct Shape {
+    std::int32_t experts, per_token;
+    std::int64_t rows, in, ffn;
+  };
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    const Pair ops(dtype);
+    for (const Shape shape : {Shape{8, 2, 1, 256, 128}, Shape{8, 2, 300, 512, 192}, Shape{128, 8, 7, 256, 64},
+                              Shape{64, 6, 150, 128, 72}, Shape{3, 1, 5, 33, 7}}) {
+      INFO(to_string(dtype) << " " << shape.experts << " experts, " << shape.rows << " rows");
+      // All exact in either element: both devices see the same scores and choose the same experts.
+      const Matrix x = coarse(shape.rows, shape.in, 1), router = coarse(shape.experts, shape.in, 2, 0.25F);
+      std::vector<Matrix> weights;
+      for (std::int32_t e = 0; e < shape.experts; ++e) {
+        const auto seed = static_cast<unsigned>(10 + 3 * e);
+        weights.push_back(coarse(shape.ffn, shape.in, seed, 0.25F));
+        weights.push_back(coarse(shape.ffn, shape.in, seed + 1, 0.25F));
+        weights.push_back(coarse(shape.in, shape.ffn, seed + 2, 0.25F));
+      }
+      const auto view = [](const Matrix& m) {
+        return WeightView{
+            .data = m.values.data(), .dtype = DType::f32, .out = m.rows, .in = m.cols, .bias = nullptr};
+      };
+      std::vector<ExpertView> views;
+      for (std::size_t e = 0; e < weights.size(); e += 3)
+        views.push_back({view(weights[e]), view(weights[e + 1]), view(weights[e + 2])});
+      for (Ops* one : {ops.cpu.get(), ops.gpu.get()}) one->begin_step(Batch{}, {});
+      for (const bool renormalise : {true, false}) {
+        const auto compute = [&](Ops& o) {
+          auto experts = o.pack_experts(views);
+          REQUIRE(experts.has_value());
+          return download(
+              o, o.mixture(upload(o, x), pack_matrix(o, router), *experts, {shape.per_token, renormalise}));
+        };
+        check_near(compute(*ops.gpu), compute(*ops.cpu), 6 * unit(dtype), "mixture");
+      }
+    }
+    const Matrix heads = coarse(9, 6 * 64, 3), weight = coarse(1, 64, 4);
+    const auto normed = [&](Ops& o) {
+      const auto packed = o.pack_vector(
+          {.data = weight.values.data(), .dtype = DType::f32, .out = 1, .in = 64, .bias = nullptr});
+      REQUIRE(packed.has_value());
+      const Tensor all = upload(o, heads);
+      o.head_norm(all.columns(64, 4 * 64), *packed, 1e-6F);
+      return download(o, all);
+    };
+    check_near(normed(*ops.gpu), normed(*ops.cpu), 2 * unit(dtype), "head_norm");
+  }
+}
+
 TEST_CASE("GPU rope and attention in bf16 and f16 over ragged batches, KV in f16, bf16 and e4m3") {
   struct Part {
     std::int64_t prefix, rows;

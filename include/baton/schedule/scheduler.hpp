@@ -66,6 +66,7 @@ struct RowResult {
 };
 struct StepResult {
   std::vector<RowResult> rows;
+  std::optional<Error> device_failure;  // nothing was computed, and every row has this error
 };
 
 struct EndedSequence {

@@ -155,6 +155,11 @@ Result<std::shared_ptr<const void>> CudaOps::prepare_rope(const RopeTable& table
     return make_error(ErrorCode::invalid_argument, "a rotary embedding has no frequencies", "inv_frequency");
   auto prepared = std::make_shared<PreparedRope>();
   const std::size_t half = table.inv_frequency.size();
+  if (2 * half > static_cast<std::size_t>(cuda::kMaxHeadDim))
+    return make_error(ErrorCode::unsupported,
+                      "head_dim is " + std::to_string(2 * half) + "; on a GPU at most " +
+                          std::to_string(cuda::kMaxHeadDim) + " is supported",
+                      "head_dim");
   const auto positions = static_cast<std::size_t>(std::max(table.max_positions, 1));
   prepared->half = static_cast<std::int32_t>(half);
   std::vector<float2> values(positions * half);
