@@ -1,9 +1,11 @@
 """The same words and tokens, however the work is divided: aggregated, disaggregated, preempted, from the prefix cache, sampled with a seed."""
 import concurrent.futures
 import json
+import subprocess
+import tempfile
 import unittest
 
-from daemons import SHARED, Daemon, DaemonTest, chat, content, demo_cases, post
+from daemons import BINARY, SHARED, Daemon, DaemonTest, chat, content, demo_cases, post
 
 CASES = demo_cases()
 # A pool of 2 MiB holds 64 blocks of the demo model: too small for eight long conversations at once.
@@ -113,6 +115,36 @@ class GoldenModel(unittest.TestCase):
                 finally:
                     for daemon in daemons:
                         daemon.kill()
+
+
+class Experts(DaemonTest):
+    """A random mixture of experts: which experts a row goes to depends on that row alone, whoever is in its step and wherever it runs."""
+
+    PROMPTS = [f"{'expert ' * (1 + 9 * i)}number {i}" for i in range(12)]
+
+    def answers(self, daemon, workers):
+        def ask(prompt):
+            answer = json.load(post(daemon.url + "/v1/completions", {"prompt": prompt, "max_tokens": 24, "temperature": 0, "logprobs": 1}))
+            return answer["choices"][0]["text"], answer["choices"][0]["logprobs"]["token_logprobs"]
+
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(ask, self.PROMPTS))
+
+    def test_a_mixture_of_experts_alone_in_batches_and_disaggregated(self):
+        with tempfile.TemporaryDirectory() as directory:
+            model = directory + "/model"
+            subprocess.run([BINARY, "synth", model, "--hidden", "64", "--layers", "2", "--heads", "4", "--kv-heads", "2", "--head-dim", "16", "--ffn", "48",
+                            "--experts", "8", "--experts-per-token", "2", "--vocab", "1000", "--context", "1024"], check=True, capture_output=True)
+            extra = ("--model", model)
+            alone = self.start("alone", extra=extra, cluster=False).wait_ready()
+            expected = self.answers(alone, 1)
+            self.assertGreater(len({text for text, _ in expected}), 6)  # it does not say the same to everybody
+            self.assertEqual(self.answers(alone, 12), expected)
+            prefill, decode = self.start_pair(prefill_extra=extra, decode_extra=extra)
+            self.assertEqual(self.answers(prefill, 12), expected)
+            self.assertEqual(self.answers(decode, 12), expected)
+            self.assertGreater(decode.wait_at_rest()["baton_transfer_blocks_received_total"], len(self.PROMPTS))
+            prefill.wait_at_rest()
 
 
 if __name__ == "__main__":
