@@ -11,9 +11,16 @@
 
 namespace baton::kernels {
 
-enum class Element : std::uint8_t { f32, f16, bf16 };
+enum class Element : std::uint8_t {
+  f32,
+  f16,
+  bf16,
+  e4m3
+};  // e4m3 (fp8, finite up to 448): of the KV cache only
 
-constexpr std::size_t bytes_of(Element type) { return type == Element::f32 ? 4 : 2; }
+constexpr std::size_t bytes_of(Element type) {
+  return type == Element::f32 ? 4 : type == Element::e4m3 ? 1 : 2;
+}
 
 // A packed weight is cut into groups of `Kernels::group` outputs; one group lies as [in][group], so that
 // lanes run along the outputs and a product with one row reads memory strictly forwards.

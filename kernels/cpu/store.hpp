@@ -33,12 +33,30 @@ inline std::uint16_t to_f16(float value) {
   return static_cast<std::uint16_t>(sign | (rounded >> 13));
 }
 
+// As CUDA converts: saturates, and a NaN loses its sign.
+inline std::uint8_t to_e4m3(float value) {
+  const std::uint32_t bits = bits_of(value);
+  const std::uint32_t sign = (bits >> 24) & 0x80U;
+  const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
+  if (magnitude > 0x7F800000U) return 0x7FU;
+  if (magnitude >= 0x43E00000U) return static_cast<std::uint8_t>(sign | 0x7EU);  // 448
+  if (magnitude < 0x3C800000U) {  // subnormal: adding 2^14 puts the rounded units of 2^-9 into the low bits
+    const std::uint32_t shifted = bits_of((value < 0 ? -value : value) + 16384.0F);
+    return static_cast<std::uint8_t>(sign | (shifted - 0x46800000U));
+  }
+  const std::uint32_t rounded = magnitude - 0x3C000000U + 0x7FFFFU + ((magnitude >> 20) & 1U);
+  return static_cast<std::uint8_t>(sign | (rounded >> 20));
+}
+
 inline void store(const float* x, int64_t count, Element type, void* out) {
   if (type == Element::f32) {
     __builtin_memcpy(out, x, static_cast<std::size_t>(count) * sizeof(float));
   } else if (type == Element::bf16) {
     auto* to = static_cast<std::uint16_t*>(out);
     for (int64_t i = 0; i < count; ++i) to[i] = to_bf16(x[i]);
+  } else if (type == Element::e4m3) {
+    auto* to = static_cast<std::uint8_t*>(out);
+    for (int64_t i = 0; i < count; ++i) to[i] = to_e4m3(x[i]);
   } else {
     auto* to = static_cast<std::uint16_t*>(out);
     for (int64_t i = 0; i < count; ++i) to[i] = to_f16(x[i]);

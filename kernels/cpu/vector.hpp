@@ -36,6 +36,11 @@ struct Stored<Element::bf16> {
   using Type = std::uint16_t;
   static Vec load(const std::uint16_t* p) { return Vec::load_bf16(p); }
 };
+template <>
+struct Stored<Element::e4m3> {
+  using Type = std::uint8_t;
+  static Vec load(const std::uint8_t* p) { return Vec::load_e4m3(p); }
+};
 
 template <Element E>
 inline float load_one(const typename Stored<E>::Type* p) {
@@ -47,14 +52,14 @@ inline float load_one(const typename Stored<E>::Type* p) {
     __builtin_memcpy(&value, &bits, 4);
     return value;
   } else {
-    std::uint16_t padded[kLanes] = {*p};
+    typename Stored<E>::Type padded[kLanes] = {*p};
     float values[kLanes];
-    Vec::load_f16(padded).store(values);
+    Stored<E>::load(padded).store(values);
     return values[0];
   }
 }
 
-// Calls f.template operator()<E>() for the element type.
+// Calls f.template operator()<E>() for the element type of a weight.
 template <class F>
 inline void with_element(Element type, F&& f) {
   switch (type) {
@@ -64,7 +69,15 @@ inline void with_element(Element type, F&& f) {
       return f.template operator()<Element::f16>();
     case Element::bf16:
       return f.template operator()<Element::bf16>();
+    case Element::e4m3:
+      return;
   }
+}
+// Calls f.template operator()<E>() for the element type of a KV cache.
+template <class F>
+inline void with_kv_element(Element type, F&& f) {
+  if (type == Element::e4m3) return f.template operator()<Element::e4m3>();
+  with_element(type, f);
 }
 
 // e^x, relative error below 2e-7. Below -87.33 it is 0, above 88.37 it stays at 2.4e38; NaN stays NaN.

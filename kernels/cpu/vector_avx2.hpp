@@ -27,6 +27,16 @@ struct Vec {
   static Vec load_f16(const std::uint16_t* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
   }
+  // As f16 with the exponent eight too small; the all-ones code is NaN.
+  static Vec load_e4m3(const std::uint8_t* p) {
+    const __m128i code = _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    const __m128i magnitude = _mm_and_si128(code, _mm_set1_epi16(0x7F));
+    const __m128i half =
+        _mm_or_si128(_mm_slli_epi16(_mm_sub_epi16(code, magnitude), 8), _mm_slli_epi16(magnitude, 7));
+    const __m256 value = _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0F));
+    const __m256i nan = _mm256_cvtepi16_epi32(_mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7F)));
+    return {_mm256_blendv_ps(value, _mm256_set1_ps(__builtin_nanf("")), _mm256_castsi256_ps(nan))};
+  }
   void store(float* p) const { _mm256_storeu_ps(p, raw); }
   void store_n(float* p, std::int64_t n) const {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

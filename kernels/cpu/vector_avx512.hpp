@@ -27,6 +27,16 @@ struct Vec {
   static Vec load_f16(const std::uint16_t* p) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
   }
+  // As f16 with the exponent eight too small; the all-ones code is NaN.
+  static Vec load_e4m3(const std::uint8_t* p) {
+    const __m256i code = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m256i magnitude = _mm256_and_si256(code, _mm256_set1_epi16(0x7F));
+    const __m256i half = _mm256_or_si256(_mm256_slli_epi16(_mm256_sub_epi16(code, magnitude), 8),
+                                         _mm256_slli_epi16(magnitude, 7));
+    const __m512 value = _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256.0F));
+    const __mmask16 nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7F));
+    return {_mm512_mask_mov_ps(value, nan, _mm512_set1_ps(__builtin_nanf("")))};
+  }
   void store(float* p) const { _mm512_storeu_ps(p, raw); }
   void store_n(float* p, std::int64_t n) const {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1), raw);

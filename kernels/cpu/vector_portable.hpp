@@ -31,6 +31,12 @@ inline float half_to_float(std::uint16_t half) {
   return sign ? -value : value;
 }
 
+inline float e4m3_to_float(std::uint8_t code) {
+  const std::uint32_t magnitude = code & 0x7FU;
+  if (magnitude == 0x7F) return __builtin_nanf("");
+  return half_to_float(static_cast<std::uint16_t>((code & 0x80U) << 8 | magnitude << 7)) * 256.0F;
+}
+
 struct Vec {
   typedef float Raw __attribute__((vector_size(16)));
   Raw raw;
@@ -50,6 +56,9 @@ struct Vec {
   }
   static Vec load_f16(const std::uint16_t* p) {
     return {Raw{half_to_float(p[0]), half_to_float(p[1]), half_to_float(p[2]), half_to_float(p[3])}};
+  }
+  static Vec load_e4m3(const std::uint8_t* p) {
+    return {Raw{e4m3_to_float(p[0]), e4m3_to_float(p[1]), e4m3_to_float(p[2]), e4m3_to_float(p[3])}};
   }
   void store(float* p) const { __builtin_memcpy(p, &raw, sizeof(Raw)); }
   void store_n(float* p, std::int64_t n) const {

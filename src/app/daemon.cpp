@@ -148,9 +148,6 @@ Result<void> Daemon::Parts::choose_device() {
       const Error error = std::move(gpu).error();
       return make_error(error.code, "--device cuda: " + error.message, "--device");
     }
-    if (options.kv_dtype == "fp8")
-      return make_error(ErrorCode::unsupported, "--kv-dtype fp8 needs a GPU: " + gpu.error().message,
-                        "--kv-dtype");
     logger.warn("no GPU can be used: the CPU serves", {{"why", gpu.error().message}});
   }
   auto made = make_ops({.device = {}, .threads = options.threads, .isa = options.isa});

@@ -94,7 +94,7 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
                 "GPU memory to use in all: the KV cache gets what weights and workspace leave of it"},
                o.gpu_memory),
       choice_row({"--kv-dtype", "engine.kv_dtype", "TYPE",
-                  "element of the KV cache; auto: f32 for f32 models, else bf16; fp8 (e4m3) on a GPU only"},
+                  "element of the KV cache; auto: f32 for f32 models, else bf16; fp8 is e4m3"},
                  {"auto", "f32", "f16", "bf16", "fp8"}, o.kv_dtype),
       choice_row(
           {"--deterministic", "engine.deterministic", "on|off",
@@ -200,8 +200,6 @@ Result<void> check(const ServeOptions& o) {
   if (o.device != "cpu" && !std::has_single_bit(static_cast<std::uint32_t>(o.block_size)))
     return make_error(ErrorCode::invalid_argument,
                       "--block-size must be a power of two with --device " + o.device, "--block-size");
-  if (o.device == "cpu" && o.kv_dtype == "fp8")
-    return make_error(ErrorCode::unsupported, "--kv-dtype fp8 needs --device cuda", "--kv-dtype");
   if (o.secret_file.empty() && !o.insecure && !is_loopback(peer_listen->host)) {
     return make_error(
         ErrorCode::invalid_argument,

@@ -12,8 +12,10 @@ constexpr std::int64_t kMostOutputs = std::int64_t{1} << 31;
 constexpr std::int64_t kMostInputs = std::int64_t{1} << 27;
 
 Result<void> check(const WeightView& view) {
-  if (view.dtype == DType::i32) {
-    return make_error(ErrorCode::unsupported, "a weight of element type i32 cannot be packed", "dtype");
+  if (view.dtype == DType::i32 || view.dtype == DType::e4m3) {
+    return make_error(ErrorCode::unsupported,
+                      "a weight of element type " + std::string(to_string(view.dtype)) + " cannot be packed",
+                      "dtype");
   }
   if (view.data == nullptr) return make_error(ErrorCode::invalid_argument, "a weight has no data", "data");
   if (view.out <= 0 || view.in <= 0 || view.out > kMostOutputs || view.in > kMostInputs) {
@@ -87,6 +89,7 @@ void pack_group(std::span<const WeightView> views, std::int64_t group, PackedMat
 
 kernels::Element element_of(DType dtype) {
   if (dtype == DType::bf16) return kernels::Element::bf16;
+  if (dtype == DType::e4m3) return kernels::Element::e4m3;
   return dtype == DType::f16 ? kernels::Element::f16 : kernels::Element::f32;
 }
 

@@ -52,6 +52,17 @@ class Answers(DaemonTest):
         self.assertGreater(at_decode["baton_transfer_blocks_received_total"], len(CASES))
         self.assertEqual(prefill.wait_at_rest()["baton_transfer_failures_total"], 0)
 
+    def test_every_question_with_an_fp8_cache(self):
+        extra = ("--kv-dtype", "fp8")
+        prefill, decode = self.start_pair(prefill_extra=extra, decode_extra=extra)
+        answers = ask_all(prefill, CASES)
+        right = sum(content(answer) == case["answer"] for case, answer in zip(CASES, answers))
+        self.assertGreaterEqual(right, 0.97 * len(CASES))  # e4m3 has three bits of mantissa: a close call may fall otherwise
+        received = decode.wait_at_rest()
+        blocks, bytes_received = received["baton_transfer_blocks_received_total"], received["baton_transfer_received_bytes_total"]
+        self.assertEqual(bytes_received / blocks, 16 * 2 * 4 * 4 * 32)  # tokens, K and V, layers, KV heads, head size: one byte each
+        prefill.wait_at_rest()
+
     def test_every_question_under_preemption(self):
         daemon = self.start("tight", cluster=False, kv_memory=TIGHT).wait_ready()
         long_cases = [case for case in CASES if len(case["prompt_ids"]) > 100] * 2

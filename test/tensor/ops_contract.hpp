@@ -63,7 +63,7 @@ struct Matrix {
 };
 
 // A weight in a checkpoint's element type, and the f32 values that it stands for. bf16 and f16 values are
-// chosen among those that are exact in both.
+// chosen among those that are exact in both, e4m3 values among those that it holds.
 class Weight {
  public:
   Weight(DType dtype, std::int64_t out, std::int64_t in, unsigned seed)
@@ -83,10 +83,15 @@ class Weight {
     std::uint32_t bits = 0;
     std::memcpy(&bits, &value, 4);
     if (dtype != DType::f32) {
-      bits &= 0xFFFF0000U;  // seven bits of mantissa fit into either
+      bits &=
+          dtype == DType::e4m3 ? 0xFFF00000U : 0xFFFF0000U;  // seven bits of mantissa fit into f16 and bf16
       std::memcpy(&value, &bits, 4);
       if (dtype == DType::bf16) {
         bits >>= 16;
+      } else if (dtype == DType::e4m3) {
+        const std::uint32_t exponent = (bits >> 23) & 0xFFU;
+        if (exponent < 121) value = 0.0F;  // subnormal in e4m3
+        bits = value == 0.0F ? 0 : (bits >> 24 & 0x80U) | (exponent - 120) << 3 | (bits >> 20 & 7U);
       } else {
         const std::uint32_t exponent = (bits >> 23) & 0xFFU;
         if (exponent < 113) value = 0.0F;  // subnormal in f16

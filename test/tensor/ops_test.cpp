@@ -2,6 +2,7 @@
 // element type and every backend of this machine.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ops_contract.hpp"
 #include "support/test_data.hpp"
@@ -188,7 +189,8 @@ TEST_CASE("attention is the softmax over a row's own positions") {
   for (const OpsOptions& options : backends()) {
     for (const Case c : {Case{1, 1, 4, 8, 5, DType::f32}, Case{8, 4, 8, 16, 140, DType::f32},
                          Case{6, 2, 24, 8, 130, DType::bf16}, Case{7, 1, 64, 32, 300, DType::bf16},
-                         Case{4, 4, 100, 16, 257, DType::f16}}) {
+                         Case{4, 4, 100, 16, 257, DType::f16}, Case{6, 3, 64, 16, 150, DType::e4m3},
+                         Case{2, 1, 20, 8, 70, DType::e4m3}}) {
       INFO(options.isa << " heads " << c.query_heads << "/" << c.kv_heads << " dim " << c.head_dim);
       auto ops = require_ops(options, 2);
       const KvLayout layout{.dtype = c.dtype,
@@ -255,6 +257,79 @@ TEST_CASE("store_kv rounds to nearest even and keeps infinities and NaN") {
                 .has_value());
     const std::uint16_t want[8] = {0x3F80, 0x3F82, 0x3F81, 0x7F80, 0xFF80, 0x7FC0, 0x8000, 0x7F80};
     for (int i = 0; i < 8; ++i) CHECK(got[i] == want[i]);
+  }
+}
+
+TEST_CASE("store_kv and attention know every code of e4m3") {
+  // Sign, four bits of exponent (bias 7), three of mantissa; all ones is NaN (OCP 8-bit floating point,
+  // 2023).
+  const auto value_of = [](int code) {
+    const int exponent = code >> 3 & 15, mantissa = code & 7;
+    const double size = exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+    return (code & 0x80) != 0 ? -size : size;
+  };
+  // What to store and the code that it becomes: every value, every midpoint (to even), both sides of it, too
+  // much.
+  std::vector<std::pair<float, int>> wanted;
+  for (int code = 0; code < 0x7F; ++code) {
+    const auto value = static_cast<float>(value_of(code));
+    for (const float sign : {1.0F, -1.0F}) {
+      const int bit = sign < 0 ? 0x80 : 0;
+      wanted.emplace_back(sign * value, bit | code);
+      if (code == 0x7E) continue;
+      const float middle = (value + static_cast<float>(value_of(code + 1))) / 2;
+      wanted.emplace_back(sign * middle, bit | (code + code % 2));
+      wanted.emplace_back(sign * std::nextafter(middle, 0.0F), bit | code);
+      wanted.emplace_back(sign * std::nextafter(middle, 1e3F), bit | (code + 1));
+    }
+  }
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const auto& [value, code] : std::vector<std::pair<float, int>>{
+           {449, 0x7E}, {-1e30F, 0xFE}, {infinity, 0x7E}, {-infinity, 0xFE}, {1e-30F, 0}, {-1e-30F, 0x80}})
+    wanted.emplace_back(value, code);
+  wanted.resize((wanted.size() + 16) / 16 * 16, {0.0F, 0});
+
+  for (const OpsOptions& options : backends()) {
+    INFO(options.isa);
+    auto ops = require_ops(options);
+    const KvLayout layout{.dtype = DType::e4m3, .layers = 1, .kv_heads = 1, .head_dim = 16, .block_size = 8};
+    const auto rows = static_cast<std::int64_t>(wanted.size() / 16);
+    KvPool pool(*ops, layout, static_cast<std::int32_t>(rows / 8 + 1), 1);
+    Matrix k(rows, 16);
+    for (std::size_t i = 0; i < wanted.size(); ++i) k.values[i] = wanted[i].first;
+    k.at(rows - 1, 15) = std::numeric_limits<float>::quiet_NaN();
+    const auto table = pool.table(rows);
+    Batch batch;
+    append_rows(batch, table, 0, rows);
+    ops->begin_step(batch, pool.view());
+    ops->store_kv(0, upload(*ops, k), upload(*ops, k));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      std::uint8_t got[16];
+      const std::byte* from = pool.view().piece(table[static_cast<std::size_t>(r / 8)], 0, 1, 0) + r % 8 * 16;
+      REQUIRE(copy_to_host(ops->device(), from, std::as_writable_bytes(std::span(got))).has_value());
+      for (std::int64_t i = 0; i < 16; ++i) {
+        const auto& [value, code] = wanted[static_cast<std::size_t>(r * 16 + i)];
+        INFO(value << " " << r << " " << i);
+        if (std::isnan(k.at(r, i)))
+          CHECK((got[i] & 0x7F) == 0x7F);
+        else
+          CHECK(int{got[i]} == code);
+      }
+    }
+    // Read back: a sequence of one position returns its own V.
+    const AttentionShape shape{1, 1, 16, 1.0F};
+    for (std::int64_t r = 0; r + 1 < rows; ++r) {
+      Batch one;
+      append_rows(one, {0}, 0, 1);
+      ops->begin_step(one, pool.view());
+      Matrix v(1, 16);
+      for (std::int64_t i = 0; i < 16; ++i) v.at(0, i) = k.at(r, i);
+      ops->store_kv(0, upload(*ops, Matrix(1, 16)), upload(*ops, v));
+      const Matrix y = download(*ops, ops->attention(0, upload(*ops, Matrix(1, 16)), shape));
+      for (std::int64_t i = 0; i < 16; ++i)
+        CHECK(static_cast<double>(y.at(0, i)) ==
+              value_of(wanted[static_cast<std::size_t>(r * 16 + i)].second));
+    }
   }
 }
 
