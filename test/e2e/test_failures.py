@@ -58,8 +58,9 @@ class Failures(DaemonTest):
     def test_a_device_that_fails_every_step_is_left_alone(self):
         # The readiness probe still passes; then no prompt is computed any more.
         faults = ",".join(f"engine.prefill=fail@{n}" for n in range(2, 60))
-        whole = self.start("whole").wait_ready()
-        broken = self.start("broken", peers=[whole], extra=("--faults", faults)).wait_ready()
+        turns = ("--policy", "round_robin")  # so that it gets its share
+        whole = self.start("whole", extra=turns).wait_ready()
+        broken = self.start("broken", peers=[whole], extra=("--faults", faults, *turns)).wait_ready()
         broken.wait_for_peers(1)
         for case in demo_cases()[:30]:
             self.assertEqual(content(chat(broken, case["messages"])), case["answer"])
