@@ -1,11 +1,14 @@
 // ModelShape: the shipped models have the published parameter counts, and what is wrong is named.
 #include "baton/model/shape.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "baton/model/capability.hpp"
+#include "baton/model/config.hpp"
 #include "support/catch.hpp"
 
 using namespace baton;
@@ -42,6 +45,33 @@ TEST_CASE("every shipped model parses") {
     ++count;
   }
   CHECK(count >= 12);
+}
+
+TEST_CASE("the engine reads every shipped model of a family that it runs, and as the planner does") {
+  int count = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder())) {
+    if (entry.path().extension() != ".json") continue;
+    const std::string name = std::filesystem::relative(entry.path(), folder()).replace_extension().string();
+    const ModelShape planned = shipped(name);
+    const auto known = capability().architectures;
+    if (std::ranges::find(known, planned.architecture) == known.end()) continue;
+    INFO(name);
+    std::ifstream in(entry.path());
+    std::stringstream text;
+    text << in.rdbuf();
+    const auto config = parse_model_config(text.str(), {});
+    if (!config) {  // these attend through a window
+      CHECK(config.error().field == "sliding_window");
+      CHECK(planned.window_layers > 0);
+      continue;
+    }
+    const ModelShape read = shape_of(*config);
+    CHECK(read.parameters() == planned.parameters());
+    CHECK(read.active_parameters() == planned.active_parameters());
+    CHECK(read.kv_elements() == planned.kv_elements());
+    ++count;
+  }
+  CHECK(count >= 40);
 }
 
 TEST_CASE("parameter counts are those that their publishers state") {
