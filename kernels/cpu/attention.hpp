@@ -165,7 +165,7 @@ inline void split_tile(const AttentionArgs& args, int64_t split_first, RowRange 
 inline void attention_split(const AttentionArgs& args, int64_t split, float* partials, float* scratch) {
   const int64_t first = split * kAttentionSplit;
   const int64_t count = least(kAttentionSplit, args.first_position + args.rows - first);
-  with_kv_element(args.kv.type, [&]<Element E>() {
+  with_element(args.kv.type, [&]<Element E>() {
     unpack_keys<E>(args, first, count, scratch);
     unpack_values<E>(args, first, count, scratch + kAttentionSplit * round_up(args.head_dim, kPanel));
   });

@@ -82,6 +82,7 @@ __attribute__((noinline)) void direct_tile(const GemmArgs& args, const DirectArg
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
+      if (last && args.scale) acc[r][v] = acc[r][v] * Vec::load(args.scale + first_column + v * kLanes);
       if (last && args.bias) acc[r][v] = acc[r][v] + Vec::load(args.bias + first_column + v * kLanes);
       if (whole) {
         acc[r][v].store(y + r * args.y_stride + v * kLanes);
@@ -179,6 +180,7 @@ inline void blocked_tiles(const GemmArgs& args, int64_t group, int64_t k0, RowRa
     tile_args.k = depth;
     tile_args.c_stride = args.y_stride;
     tile_args.columns = least(kPanel, columns - c);
+    tile_args.scale = args.scale && k0 + depth == args.in ? args.scale + group * kGroup + c : nullptr;
     tile_args.bias = args.bias && k0 + depth == args.in ? args.bias + group * kGroup + c : nullptr;
     tile_args.accumulate = k0 > 0;
     for (int64_t t = 0; t < tiles.tiles; ++t) {

@@ -11,12 +11,7 @@
 
 namespace baton::kernels {
 
-enum class Element : std::uint8_t {
-  f32,
-  f16,
-  bf16,
-  e4m3
-};  // e4m3 (fp8, finite up to 448): of the KV cache only
+enum class Element : std::uint8_t { f32, f16, bf16, e4m3 };  // e4m3 (fp8, finite up to 448)
 
 constexpr std::size_t bytes_of(Element type) {
   return type == Element::f32 ? 4 : type == Element::e4m3 ? 1 : 2;
@@ -41,8 +36,9 @@ struct GemmArgs {
   Element type;
   std::int64_t in;
   std::int64_t out;
-  const float* bias;  // [groups * group] or null
-  float* y;           // [rows, out], `y_stride` apart
+  const float* scale;  // [groups * group] or null: what each output's sum is multiplied with
+  const float* bias;   // [groups * group] or null
+  float* y;            // [rows, out], `y_stride` apart
   std::int64_t y_stride;
 };
 

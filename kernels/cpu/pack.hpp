@@ -28,6 +28,8 @@ inline void pack_elements(const PackArgs& args) {
 inline void pack(const PackArgs& args) {
   if (args.type == Element::f32) {
     pack_elements<std::uint32_t>(args);
+  } else if (args.type == Element::e4m3) {
+    pack_elements<std::uint8_t>(args);
   } else {
     pack_elements<std::uint16_t>(args);
   }

@@ -18,8 +18,9 @@ struct TileArgs {
   int64_t k;
   float* c;
   int64_t c_stride;
-  int64_t columns;    // valid ones, at most kPanel
-  const float* bias;  // added after the chain, or null
+  int64_t columns;     // valid ones, at most kPanel
+  const float* scale;  // [columns] of c, or null; before the bias
+  const float* bias;   // added after the chain, or null
   bool accumulate;
 };
 
@@ -61,6 +62,10 @@ __attribute__((noinline)) void tile(const TileArgs& args) {
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
+    if (args.scale) {
+      acc[r][0] = acc[r][0] * Vec::load(args.scale);
+      acc[r][1] = acc[r][1] * Vec::load(args.scale + kLanes);
+    }
     if (args.bias) {
       acc[r][0] = acc[r][0] + Vec::load(args.bias);
       acc[r][1] = acc[r][1] + Vec::load(args.bias + kLanes);

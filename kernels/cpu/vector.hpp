@@ -59,7 +59,7 @@ inline float load_one(const typename Stored<E>::Type* p) {
   }
 }
 
-// Calls f.template operator()<E>() for the element type of a weight.
+// Calls f.template operator()<E>() for the element type.
 template <class F>
 inline void with_element(Element type, F&& f) {
   switch (type) {
@@ -70,16 +70,9 @@ inline void with_element(Element type, F&& f) {
     case Element::bf16:
       return f.template operator()<Element::bf16>();
     case Element::e4m3:
-      return;
+      return f.template operator()<Element::e4m3>();
   }
 }
-// Calls f.template operator()<E>() for the element type of a KV cache.
-template <class F>
-inline void with_kv_element(Element type, F&& f) {
-  if (type == Element::e4m3) return f.template operator()<Element::e4m3>();
-  with_element(type, f);
-}
-
 // e^x, relative error below 2e-7. Below -87.33 it is 0, above 88.37 it stays at 2.4e38; NaN stays NaN.
 inline Vec exp(Vec x) {
   const Vec lowest = Vec::all(-87.33654F);

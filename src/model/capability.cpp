@@ -33,10 +33,14 @@ Result<void> runnable(const ModelShape& model, Precision weights) {
         "baton serve does not run " + model.architecture + " yet; it runs " + supported_architectures(),
         "architectures");
   if (std::ranges::find(can.weights, weights) == can.weights.end())
-    return make_error(ErrorCode::unsupported,
-                      "baton serve does not run " + std::string(to_string(weights)) +
-                          " weights yet; it runs bf16, f16 and f32",
-                      "--precision");
+    return make_error(
+        ErrorCode::unsupported,
+        weights == Precision::fp8
+            ? "baton serve expands fp8 weights to bf16 on a GPU and gains nothing from them yet; "
+              "it runs bf16, f16 and f32"
+            : "baton serve does not run " + std::string(to_string(weights)) +
+                  " weights yet; it runs bf16, f16 and f32",
+        "--precision");
   return {};
 }
 

@@ -139,9 +139,14 @@ Result<WeightView> Checkpoint::view(const std::string& name, std::span<const std
                           shape_to_string(shape),
                       name);
   if (!entry.dtype)
-    return make_error(ErrorCode::unsupported,
-                      where + "has dtype " + entry.dtype_name + "; supported: F32, F16, BF16", name);
-  return WeightView{bytes(*tensor).data(), *entry.dtype, 0, 0, nullptr};
+    return make_error(
+        ErrorCode::unsupported,
+        where + "has dtype " + entry.dtype_name + "; supported: F32, F16, BF16, and F8_E4M3 with scales",
+        name);
+  WeightView found;
+  found.data = bytes(*tensor).data();
+  found.dtype = *entry.dtype;
+  return found;
 }
 
 Result<WeightView> Checkpoint::matrix(const std::string& name, std::int64_t out, std::int64_t in) const {

@@ -111,11 +111,58 @@ void read_dimensions(JsonReader& config, ModelConfig& model) {
 void refuse_what_we_do_not_do(JsonReader& config) {
   const std::string act = config.text("hidden_act", "silu");
   if (act != "silu") config.fail(ErrorCode::unsupported, "hidden_act", "is '" + act + "'; supported: silu");
-  if (config.find("quantization_config"))
-    config.fail(ErrorCode::unsupported, "quantization_config",
-                "is set; supported: unquantised float32, float16 and bfloat16 weights");
   if (config.number("partial_rotary_factor", {0, 1}, 1.0) != 1.0)
     config.fail(ErrorCode::unsupported, "partial_rotary_factor", "must be 1");
+}
+
+// One of compressed-tensors' groups: e4m3 weights, a scale for each tensor or each output.
+bool is_plain_fp8(const nlohmann::json& group) {
+  const auto weights = group.is_object() ? group.find("weights") : group.end();
+  if (!group.is_object() || weights == group.end() || !weights->is_object()) return false;
+  const auto says = [&](const char* key, const nlohmann::json& value) {
+    const auto found = weights->find(key);
+    return found != weights->end() && *found == value;
+  };
+  return says("num_bits", 8) && says("type", "float") &&
+         (says("strategy", "tensor") || says("strategy", "channel")) && !says("symmetric", false);
+}
+
+// Whether weights are e4m3 with one scale for a tensor or for each output: what vLLM's, AMD's and NVIDIA's
+// FP8 checkpoints have in common. Scales of activations are not needed: products are computed in f32 (on a
+// GPU in the model's type).
+bool read_fp8(JsonReader& config) {
+  const nlohmann::json* found = config.find("quantization_config");
+  if (!found) return false;
+  constexpr const char* kSupported =
+      "; supported: FP8 weights (e4m3) with a scale for each tensor or each output, by compressed-tensors, "
+      "fbgemm_fp8, modelopt or fp8";
+  if (!found->is_object()) {
+    config.fail(ErrorCode::invalid_argument, "quantization_config", "must be an object");
+    return false;
+  }
+  JsonReader reader(*found, config.file(), "quantization_config.");
+  const std::string method = reader.text("quant_method", "");
+  if (method == "compressed-tensors") {
+    const std::string format = reader.text("format", "");
+    if (format != "float-quantized")
+      reader.fail(ErrorCode::unsupported, "format", "is '" + format + "'" + kSupported);
+    const nlohmann::json* groups = reader.find("config_groups");
+    if (!groups || !groups->is_object() || groups->empty() ||
+        !std::all_of(groups->begin(), groups->end(), is_plain_fp8))
+      reader.fail(ErrorCode::unsupported, "config_groups",
+                  std::string("describes other weights") + kSupported);
+  } else if (method == "modelopt") {
+    const std::string algorithm = reader.text("quant_algo", "");
+    if (algorithm != "FP8")
+      reader.fail(ErrorCode::unsupported, "quant_algo", "is '" + algorithm + "'" + kSupported);
+  } else if (method == "fp8") {
+    if (reader.find("weight_block_size"))
+      reader.fail(ErrorCode::unsupported, "weight_block_size", std::string("is set") + kSupported);
+  } else if (method != "fbgemm_fp8") {
+    reader.fail(ErrorCode::unsupported, "quant_method", "is '" + method + "'" + kSupported);
+  }
+  config.adopt(reader.error());
+  return !config.error();
 }
 
 void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
@@ -316,6 +363,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json,
   refuse_what_we_do_not_do(config);
   read_dimensions(config, model);
   model.weights = read_dtype(config);
+  model.fp8 = read_fp8(config);
   model.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", {0, 1, true}, 1e-6));
   model.tied_embeddings = config.boolean("tie_word_embeddings", false);
   const Family& family = family_of(model.architecture);

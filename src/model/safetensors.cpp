@@ -216,6 +216,7 @@ std::optional<DType> weight_dtype(std::string_view safetensors_name) {
   if (safetensors_name == "F32") return DType::f32;
   if (safetensors_name == "F16") return DType::f16;
   if (safetensors_name == "BF16") return DType::bf16;
+  if (safetensors_name == "F8_E4M3") return DType::e4m3;
   return std::nullopt;
 }
 

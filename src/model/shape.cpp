@@ -142,6 +142,11 @@ Precision stored_precision(JsonReader& reader) {
   const std::string& name = method->get_ref<const std::string&>();
   if (name == "mxfp4" || name.find("fp4") != std::string::npos) return Precision::fp4;
   if (name.find("fp8") != std::string::npos) return Precision::fp8;
+  const auto says = [&](const char* key, std::string_view value) {
+    const auto found = quantized->find(key);
+    return found != quantized->end() && *found == value;
+  };
+  if (says("format", "float-quantized") || says("quant_algo", "FP8")) return Precision::fp8;
   if (name == "awq" || name == "gptq" || name == "compressed-tensors") return Precision::int4;
   return plain;
 }
@@ -244,7 +249,7 @@ ModelShape shape_of(const ModelConfig& c) {
   s.hidden = c.hidden, s.vocab = c.vocab, s.ffn = c.ffn, s.tied = c.tied_embeddings;
   s.query_heads = c.query_heads, s.kv_heads = c.kv_heads, s.head_dim = c.head_dim;
   s.max_positions = c.max_positions;
-  s.stored = c.weights == DType::f32 ? Precision::f32 : Precision::bf16;
+  s.stored = c.fp8 ? Precision::fp8 : c.weights == DType::f32 ? Precision::f32 : Precision::bf16;
   return s;
 }
 

@@ -1,6 +1,9 @@
 #include "model/weight_source.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
 
 namespace baton {
 namespace {
@@ -19,6 +22,22 @@ Hash128 hash_tensor(const SafetensorsEntry& entry, std::span<const std::byte> by
     hash = hash_bytes(bytes.subspan(offset, kSampleBytes), hash);
   }
   return hash;
+}
+
+// f32, f16 or bf16, at any alignment.
+void read_floats(std::span<const std::byte> bytes, DType dtype, std::span<float> values) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, bytes.data() + i * size_of(dtype), size_of(dtype));
+    if (dtype == DType::f16) {
+      const auto exponent = static_cast<int>(bits >> 10 & 31), mantissa = static_cast<int>(bits & 1023);
+      const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
+                                       : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
+      values[i] = (bits & 0x8000) != 0 ? -size : size;
+    } else {
+      values[i] = std::bit_cast<float>(dtype == DType::bf16 ? bits << 16 : bits);
+    }
+  }
 }
 
 }  // namespace
@@ -47,15 +66,40 @@ void WeightSource::take(const std::string& name) {
   if (progress_) progress_(bytes_done_, bytes_total_);
 }
 
+void WeightSource::add_scales(const Projection& wanted, WeightView& view) {
+  const std::string name = wanted.name + ".weight_scale";
+  const Checkpoint::TensorRef* tensor = checkpoint_.find(name);
+  std::int64_t count = 1;
+  if (tensor)
+    for (const std::int64_t dimension : tensor->entry.shape) count *= dimension;
+  const bool floats = tensor && tensor->entry.dtype && *tensor->entry.dtype != DType::e4m3;
+  if (!floats || (count != 1 && count != wanted.out)) {
+    error_ = make_error(ErrorCode::corrupt,
+                        "tensor '" + wanted.name + ".weight' is F8_E4M3 and needs '" + name +
+                            "', of F32, F16 or BF16, with one element or " + std::to_string(wanted.out),
+                        name);
+    return;
+  }
+  std::vector<float>& values = scales_.emplace_back(static_cast<std::size_t>(count));
+  read_floats(checkpoint_.bytes(*tensor), *tensor->entry.dtype, values);
+  if (!std::ranges::all_of(values, [](float scale) { return std::isfinite(scale); })) {
+    error_ = make_error(ErrorCode::corrupt, "tensor '" + name + "' holds NaN or infinity", name);
+    return;
+  }
+  view.scales = values;
+}
+
 std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted) {
   auto view = keep_error(checkpoint_.matrix(wanted.name + ".weight", wanted.out, in));
   const std::string bias_name = wanted.name + ".bias";
   if (view && !wanted.bias) absent(bias_name, "attention_bias or mlp_bias");
+  if (view && view->dtype == DType::e4m3) add_scales(wanted, *view);
   if (error_) return std::nullopt;
   if (!wanted.bias) return view;
   const auto bias = keep_error(checkpoint_.vector(bias_name, wanted.out));
   if (!bias) return std::nullopt;
-  if (bias->dtype != view->dtype)
+  view->bias_dtype = bias->dtype;
+  if (view->dtype == DType::e4m3 ? bias->dtype == DType::e4m3 : bias->dtype != view->dtype)
     return keep_error<WeightView>(make_error(
         ErrorCode::unsupported,
         "tensor '" + bias_name + "' has another dtype (" + std::string(safetensors_dtype_name(bias->dtype)) +
@@ -67,6 +111,7 @@ std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projec
 
 Linear WeightSource::linear(std::int64_t in, std::span<const Projection> projections) {
   std::vector<WeightView> views;
+  scales_.clear();
   for (const Projection& wanted : projections) {
     if (error_) return {};
     const auto view = projection(in, wanted);
@@ -81,6 +126,8 @@ Linear WeightSource::linear(std::int64_t in, std::span<const Projection> project
   }
   for (const Projection& wanted : projections) {
     take(wanted.name + ".weight");
+    if (checkpoint_.find(wanted.name + ".weight")->entry.dtype == DType::e4m3)
+      take(wanted.name + ".weight_scale");
     if (wanted.bias) take(wanted.name + ".bias");
   }
   return packed;
@@ -111,6 +158,7 @@ Linear WeightSource::vector(const std::string& name, std::int64_t size) {
 Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std::int64_t in,
                               std::int64_t ffn, const ExpertNames& names) {
   std::vector<ExpertView> views;
+  scales_.clear();
   std::vector<std::string> taken;
   const auto read = [&](std::int32_t index, const char* name, std::int64_t rows, std::int64_t cols) {
     const auto view = projection(cols, {prefix + std::to_string(index) + "." + name, rows, false});
@@ -132,7 +180,10 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
     if (!result) return {};
     packed = *std::move(result);
   }
-  for (const std::string& name : taken) take(name);
+  for (const std::string& name : taken) {
+    take(name);
+    if (checkpoint_.find(name)->entry.dtype == DType::e4m3) take(name + "_scale");
+  }
   return packed;
 }
 

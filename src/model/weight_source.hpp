@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,7 +23,8 @@ namespace baton {
 
 class WeightSource {
  public:
-  // A projection to ask for: "<name>.weight" of shape [out, in], and "<name>.bias" of [out] where `bias`.
+  // A projection to ask for: "<name>.weight" of shape [out, in], and "<name>.bias" of [out] where `bias`. An
+  // e4m3 weight has "<name>.weight_scale", one element or one for each output, beside it.
   struct Projection {
     std::string name;
     std::int64_t out = 0;
@@ -55,12 +57,15 @@ class WeightSource {
   std::optional<DType> dtype_of(const std::string& name) const;
 
  private:
+  // "<name>.weight_scale" as floats that stay until the next linear() or experts(), into `view`.
+  void add_scales(const Projection& wanted, WeightView& view);
   std::optional<WeightView> projection(std::int64_t in, const Projection& wanted);
   void take(const std::string& name);  // counts a tensor: into the fingerprint or into the progress
   template <class T>
   std::optional<T> keep_error(Result<T> result);
 
   const Checkpoint& checkpoint_;
+  std::deque<std::vector<float>> scales_;  // of the views that are being put together
   Hash128 fingerprint_;
   Ops* ops_ = nullptr;
   LoadProgress progress_;

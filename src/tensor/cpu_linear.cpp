@@ -12,10 +12,8 @@ constexpr std::int64_t kMostOutputs = std::int64_t{1} << 31;
 constexpr std::int64_t kMostInputs = std::int64_t{1} << 27;
 
 Result<void> check(const WeightView& view) {
-  if (view.dtype == DType::i32 || view.dtype == DType::e4m3) {
-    return make_error(ErrorCode::unsupported,
-                      "a weight of element type " + std::string(to_string(view.dtype)) + " cannot be packed",
-                      "dtype");
+  if (view.dtype == DType::i32) {
+    return make_error(ErrorCode::unsupported, "a weight of element type i32 cannot be packed", "dtype");
   }
   if (view.data == nullptr) return make_error(ErrorCode::invalid_argument, "a weight has no data", "data");
   if (view.out <= 0 || view.in <= 0 || view.out > kMostOutputs || view.in > kMostInputs) {
@@ -24,6 +22,9 @@ Result<void> check(const WeightView& view) {
                           std::to_string(view.in) + "]",
                       "shape");
   }
+  if (!has_its_scales(view))
+    return make_error(ErrorCode::invalid_argument, "an e4m3 weight needs one scale, or one for each output",
+                      "scales");
   return {};
 }
 
@@ -117,9 +118,17 @@ Result<Linear> pack_matrix(std::span<const WeightView> views, const kernels::Ker
     body->bias = *std::move(bias);
     float* to = reinterpret_cast<float*>(body->bias.data());
     for (const WeightView& view : views) {
-      if (view.bias) widen(view.bias, view.out, body->type, kernels, to);
+      if (view.bias) widen(view.bias, view.out, element_of(view.bias_type()), kernels, to);
       to += view.out;
     }
+  }
+  if (body->type == kernels::Element::e4m3) {
+    auto scale = Buffer::allocate({}, padded * sizeof(float));
+    if (!scale) return scale.error();
+    body->scale = *std::move(scale);
+    float* to = reinterpret_cast<float*>(body->scale.data());
+    for (const WeightView& view : views)
+      for (std::int64_t output = 0; output < view.out; ++output) *to++ = view.scale_of(output);
   }
   pool.run(groups, [&](std::int64_t group, int) { pack_group(views, group, *body, kernels); });
   return Linear(std::move(body));
@@ -127,10 +136,10 @@ Result<Linear> pack_matrix(std::span<const WeightView> views, const kernels::Ker
 
 Result<Linear> pack_norm(const WeightView& view, const kernels::Kernels& kernels) {
   if (auto checked = check(view); !checked) return checked.error();
-  if (view.out != 1) {
+  if (view.out != 1 || view.dtype == DType::e4m3) {
     return make_error(ErrorCode::invalid_argument,
-                      "a vector was expected, the shape is [" + std::to_string(view.out) + ", " +
-                          std::to_string(view.in) + "]",
+                      "a vector of f32, f16 or bf16 was expected, the shape is [" + std::to_string(view.out) +
+                          ", " + std::to_string(view.in) + "]",
                       "shape");
   }
   auto body = std::make_shared<NormVector>();

@@ -12,10 +12,12 @@ namespace baton {
 
 struct PackedMatrix final : Linear::Body {
   Buffer weight;  // [ceil(out / group)][in][group], outputs past `out` are zero
-  Buffer bias;    // f32 [ceil(out / group) * group], or empty
+  Buffer scale;   // f32 [ceil(out / group) * group], or empty
+  Buffer bias;    // likewise
   kernels::Element type = kernels::Element::f32;
   std::int64_t group = 0;
 
+  const float* scale_data() const { return reinterpret_cast<const float*>(scale.data()); }
   const float* bias_data() const { return reinterpret_cast<const float*>(bias.data()); }
 };
 

@@ -142,6 +142,7 @@ Tensor CpuOps::matmul(const Tensor& x, const Linear& weight) {
                                .type = w.type,
                                .in = w.in,
                                .out = w.out,
+                               .scale = w.scale_data(),
                                .bias = w.bias_data(),
                                .y = mutable_row(y, 0),
                                .y_stride = y.stride};

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "baton/model/shape.hpp"
 #include "support/catch.hpp"
 #include "support/test_data.hpp"
 
@@ -77,6 +78,27 @@ TEST_CASE("what a family's code fixes is not asked of its config") {
   CHECK(qwen3->attention_output_bias);
   CHECK(qwen3->head_norms);
   CHECK_FALSE(qwen3->has_experts(0));
+}
+
+TEST_CASE("FP8 checkpoints are known by their quantization_config") {
+  for (const char* quantization :
+       {R"({"quant_method": "fp8", "activation_scheme": "static"})", R"({"quant_method": "fbgemm_fp8"})",
+        R"({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]})",
+        R"({"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {"group_0":
+            {"weights": {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": true},
+             "input_activations": {"num_bits": 8, "dynamic": true}, "targets": ["Linear"]}}})"}) {
+    CAPTURE(quantization);
+    json config = base_config();
+    CHECK_FALSE(parse(config)->fp8);
+    config["quantization_config"] = json::parse(quantization);
+    const auto read = parse(config);
+    REQUIRE(read);
+    CHECK(read->fp8);
+    CHECK(shape_of(*read).stored == Precision::fp8);
+    const auto planned = parse_model_shape(config.dump());
+    REQUIRE(planned);
+    CHECK(planned->stored == Precision::fp8);
+  }
 }
 
 TEST_CASE("which layers have experts") {
@@ -201,8 +223,20 @@ TEST_CASE("what is wrong in config.json is named") {
       {R"({"rms_norm_eps": "tiny"})", ErrorCode::invalid_argument, "rms_norm_eps", "number"},
       {R"({"hidden_act": "gelu"})", ErrorCode::unsupported, "hidden_act", "'gelu'; supported: silu"},
       {R"({"torch_dtype": "float8_e4m3fn"})", ErrorCode::unsupported, "torch_dtype", "float8_e4m3fn"},
-      {R"({"quantization_config": {"bits": 4}})", ErrorCode::unsupported, "quantization_config",
-       "unquantised"},
+      {R"({"quantization_config": {"bits": 4}})", ErrorCode::unsupported, "quantization_config.quant_method",
+       "is ''; supported: FP8 weights"},
+      {R"({"quantization_config": {"quant_method": "gptq"}})", ErrorCode::unsupported,
+       "quantization_config.quant_method", "is 'gptq'"},
+      {R"({"quantization_config": 8})", ErrorCode::invalid_argument, "quantization_config", "an object"},
+      {R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}})",
+       ErrorCode::unsupported, "quantization_config.weight_block_size", "is set"},
+      {R"({"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}})",
+       ErrorCode::unsupported, "quantization_config.quant_algo", "NVFP4"},
+      {R"({"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}})",
+       ErrorCode::unsupported, "quantization_config.format", "pack-quantized"},
+      {R"({"quantization_config": {"quant_method": "compressed-tensors", "format": "float-quantized",
+           "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float", "strategy": "block"}}}}})",
+       ErrorCode::unsupported, "quantization_config.config_groups", "other weights"},
       {R"({"partial_rotary_factor": 0.5})", ErrorCode::unsupported, "partial_rotary_factor", "must be 1"},
       {R"({"tie_word_embeddings": 1})", ErrorCode::invalid_argument, "tie_word_embeddings", "true or false"},
       {R"({"attention_bias": "no"})", ErrorCode::invalid_argument, "attention_bias", "true or false"},

@@ -80,6 +80,15 @@ std::int32_t argmax(const Logits& logits) {
 std::string encode(const std::vector<float>& values, const std::string& dtype) {
   if (dtype == "F32") return test::f32_bytes(values);
   std::string bytes;
+  if (dtype == "F8_E4M3") {  // normal values of four significant bits
+    for (const float value : values) {
+      int exponent = 0;
+      const float mantissa = std::frexp(std::abs(value), &exponent);
+      const int code = value == 0 ? 0 : (exponent + 6) << 3 | static_cast<int>((2 * mantissa - 1) * 8);
+      bytes += static_cast<char>((value < 0 ? 0x80 : 0) | code);
+    }
+    return bytes;
+  }
   for (const float value : values) {
     std::uint16_t bits = 0;
     if (dtype == "BF16") {
@@ -169,16 +178,33 @@ struct TinyModel {
     add(block + "gate.weight", {count, 24}, dtype);
     for (int e = 0; e < count; ++e) {
       const std::string expert = block + "experts." + std::to_string(e) + ".";
-      add(expert + names[0] + ".weight", {ffn, 24}, dtype);
-      add(expert + names[1] + ".weight", {ffn, 24}, dtype);
-      add(expert + names[2] + ".weight", {24, ffn}, dtype);
+      projection(expert + names[0], ffn, 24, false, dtype);
+      projection(expert + names[1], ffn, 24, false, dtype);
+      projection(expert + names[2], 24, ffn, false, dtype);
     }
   }
 
   void projection(const std::string& name, std::int64_t out, std::int64_t in, bool bias,
                   const std::string& dtype) {
-    add(name + ".weight", {out, in}, dtype);
+    const bool fp8 = config.contains("quantization_config");
+    add(name + ".weight", {out, in}, fp8 ? "F8_E4M3" : dtype);
     if (bias) add(name + ".bias", {out}, dtype);
+    if (fp8) scale(name, out, in);
+  }
+
+  // q, k and v one scale for each output, in bf16; the others one for all, in f32.
+  void scale(const std::string& name, std::int64_t out, std::int64_t in) {
+    const bool by_output = name.find("self_attn") != std::string::npos;
+    std::vector<float> scales(by_output ? static_cast<std::size_t>(out) : 1);
+    for (float& value : scales) value = static_cast<float>(engine_() % 100 + 50) / 128;
+    const std::string type = by_output ? "BF16" : "F32";
+    std::vector<std::int64_t> shape;
+    if (by_output) shape = {out, 1};
+    tensors.push_back({name + ".weight_scale", type, shape, encode(scales, type)});
+    std::vector<float>& values = weights[name + ".weight"];
+    for (std::int64_t o = 0; o < out; ++o)
+      for (std::int64_t i = 0; i < in; ++i)
+        values[static_cast<std::size_t>(o * in + i)] *= scales[by_output ? static_cast<std::size_t>(o) : 0];
   }
 
   void add(const std::string& name, std::vector<std::int64_t> shape, const std::string& dtype) {
@@ -187,7 +213,8 @@ struct TinyModel {
     const bool norm = name.find("norm") != std::string::npos;
     std::vector<float> values(static_cast<std::size_t>(size));
     for (float& value : values) {
-      const int k = static_cast<int>(engine_() % 255) - 127;
+      int k = static_cast<int>(engine_() % 255) - 127;
+      if (dtype == "F8_E4M3") k = k / 8 * 8;  // four significant bits
       value = norm ? static_cast<float>(128 + k / 4) / 128 : static_cast<float>(k) / 256;
     }
     tensors.push_back({name, dtype, std::move(shape), encode(values, dtype)});
@@ -229,7 +256,10 @@ TEST_CASE("the forward pass agrees with the oracle") {
       R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 6, "num_experts_per_tok": 3,
           "moe_intermediate_size": 16, "norm_topk_prob": true})",
       R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 6, "num_experts_per_tok": 3,
-          "moe_intermediate_size": 16, "mlp_only_layers": [1], "dense_layer": 1})");
+          "moe_intermediate_size": 16, "mlp_only_layers": [1], "dense_layer": 1})",
+      R"({"attention_bias": true, "quantization_config": {"quant_method": "fbgemm_fp8"}})",
+      R"({"architectures": ["MixtralForCausalLM"], "num_local_experts": 5, "num_experts_per_tok": 2,
+          "quantization_config": {"quant_method": "fp8"}})");
   CAPTURE(patch);
   const TinyModel tiny(patch);
   const auto device = ops();
@@ -245,6 +275,25 @@ TEST_CASE("the forward pass agrees with the oracle") {
     CHECK(worst_difference(logits, oracle.logits({tokens.begin(), tokens.begin() + end})) < 2e-4);
     begin = end;
   }
+}
+
+TEST_CASE("an FP8 weight without its scale is refused by name") {
+  TinyModel tiny(R"({"quantization_config": {"quant_method": "fp8"}})");
+  const auto device = ops();
+  const auto field = [&] {
+    tiny.write();
+    const auto loaded = tiny.load(*device);
+    return loaded ? std::string("loaded") : loaded.error().field;
+  };
+  CHECK(field() == "loaded");
+  TestTensor& scale = tiny.tensor("model.layers.1.self_attn.v_proj.weight_scale");
+  const TestTensor good = scale;
+  scale = {good.name, "F32", {2}, test::f32_bytes({1, 1})};
+  CHECK(field() == good.name);
+  scale = {good.name, "F32", {1}, test::f32_bytes({std::nanf("")})};
+  CHECK(field() == good.name);
+  tiny.remove(good.name);
+  CHECK(field() == good.name);
 }
 
 TEST_CASE("half-precision checkpoints agree with the oracle, as far as their cache allows") {

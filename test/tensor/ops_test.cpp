@@ -56,6 +56,40 @@ TEST_CASE("matmul computes x W^T + bias") {
   }
 }
 
+TEST_CASE("matmul of e4m3 weights multiplies each output with its scale") {
+  for (const OpsOptions& options : backends()) {
+    for (const Shape shape :
+         {Shape{1, 300, 131}, Shape{3, 64, 200}, Shape{5, 129, 65}, Shape{150, 259, 37}}) {
+      for (const bool by_output : {false, true}) {
+        INFO(options.isa << " " << shape.rows << "x" << shape.in << "x" << shape.out << " " << by_output);
+        auto ops = require_ops(options, 2);
+        const Weight one(DType::e4m3, shape.out, shape.in, 1), two(DType::e4m3, 20, shape.in, 2);
+        const Weight bias(DType::bf16, 1, 20, 3);
+        std::vector<float> scales(by_output ? static_cast<std::size_t>(shape.out) : 1);
+        for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = 0.013F * static_cast<float>(i % 17 + 1);
+        const float other = 3.1F;
+        WeightView views[] = {one.view(), two.view()};
+        views[0].scales = scales;
+        views[1].scales = {&other, 1};
+        views[1].bias = bias.view().data;
+        views[1].bias_dtype = DType::bf16;
+        Matrix first = one.exact(), second = two.exact();
+        for (std::int64_t o = 0; o < first.rows; ++o)
+          for (std::int64_t i = 0; i < first.cols; ++i) first.at(o, i) *= views[0].scale_of(o);
+        for (float& value : second.values) value *= other;
+        const Matrix x = Matrix::random(shape.rows, shape.in, 4);
+        if (options.device.kind == DeviceKind::cuda) {  // there, packed together, all have a bias or none
+          for (WeightView& view : views) view.bias = nullptr;
+        }
+        const Tensor y = ops->matmul(upload(*ops, x), require_pack(*ops, views));
+        check_product(download(*ops, y.columns(0, shape.out)), x, first, nullptr);
+        check_product(download(*ops, y.columns(shape.out, 20)), x, second,
+                      views[1].bias ? &bias.exact() : nullptr);
+      }
+    }
+  }
+}
+
 TEST_CASE("matmul reads a slice of columns") {
   for (const OpsOptions& options : backends()) {
     auto ops = require_ops(options);

@@ -30,6 +30,28 @@ TEST_CASE("views packed side by side compute what each computes alone") {
   }
 }
 
+TEST_CASE("pack wants scales where they belong") {
+  for (const OpsOptions& options : backends()) {
+    auto ops = require_ops(options);
+    const Weight fp8(DType::e4m3, 4, 8, 1), plain(DType::f32, 4, 8, 2);
+    const float scales[5] = {1, 2, 3, 4, 5};
+    const auto field = [&](const Weight& weight, std::size_t count) {
+      WeightView view = weight.view();
+      view.scales = {scales, count};
+      const auto packed = ops->pack({&view, 1});
+      return packed ? std::string("packed") : packed.error().field;
+    };
+    CHECK(field(fp8, 1) == "packed");
+    CHECK(field(fp8, 4) == "packed");
+    for (const std::size_t count : {0, 2, 5}) CHECK(field(fp8, count) == "scales");
+    CHECK(field(plain, 1) == "scales");
+    WeightView vector = fp8.view();
+    vector.out = 1;
+    vector.scales = {scales, 1};
+    CHECK_FALSE(ops->pack_vector(vector));
+  }
+}
+
 TEST_CASE("pack refuses weights that do not fit") {
   auto ops = require_ops({});
   const Weight a(DType::f32, 4, 8, 1), b(DType::f32, 4, 6, 2), c(DType::bf16, 4, 8, 3);

@@ -48,6 +48,7 @@ struct ModelConfig {
   bool head_norms = false;             // of q and k, before the rotation
   bool mlp_bias = false;
   MixtureConfig mixture;
+  bool fp8 = false;  // projections may be e4m3 with scales, "<name>.weight_scale"
   DType weights = DType::bf16;
   RopeTable rope;
   std::optional<std::int32_t> bos_token_id;

@@ -24,14 +24,27 @@
 
 namespace baton {
 
-// A weight as it lies in a checkpoint: [out, in] row-major, any float dtype, unaligned allowed.
+// A weight as it lies in a checkpoint: [out, in] row-major, any float dtype, unaligned allowed. e4m3 (fp8)
+// has scales: an output's weights are its elements times its scale.
 struct WeightView {
   const void* data = nullptr;
   DType dtype = DType::f32;
   std::int64_t out = 0;
   std::int64_t in = 0;
-  const void* bias = nullptr;  // [out], same dtype, or none
+  const void* bias = nullptr;          // [out], or none
+  DType bias_dtype = DType::f32;       // of an e4m3 weight's bias; others' have the weight's dtype
+  std::span<const float> scales = {};  // of e4m3: [1] or [out]
+
+  DType bias_type() const { return dtype == DType::e4m3 ? bias_dtype : dtype; }
+  float scale_of(std::int64_t output) const {
+    return scales.size() == 1 ? scales[0] : scales[static_cast<std::size_t>(output)];
+  }
 };
+// One scale, or one for each output, where the weight is e4m3; none elsewhere.
+inline bool has_its_scales(const WeightView& view) {
+  if (view.dtype != DType::e4m3) return view.scales.empty();
+  return view.scales.size() == 1 || view.scales.size() == static_cast<std::size_t>(view.out);
+}
 
 // An opaque weight made by Ops::pack: packed, perhaps quantised or split; model code never looks inside.
 class Linear {

@@ -12,9 +12,12 @@ namespace {
 Result<void> check(std::span<const WeightView> weights) {
   if (weights.empty()) return make_error(ErrorCode::invalid_argument, "no weights to pack");
   for (const WeightView& view : weights) {
-    if (view.dtype == DType::i32 || view.dtype == DType::e4m3)
+    if (view.dtype == DType::i32)
       return make_error(ErrorCode::unsupported, "weights of type " + std::string(to_string(view.dtype)),
                         "dtype");
+    if (!has_its_scales(view))
+      return make_error(ErrorCode::invalid_argument, "an e4m3 weight needs one scale, or one for each output",
+                        "scales");
     if (view.in != weights[0].in || view.out <= 0 || view.in <= 0 || !view.data)
       return make_error(ErrorCode::invalid_argument,
                         "weights that are packed together must share their input size");
@@ -39,6 +42,17 @@ Result<void> copy_values(const void* values, DType from, std::int64_t count, DTy
   if (copied == cudaSuccess) copied = cudaStreamSynchronize(nullptr);
   if (copied != cudaSuccess) return cuda_error(copied, "cannot copy weights to the GPU");
   return {};
+}
+
+// e4m3 is expanded to what the model computes in: twice the memory of the checkpoint, full speed at prefill.
+Result<void> copy_expanded(const WeightView& view, DType to, std::byte* target) {
+  const std::size_t row_bytes = static_cast<std::size_t>(view.in) * size_of(to);
+  std::vector<std::byte> expanded(static_cast<std::size_t>(view.out) * row_bytes);
+  const auto* codes = static_cast<const std::byte*>(view.data);
+  for (std::int64_t output = 0; output < view.out; ++output)
+    convert_values(codes + output * view.in, view.dtype, view.in, to,
+                   expanded.data() + static_cast<std::size_t>(output) * row_bytes, view.scale_of(output));
+  return copy_values(expanded.data(), to, view.out * view.in, to, target);
 }
 
 }  // namespace
@@ -77,11 +91,13 @@ Result<std::shared_ptr<const CudaMatrix>> pack_on_gpu(Device device, std::span<c
   const CurrentDevice current(device.index);
   std::size_t first = 0;
   for (const WeightView& view : weights) {
-    auto copied = copy_values(view.data, view.dtype, view.out * view.in, compute,
-                              body->weight.data() + first * row_bytes);
+    std::byte* const target = body->weight.data() + first * row_bytes;
+    auto copied = view.dtype == DType::e4m3
+                      ? copy_expanded(view, compute, target)
+                      : copy_values(view.data, view.dtype, view.out * view.in, compute, target);
     if (copied && view.bias)
-      copied =
-          copy_values(view.bias, view.dtype, view.out, compute, body->bias.data() + first * size_of(compute));
+      copied = copy_values(view.bias, view.bias_type(), view.out, compute,
+                           body->bias.data() + first * size_of(compute));
     if (!copied) return std::move(copied).error();
     first += static_cast<std::size_t>(view.out);
   }
@@ -90,6 +106,8 @@ Result<std::shared_ptr<const CudaMatrix>> pack_on_gpu(Device device, std::span<c
 
 Result<std::shared_ptr<const CudaVector>> pack_vector_on_gpu(Device device, const WeightView& weight) {
   if (auto checked = check({&weight, 1}); !checked) return std::move(checked).error();
+  if (weight.dtype == DType::e4m3)
+    return make_error(ErrorCode::unsupported, "a vector of type e4m3", "dtype");
   auto body = std::make_shared<CudaVector>();
   body->in = weight.in;
   body->out = 1;

@@ -34,7 +34,16 @@ std::uint16_t to_bf16(float value) {
   return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
 }
 
+float from_e4m3(std::uint8_t code) {
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  if ((code & 0x7F) == 0x7F) return std::nanf("");
+  const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                   : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  return (code & 0x80) != 0 ? -size : size;
+}
+
 float read(const std::byte* at, DType type) {
+  if (type == DType::e4m3) return from_e4m3(std::to_integer<std::uint8_t>(*at));
   std::uint32_t bits = 0;
   std::memcpy(&bits, at, size_of(type));
   if (type == DType::f16) return from_half(static_cast<std::uint16_t>(bits));
@@ -52,11 +61,12 @@ void write(float value, DType type, std::byte* at) {
 
 }  // namespace
 
-void convert_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target) {
+void convert_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target,
+                    float scale) {
   const auto* source = static_cast<const std::byte*>(values);
   for (std::int64_t i = 0; i < count; ++i) {
     const auto index = static_cast<std::size_t>(i);
-    write(read(source + index * size_of(from), from), to, target + index * size_of(to));
+    write(scale * read(source + index * size_of(from), from), to, target + index * size_of(to));
   }
 }
 

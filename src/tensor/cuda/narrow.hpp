@@ -9,7 +9,8 @@
 
 namespace baton {
 
-// f32, f16 and bf16, either way.
-void convert_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target);
+// To f32, f16 or bf16 from these or from e4m3.
+void convert_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target,
+                    float scale = 1.0F);  // what every value is multiplied with
 
 }  // namespace baton
