@@ -202,8 +202,7 @@ std::vector<std::int32_t> read_dense_layers(JsonReader& config, std::int32_t lay
   }
   for (const nlohmann::json& layer : *list) dense.push_back(layer.get<std::int32_t>());
   std::ranges::sort(dense);
-  const auto repeated = std::ranges::unique(dense);
-  dense.erase(repeated.begin(), repeated.end());
+  dense.erase(std::unique(dense.begin(), dense.end()), dense.end());
   return dense;
 }
 
