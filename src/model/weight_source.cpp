@@ -1,9 +1,9 @@
 #include "model/weight_source.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstring>
+
+#include "baton/tensor/convert.hpp"
 
 namespace baton {
 namespace {
@@ -22,22 +22,6 @@ Hash128 hash_tensor(const SafetensorsEntry& entry, std::span<const std::byte> by
     hash = hash_bytes(bytes.subspan(offset, kSampleBytes), hash);
   }
   return hash;
-}
-
-// f32, f16 or bf16, at any alignment.
-void read_floats(std::span<const std::byte> bytes, DType dtype, std::span<float> values) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, bytes.data() + i * size_of(dtype), size_of(dtype));
-    if (dtype == DType::f16) {
-      const auto exponent = static_cast<int>(bits >> 10 & 31), mantissa = static_cast<int>(bits & 1023);
-      const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
-                                       : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
-      values[i] = (bits & 0x8000) != 0 ? -size : size;
-    } else {
-      values[i] = std::bit_cast<float>(dtype == DType::bf16 ? bits << 16 : bits);
-    }
-  }
 }
 
 }  // namespace
@@ -81,7 +65,8 @@ void WeightSource::add_scales(const Projection& wanted, WeightView& view) {
     return;
   }
   std::vector<float>& values = scales_.emplace_back(static_cast<std::size_t>(count));
-  read_floats(checkpoint_.bytes(*tensor), *tensor->entry.dtype, values);
+  convert_values(checkpoint_.bytes(*tensor).data(), *tensor->entry.dtype, count, DType::f32,
+                 std::as_writable_bytes(std::span(values)).data());
   if (!std::ranges::all_of(values, [](float scale) { return std::isfinite(scale); })) {
     error_ = make_error(ErrorCode::corrupt, "tensor '" + name + "' holds NaN or infinity", name);
     return;
@@ -99,7 +84,7 @@ std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projec
   const auto bias = keep_error(checkpoint_.vector(bias_name, wanted.out));
   if (!bias) return std::nullopt;
   view->bias_dtype = bias->dtype;
-  if (view->dtype == DType::e4m3 ? bias->dtype == DType::e4m3 : bias->dtype != view->dtype)
+  if (view->dtype != DType::e4m3 && bias->dtype != view->dtype)
     return keep_error<WeightView>(make_error(
         ErrorCode::unsupported,
         "tensor '" + bias_name + "' has another dtype (" + std::string(safetensors_dtype_name(bias->dtype)) +

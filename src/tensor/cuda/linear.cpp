@@ -3,7 +3,7 @@
 #include <cstring>
 #include <string>
 
-#include "narrow.hpp"
+#include "baton/tensor/convert.hpp"
 #include "runtime.hpp"
 
 namespace baton {

@@ -1,4 +1,4 @@
-// Element conversions on the host, for weights whose type is not the one that the model computes in.
+// Element conversions on the host, for weights and scales whose type is not the one that is computed in.
 // Unaligned input allowed; rounds to nearest even, keeps infinities and NaN.
 #pragma once
 

@@ -1,4 +1,4 @@
-#include "narrow.hpp"
+#include "baton/tensor/convert.hpp"
 
 #include <bit>
 #include <cmath>
