@@ -162,6 +162,9 @@ Result<WeightView> Checkpoint::vector(const std::string& name, std::int64_t size
   const std::int64_t shape[] = {size};
   auto result = view(name, shape);
   if (!result) return result;
+  if (result->dtype == DType::e4m3)
+    return make_error(ErrorCode::unsupported,
+                      "tensor '" + name + "' is a vector of dtype F8_E4M3; supported: F32, F16, BF16", name);
   result->out = 1;
   result->in = size;
   return result;

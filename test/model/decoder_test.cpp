@@ -277,7 +277,7 @@ TEST_CASE("the forward pass agrees with the oracle") {
   }
 }
 
-TEST_CASE("an FP8 weight without its scale is refused by name") {
+TEST_CASE("FP8 where it cannot be, or without its scale, is refused by name") {
   TinyModel tiny(R"({"quantization_config": {"quant_method": "fp8"}})");
   const auto device = ops();
   const auto field = [&] {
@@ -292,6 +292,11 @@ TEST_CASE("an FP8 weight without its scale is refused by name") {
   CHECK(field() == good.name);
   scale = {good.name, "F32", {1}, test::f32_bytes({std::nanf("")})};
   CHECK(field() == good.name);
+  scale = good;
+  TestTensor& norm = tiny.tensor("model.norm.weight");
+  norm = {norm.name, "F8_E4M3", {24}, std::string(24, '\x38')};
+  CHECK(field() == norm.name);
+  norm = {norm.name, "F32", {24}, test::f32_bytes(std::vector<float>(24, 1.0F))};
   tiny.remove(good.name);
   CHECK(field() == good.name);
 }
