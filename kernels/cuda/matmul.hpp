@@ -52,6 +52,13 @@ inline constexpr std::int32_t kMostFewRows = 2;
 bool few_takes(const MatmulArguments& arguments);
 cudaError_t matmul_few(const MatmulArguments& arguments, cudaStream_t stream);
 
+// Up to kMostWarpgroupRows rows by sm_90a's tensor cores and copy engine. Two-byte weights of the
+// activation's type, 16-byte alignment of x, its rows and the weight's; cudaErrorInvalidValue for anything
+// else and on other devices.
+inline constexpr std::int32_t kMostWarpgroupRows = 64;
+bool warpgroup_takes(const MatmulArguments& arguments);
+cudaError_t matmul_warpgroup(const MatmulArguments& arguments, cudaStream_t stream);
+
 // f32 accumulation in the order of K; exact products. cudaErrorInvalidValue for combinations of types not
 // listed.
 cudaError_t matmul_generic(const MatmulArguments& arguments, cudaStream_t stream);

@@ -120,6 +120,36 @@ __device__ __forceinline__ void multiply(float (&d)[64], std::uint64_t a, std::u
   }
 }
 
+// d [64, N] += a [64, 16] x b [N, 16]^T, both in shared memory with rows along the summed index, N = 8, 16,
+// 32 or 64.
+#define BATON_MULTIPLY_ADD(COUNT, N, D, A, B, ...)                                                   \
+  template <class T>                                                                                 \
+  __device__ __forceinline__ void multiply_add(float(&d)[COUNT], std::uint64_t a, std::uint64_t b) { \
+    if constexpr (std::is_same_v<T, bf16>) {                                                         \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n" N "k16.f32.bf16.bf16 {" D "}, " A ", " B      \
+                   ", 1, 1, 1, 0, 0;"                                                                \
+                   : __VA_ARGS__                                                                     \
+                   : "l"(a), "l"(b));                                                                \
+    } else {                                                                                         \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n" N "k16.f32.f16.f16 {" D "}, " A ", " B        \
+                   ", 1, 1, 1, 0, 0;"                                                                \
+                   : __VA_ARGS__                                                                     \
+                   : "l"(a), "l"(b));                                                                \
+    }                                                                                                \
+  }
+#define BATON_FOUR(FIRST) "+f"(d[FIRST]), "+f"(d[FIRST + 1]), "+f"(d[FIRST + 2]), "+f"(d[FIRST + 3])
+BATON_MULTIPLY_ADD(4, "8", "%0, %1, %2, %3", "%4", "%5", BATON_FOUR(0))
+BATON_MULTIPLY_ADD(8, "16", "%0, %1, %2, %3, %4, %5, %6, %7", "%8", "%9", BATON_FOUR(0), BATON_FOUR(4))
+BATON_MULTIPLY_ADD(16, "32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16",
+                   "%17", BATON_FOUR(0), BATON_FOUR(4), BATON_FOUR(8), BATON_FOUR(12))
+BATON_MULTIPLY_ADD(32, "64",
+                   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31",
+                   "%32", "%33", BATON_FOUR(0), BATON_FOUR(4), BATON_FOUR(8), BATON_FOUR(12), BATON_FOUR(16),
+                   BATON_FOUR(20), BATON_FOUR(24), BATON_FOUR(28))
+#undef BATON_FOUR
+#undef BATON_MULTIPLY_ADD
+
 // d [64, N] += a [64, 16] x b [16, N]: a in registers, as A fragments of m16n8k16; b with rows along N.
 template <class T>
 __device__ __forceinline__ void multiply_add(float (&d)[64], const std::uint32_t* a, std::uint64_t b) {

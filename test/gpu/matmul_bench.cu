@@ -48,9 +48,31 @@ class Bench {
   Bench(const Bench&) = delete;
   Bench& operator=(const Bench&) = delete;
 
+  // Whether the splits that matmul_warpgroup chooses are right.
+  void warpgroup() {
+    fill<bf16>(weights_.as(), 128256, 4096, 4096, 2, 0.03F);
+    std::printf("warpgroup, us (%% of copy)  chosen | splits 1 2 4 8 | cuBLASLt, tuned\n");
+    for (const Shape shape : kShapes) {
+      const std::size_t bytes = shape.elements() * 2;
+      for (const int rows : {8, 16, 30, 64}) {
+        const auto show = [&](double us) { std::printf(" %7.2f (%3.0f)", us, share(bytes, us)); };
+        std::printf("%6dx%-5d r%-3d", shape.out, shape.in, rows);
+        show(skinny(shape, rows, Element::bf16, {.warpgroup = true}));
+        std::printf(" |");
+        for (const int splits : {1, 2, 4, 8})
+          std::printf(" %6.2f", skinny(shape, rows, Element::bf16, {.splits = splits, .warpgroup = true}));
+        std::printf(" |");
+        tune(shape, rows, GemmScaling::none, std::min(8, copies_of(bytes)));
+        show(library(*tuned_, shape, rows, GemmScaling::none, launches_of(bytes)));
+        std::printf("\n");
+      }
+    }
+  }
+
   void all() {
     fill<bf16>(weights_.as(), 128256, 4096, 4096, 2, 0.03F);
     decode();
+    warpgroup();
     plans(Element::bf16);
     prefill(GemmScaling::none);
     fill<e4m3>(weights_.as(), 128256, 8192, 8192, 2, 1.0F);
@@ -128,6 +150,7 @@ class Bench {
     int lead = 6;
     bool small_ring = false;
     bool few = false;
+    bool warpgroup = false;
   };
 
   double skinny(Shape shape, int rows, Element weight_type, const Choice& choice) {
@@ -142,7 +165,8 @@ class Bench {
     a.splits = choice.splits, a.lead = choice.lead, a.small_ring = choice.small_ring;
     return time(launches_of(bytes), [&](int i) {
       a.weight = weight(bytes, i);
-      return (choice.few ? matmul_few(a, stream_) : matmul_skinny(a, stream_)) == cudaSuccess;
+      const auto product = choice.warpgroup ? matmul_warpgroup : choice.few ? matmul_few : matmul_skinny;
+      return product(a, stream_) == cudaSuccess;
     });
   }
 

@@ -28,6 +28,13 @@ cudaStream_t test_stream() {
   return stream;
 }
 
+bool has_warpgroups() {
+  MatmulArguments a;
+  a.rows = a.out = 1;
+  a.in = 64;
+  return warpgroup_takes(a);
+}
+
 const char* name_of(Element element) {
   constexpr const char* kNames[] = {"f32", "f16", "bf16", "e4m3"};
   return kNames[static_cast<int>(element)];
@@ -48,14 +55,18 @@ struct Case {
   int lead = 0;
   bool small_ring = false;
   bool few = false;
+  bool warpgroup = false;
 
   int columns() const { return silu ? out / 2 : out; }
   std::string text() const {
     char line[160];
-    std::snprintf(line, sizeof line, "%s x %s -> %s, rows %d, %d x %d, pad %d%s%s%s splits %d lead %d%s",
+    std::snprintf(line, sizeof line, "%s x %s -> %s, rows %d, %d x %d, pad %d%s%s%s%s splits %d lead %d%s",
                   name_of(activation), name_of(weight), name_of(result), rows, out, in, pad,
-                  bias ? ", bias" : "", silu ? ", silu_mul" : "", generic ? ", generic" : "", splits, lead,
-                  small_ring ? ", small ring" : "");
+                  bias ? ", bias" : "", silu ? ", silu_mul" : "",
+                  generic     ? ", generic"
+                  : warpgroup ? ", warpgroup"
+                              : "",
+                  few ? ", few" : "", splits, lead, small_ring ? ", small ring" : "");
     return line;
   }
 };
@@ -220,6 +231,7 @@ bool check(const Case& c, const std::vector<unsigned char>& y, double accuracy, 
 }
 
 cudaError_t run(const Case& c, const MatmulArguments& a, cudaStream_t stream) {
+  if (c.warpgroup) return matmul_warpgroup(a, stream);
   return c.generic ? matmul_generic(a, stream) : c.few ? matmul_few(a, stream) : matmul_skinny(a, stream);
 }
 
@@ -280,6 +292,27 @@ bool product_tests() {
       }
     }
   }
+  if (has_warpgroups()) {
+    for (const Element type : {kBf16, kF16}) {
+      const auto add = [&](Case c) {
+        c.warpgroup = true;
+        cases.push_back(c);
+      };
+      for (const int rows : {1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 63, 64})
+        add({type, type, rows % 3 == 0 ? kF32 : type, rows, 384, 528, 8, rows % 2 == 0});
+      for (const int splits : {1, 2, 4, 8}) {  // K that does not divide, tiles that are not full
+        add({type, type, kF32, 5, 130, 1616, 8, true, false, false, splits});
+        add({type, type, type, 40, 260, 784, 16, false, true, false, splits});
+        add({type, type, type, 12, 1028, 2064, 24, true, true, false, splits});
+      }
+      add({type, type, type, 3, 7, 16});   // less than a chunk
+      add({type, type, type, 64, 1, 48});  // one output
+      add({type, type, type, 17, 2, 8, 0, true, true});
+      add({type, type, type, 1, 3072, 9216});
+      add({type, type, kF32, 64, 20000, 512, 0});
+      add({type, type, type, 30, 18432, 256, 0, false, true});
+    }
+  }
   for (const Element weight : {kF32, kF16, kBf16, kE4m3}) {
     for (const int rows : {1, 16, 17, 64, 65, 200}) {
       cases.push_back({kF32, weight, kF32, rows, 200, 333, 5, rows % 2 == 1});
@@ -324,6 +357,13 @@ bool row_invariance_tests() {
     cases.push_back({types.activation, types.weight, types.result, 130, 200, 200, 8, true, false, true});
   }
   cases.push_back({Element::f32, Element::bf16, Element::f32, 130, 130, 300, 1, true});
+  for (const int out : {1024, 3072, 26000}) {
+    if (!has_warpgroups()) break;
+    cases.push_back({Element::bf16, Element::bf16, Element::f32, kMostWarpgroupRows, out, 4112, 8, true});
+    cases.back().warpgroup = true;
+    cases.push_back({Element::f16, Element::f16, Element::f16, kMostWarpgroupRows, out, 1040, 8, true, true});
+    cases.back().warpgroup = true;
+  }
   bool good = true;
   for (const Case& c : cases) {
     const Operands operands(c);
@@ -335,6 +375,7 @@ bool row_invariance_tests() {
       for (int rows = 1; rows < 64; ++rows) counts.push_back(rows);
     }
     for (const int rows : counts) {
+      if (rows > c.rows) continue;
       for (const int first : {0, (c.rows - rows) / 2, c.rows - rows}) {
         good = same_rows(c, operands, all, first, rows) && good;
       }
@@ -358,7 +399,7 @@ __global__ void late_copy(bf16* to, const bf16* from, int count) {
 }
 
 // late copy -> product -> product, many times without a pause, against the same one at a time.
-bool dependent_launch_test() {
+bool dependent_launch_test(cudaError_t (*product)(const MatmulArguments&, cudaStream_t)) {
   constexpr int kRows = 16, kWidth = 2048, kTurns = 24;
   Memory sources(kTurns * kRows * kWidth * 2), x(kRows * kWidth * 2), middle(kRows * kWidth * 2);
   Memory weights(2ULL * kWidth * kWidth * 2), results(kTurns * kRows * kWidth * 2),
@@ -380,11 +421,11 @@ bool dependent_launch_test() {
       a.x = x.as(), a.weight = weights.as(), a.y = middle.as();
       a.x_stride = a.y_stride = kWidth;
       a.rows = kRows, a.out = kWidth, a.in = kWidth;
-      require(matmul_skinny(a, stream), "the first product");
+      require(product(a, stream), "the first product");
       rest();
       a.x = middle.as(), a.weight = weights.as<bf16>() + kWidth * kWidth;
       a.y = (pause ? wanted : results).as<bf16>() + offset;
-      require(matmul_skinny(a, stream), "the second product");
+      require(product(a, stream), "the second product");
       rest();
     }
     require(cudaStreamSynchronize(stream), "the steps");
@@ -568,7 +609,8 @@ bool fp8_tests(CublasGemm& gemm) {
 bool matmul_tests() {
   bool good = product_tests();
   good = row_invariance_tests() && good;
-  good = dependent_launch_test() && good;
+  good = dependent_launch_test(matmul_skinny) && good;
+  if (has_warpgroups()) good = dependent_launch_test(matmul_warpgroup) && good;
   good = quantize_tests() && good;
   auto gemm = CublasGemm::create();
   if (!gemm) {

@@ -1,6 +1,9 @@
 // baton_gpu_tests: the kernels' own tests, the Ops contract and whole models on one GPU. Needs no Catch2.
 //
-//   baton_gpu_tests [kernels] [part of a test's name ...]     exit 77 where there is no GPU
+//   baton_gpu_tests [part of a test's name ...]        all, or of the others those
+//   baton_gpu_tests kernels [name of a kernel's tests ...]
+// Exit 77 where there is no GPU.
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -18,6 +21,7 @@ int main(int argc, char** argv) {
   int failed = 0;
   if (names.empty() || names[0] == "kernels") {
     for (const auto& [name, test] : baton::gpu::kernel_tests()) {
+      if (names.size() > 1 && std::find(names.begin() + 1, names.end(), name) == names.end()) continue;
       const bool passed = test();
       std::printf("%s %s kernels\n", passed ? "passed" : "FAILED", name);
       std::fflush(stdout);

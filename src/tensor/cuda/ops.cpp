@@ -18,6 +18,7 @@ namespace {
 constexpr std::size_t kMostRecordedRows = 512;
 constexpr std::int64_t kLibraryOutputs = 65536;  // a vocabulary: the library streams that much better
 constexpr std::int64_t kSkinnyRows = 8;
+constexpr std::int64_t kWarpgroupRows = 32;   // on sm_90; with more the library is as fast
 constexpr std::int64_t kManyOutputs = 16384;  // from here on one or two rows go faster as dot products
 
 struct PreparedRope {
@@ -324,6 +325,9 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
   args.silu_mul = silu_mul;
   if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
     require(cuda::matmul_generic(args, stream_), "matmul");
+  } else if (!deterministic_ && x.rows > kSkinnyRows && x.rows <= kWarpgroupRows &&
+             cuda::warpgroup_takes(args)) {
+    require(cuda::matmul_warpgroup(args, stream_), "matmul");
   } else if (!deterministic_ && cuda::few_takes(args) && weight.out >= kManyOutputs) {
     require(cuda::matmul_few(args, stream_), "matmul");
   } else if (silu_mul || deterministic_ || (x.rows <= kSkinnyRows && weight.out < kLibraryOutputs) ||
@@ -356,8 +360,8 @@ Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
 }
 
 Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up) {
-  if (x.dtype != DType::f32 && (deterministic_ || x.rows <= kSkinnyRows))
-    return product(x, matrix_of(gate_up), x.dtype, true);
+  const bool few = x.rows <= (gpu_.compute_capability == 90 ? kWarpgroupRows : kSkinnyRows);
+  if (x.dtype != DType::f32 && (deterministic_ || few)) return product(x, matrix_of(gate_up), x.dtype, true);
   return silu_mul(product(x, matrix_of(gate_up), x.dtype, false));
 }
 
