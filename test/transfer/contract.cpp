@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <random>
+#include <thread>
 
 namespace baton::test {
 
@@ -38,6 +40,22 @@ TransferId new_transfer() {
   static std::atomic<std::uint64_t> last{0};
   const std::uint64_t n = ++last;
   return hash_bytes(std::as_bytes(std::span(&n, 1)));
+}
+
+void await_closed_sockets() {
+  const auto open = [] {
+    const std::filesystem::directory_iterator descriptors("/proc/self/fd");
+    return std::distance(begin(descriptors), end(descriptors));
+  };
+  constexpr int kLooks = 4;  // that show the same
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  auto last = open();
+  for (int same = 0; same < kLooks && std::chrono::steady_clock::now() < deadline;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    const auto now = open();
+    same = now == last ? same + 1 : 0;
+    last = now;
+  }
 }
 
 }  // namespace baton::test

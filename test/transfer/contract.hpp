@@ -194,4 +194,8 @@ struct Pair {
 
 TransferId new_transfer();
 
+// Until no connection that was cut is still closing. Two transports in one process, as here and nowhere else,
+// must not open a socket while the other closes one: decision 0003, "Two workers in one process".
+void await_closed_sockets();
+
 }  // namespace baton::test

@@ -130,6 +130,7 @@ TEST_CASE("the receiver cuts a sender off in flight") {
     CHECK(sink->late() == 0);
     CHECK(to.all(kReused));
     CHECK(pair.b->counters().in_flight == 0);
+    await_closed_sockets();
     REQUIRE(pair.b->connect("a", pair.a->address()));
     REQUIRE(pair.a->connect("b", pair.b->address()));
   }
@@ -154,6 +155,7 @@ TEST_CASE("the sender cuts the receiver off in flight: its sends fail with unava
   CHECK(dones.succeeded() < kBlocks);
   CHECK(dones.last_error() == ErrorCode::unavailable);
   CHECK(pair.a->counters().in_flight == 0);
+  await_closed_sockets();
   REQUIRE(pair.a->connect("b", pair.b->address()));
   Dones again;
   for (std::size_t i = 0; i < kBlocks; ++i)
