@@ -138,15 +138,18 @@ struct Daemon::Parts {
 
 // No GPU: an error that says why, and the CPU only where `auto` asked for it.
 Result<void> Daemon::Parts::choose_device() {
-  if (options.device != "cpu") {
-    auto gpu = make_ops({.device = {DeviceKind::cuda, 0}, .deterministic = options.deterministic == "on"});
+  const auto choice = parse_device(options.device);
+  if (!choice) return choice.error();
+  if (choice->gpu >= 0) {
+    auto gpu =
+        make_ops({.device = {DeviceKind::cuda, choice->gpu}, .deterministic = options.deterministic == "on"});
     if (gpu) {
       ops = std::move(*gpu);
       return {};
     }
-    if (options.device == "cuda") {
+    if (!choice->fall_back) {
       const Error error = std::move(gpu).error();
-      return make_error(error.code, "--device cuda: " + error.message, "--device");
+      return make_error(error.code, "--device " + options.device + ": " + error.message, "--device");
     }
     logger.warn("no GPU can be used: the CPU serves", {{"why", gpu.error().message}});
   }

@@ -1,6 +1,7 @@
 #include "app/serve_options.hpp"
 
 #include <bit>
+#include <charconv>
 
 #include "app/membership.hpp"
 #include "baton/peer/address.hpp"
@@ -87,9 +88,11 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
                   "instruction set of the CPU kernels: auto, portable, avx2 or avx512"},
                  {"auto", "portable", "avx2", "avx512"}, o.isa),
 
-      choice_row({"--device", "engine.device", "DEVICE",
-                  "cpu; cuda: the GPU, and an error where there is none; auto: the GPU, else the CPU"},
-                 {"cpu", "cuda", "auto"}, o.device),
+      string_row(
+          {"--device", "engine.device", "DEVICE",
+           "cpu; cuda: the first GPU, and an error where there is none; cuda:N: GPU N, from 0; auto: the "
+           "first GPU, else the CPU"},
+          o.device),
       size_row({"--gpu-memory", "engine.gpu_memory", "SIZE",
                 "GPU memory to use in all: the KV cache gets what weights and workspace leave of it"},
                o.gpu_memory),
@@ -187,6 +190,22 @@ Result<void> check_http(const ServeOptions& o) {
 
 }  // namespace
 
+Result<DeviceChoice> parse_device(const std::string& text) {
+  if (text == "cpu") return DeviceChoice{};
+  if (text == "cuda") return DeviceChoice{0};
+  if (text == "auto") return DeviceChoice{0, true};
+  constexpr std::string_view kOne = "cuda:";
+  DeviceChoice choice;
+  const char* const end = text.data() + text.size();
+  if (text.starts_with(kOne)) {
+    const auto read = std::from_chars(text.data() + kOne.size(), end, choice.gpu);
+    if (read.ec == std::errc() && read.ptr == end && choice.gpu >= 0) return choice;
+  }
+  return make_error(ErrorCode::invalid_argument,
+                    "--device '" + text + "' is not one of cpu, cuda, cuda:N (such as cuda:1), auto",
+                    "--device");
+}
+
 Result<void> check(const ServeOptions& o) {
   if (auto http = check_http(o); !http) return http;
   auto peer_listen = parse_host_port(o.peer_listen.empty() ? "127.0.0.1:0" : o.peer_listen);
@@ -197,7 +216,9 @@ Result<void> check(const ServeOptions& o) {
   if (!o.etcd.empty()) {
     if (const auto address = advertised_address(o, 0); !address) return address.error();
   }
-  if (o.device != "cpu" && !std::has_single_bit(static_cast<std::uint32_t>(o.block_size)))
+  const auto device = parse_device(o.device);
+  if (!device) return device.error();
+  if (device->gpu >= 0 && !std::has_single_bit(static_cast<std::uint32_t>(o.block_size)))
     return make_error(ErrorCode::invalid_argument,
                       "--block-size must be a power of two with --device " + o.device, "--block-size");
   if (o.secret_file.empty() && !o.insecure && !is_loopback(peer_listen->host)) {

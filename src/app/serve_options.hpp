@@ -66,6 +66,13 @@ struct ServeOptions {
   std::map<std::string, std::string> ucx;  // [ucx] of the file: UCX settings without their prefix
 };
 
+// Of "cpu", "cuda", "cuda:N" or "auto": which GPU is meant; nothing for the CPU.
+struct DeviceChoice {
+  std::int32_t gpu = -1;  // none
+  bool fall_back = false;
+};
+Result<DeviceChoice> parse_device(const std::string& text);
+
 bool is_loopback(const std::string& host);
 // Where the options name peers, or a place to find them or be found, this node is part of a cluster.
 bool has_cluster(const ServeOptions& options);

@@ -42,6 +42,12 @@ HttpReply answer_model(const ServedModel& model, const std::string& name) {
                  "The model '" + name.substr(0, 200) + "' does not exist: see GET /v1/models.", "model")));
 }
 
+// A device that has failed needs a new process: who keeps this one alive shall know.
+HttpReply answer_live(const FrontendServices& services) {
+  if (!services.engine_stats || !services.engine_stats().device_failed) return json_reply({{"status", "ok"}});
+  return json_reply({{"status", "the engine's device has failed"}}, 503);
+}
+
 HttpReply answer_ready(const FrontendServices& services) {
   const bool ready = !services.ready || services.ready();
   HttpReply reply = json_reply({{"status", ready ? "ready" : "not ready"}}, ready ? 200 : 503);
@@ -87,6 +93,8 @@ HttpReply answer(const Route& route, const std::string& body, const std::string&
       return answer_detokenize(body, services);
     case Endpoint::health:
       return json_reply({{"status", "ok"}});
+    case Endpoint::live:
+      return answer_live(services);
     case Endpoint::ready:
       return answer_ready(services);
     case Endpoint::version:

@@ -22,7 +22,7 @@ constexpr std::array kRows = {
     Row{"/detokenize", Method::post, Endpoint::detokenize},
     Row{"/version", Method::get, Endpoint::version},
     Row{"/health", Method::get, Endpoint::health, Access::open},
-    Row{"/health/live", Method::get, Endpoint::health, Access::open},
+    Row{"/health/live", Method::get, Endpoint::live, Access::open},
     Row{"/health/ready", Method::get, Endpoint::ready, Access::open},
     Row{"/metrics", Method::get, Endpoint::metrics, Access::admin},
     Row{"/cluster", Method::get, Endpoint::cluster, Access::admin},

@@ -15,6 +15,7 @@ enum class Endpoint : std::uint8_t {
   tokenize,
   detokenize,
   health,
+  live,
   ready,
   version,
   metrics,

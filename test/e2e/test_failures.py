@@ -65,9 +65,12 @@ class Failures(DaemonTest):
         for case in demo_cases()[:30]:
             self.assertEqual(content(chat(broken, case["messages"])), case["answer"])
         self.assertIn("the device has failed", broken.log_text())
-        with self.assertRaises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(broken.url + "/health/ready", timeout=5)
-        self.assertEqual(refused.exception.code, 503)
+        for path in ("/health/ready", "/health/live"):
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(broken.url + path, timeout=5)
+            self.assertEqual(refused.exception.code, 503)
+        self.assertEqual(urllib.request.urlopen(broken.url + "/health", timeout=5).status, 200)
+        self.assertEqual(urllib.request.urlopen(whole.url + "/health/live", timeout=5).status, 200)
         failed = broken.metrics()["baton_engine_failed_steps_total"]
         self.assertGreaterEqual(failed, 3)
         for daemon in (broken, whole) * 3:
