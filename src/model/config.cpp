@@ -31,6 +31,15 @@ constexpr IntegerRange kFfnRange{1, 1 << 20};
 constexpr IntegerRange kVocabRange{1, 1 << 22};
 constexpr IntegerRange kPositionsRange{1, 1 << 24};
 
+// A mixture's experts: every layer's, of the model's own FFN size, as Mixtral has them, or as config.json
+// says.
+struct MixtureFamily {
+  MixtureNames names;
+  bool as_asked;
+};
+constexpr MixtureFamily kMixtral{{"block_sparse_moe.", "w1", "w3", "w2"}, false};
+constexpr MixtureFamily kQwenMoe{{}, true};
+
 // What a family's code fixes or asks config.json for, as in Hugging Face's modeling files.
 struct Family {
   std::string_view architecture;
@@ -38,15 +47,15 @@ struct Family {
   bool mlp_bias;                                                      // asks for it
   bool head_norms;
   enum class Window : std::uint8_t { never, unless_null, asked } window;  // asked: use_sliding_window
-  bool mixture;
+  const MixtureFamily* mixture;                                           // or none
 };
 constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", Family::Bias::asked, true, false, Family::Window::never, false},
-    {"MistralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, false},
-    {"MixtralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, true},
-    {"Qwen2ForCausalLM", Family::Bias::inputs, false, false, Family::Window::asked, false},
-    {"Qwen3ForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, false},
-    {"Qwen3MoeForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, true},
+    {"LlamaForCausalLM", Family::Bias::asked, true, false, Family::Window::never, nullptr},
+    {"MistralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, nullptr},
+    {"MixtralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, &kMixtral},
+    {"Qwen2ForCausalLM", Family::Bias::inputs, false, false, Family::Window::asked, nullptr},
+    {"Qwen3ForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, nullptr},
+    {"Qwen3MoeForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, &kQwenMoe},
 };
 
 const Family& family_of(std::string_view architecture) {
@@ -206,8 +215,9 @@ std::vector<std::int32_t> read_dense_layers(JsonReader& config, std::int32_t lay
   return dense;
 }
 
-void read_mixture(JsonReader& config, ModelConfig& model) {
+void read_mixture(JsonReader& config, const MixtureFamily& family, ModelConfig& model) {
   MixtureConfig& mixture = model.mixture;
+  mixture.names = family.names;
   const std::string_view key = config.find("num_local_experts") ? "num_local_experts" : "num_experts";
   mixture.experts = config.integer(key, {1, kMostExperts});
   mixture.per_token = config.integer("num_experts_per_tok", {1, kMostExpertsPerToken});
@@ -216,7 +226,7 @@ void read_mixture(JsonReader& config, ModelConfig& model) {
                 "is " + std::to_string(mixture.per_token) + ", more than " + std::string(key) + " (" +
                     std::to_string(mixture.experts) + ")");
   mixture.ffn = model.ffn;
-  if (model.architecture == "MixtralForCausalLM") return;
+  if (!family.as_asked) return;
   mixture.ffn = config.integer("moe_intermediate_size", kFfnRange);
   mixture.renormalise = config.boolean("norm_topk_prob", false);
   mixture.every = config.integer("decoder_sparse_step", {1, kLayersRange.maximum}, 1);
@@ -368,7 +378,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json,
   const Family& family = family_of(model.architecture);
   read_biases(config, family, model);
   model.head_norms = family.head_norms;
-  if (family.mixture) read_mixture(config, model);
+  if (family.mixture != nullptr) read_mixture(config, *family.mixture, model);
   if (config.error()) return *config.error();
   read_rope(config, model);
   refuse_window(config, family, config.integer("max_position_embeddings", kPositionsRange, 2048));

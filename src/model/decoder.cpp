@@ -96,13 +96,9 @@ void DecoderModel::read_feed_forward(WeightSource& source, std::int32_t index, L
     w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias});
     return;
   }
-  const bool mixtral = c.architecture == "MixtralForCausalLM";
-  const std::string block = mixtral ? layer + "block_sparse_moe." : mlp;
+  const std::string block = layer + c.mixture.names.block;
   w.router = source.linear(c.hidden, {block + "gate", c.mixture.experts, false});
-  const WeightSource::ExpertNames names =
-      mixtral ? WeightSource::ExpertNames{"w1", "w3", "w2"}
-              : WeightSource::ExpertNames{"gate_proj", "up_proj", "down_proj"};
-  w.experts = source.experts(block + "experts.", c.mixture.experts, c.hidden, c.mixture.ffn, names);
+  w.experts = source.experts(block + "experts.", c.mixture.experts, c.hidden, c.mixture.ffn, c.mixture.names);
 }
 
 KvSpec DecoderModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const {

@@ -141,7 +141,7 @@ Linear WeightSource::vector(const std::string& name, std::int64_t size) {
 }
 
 Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std::int64_t in,
-                              std::int64_t ffn, const ExpertNames& names) {
+                              std::int64_t ffn, const MixtureNames& names) {
   std::vector<ExpertView> views;
   scales_.clear();
   std::vector<std::string> taken;

@@ -42,13 +42,8 @@ class WeightSource {
   Linear linear(std::int64_t in, Projection projection) { return linear(in, std::span(&projection, 1)); }
   Linear vector(const std::string& name, std::int64_t size);
   // A layer's experts: "<prefix><index>.<name>.weight", gate and up [ffn, in], down [in, ffn].
-  struct ExpertNames {
-    const char* gate;
-    const char* up;
-    const char* down;
-  };
   Experts experts(const std::string& prefix, std::int32_t count, std::int64_t in, std::int64_t ffn,
-                  const ExpertNames& names);
+                  const MixtureNames& names);
   // A tensor that would be there only if config.json were wrong about `field`: it is not silently left out.
   void absent(const std::string& name, const std::string& field);
 

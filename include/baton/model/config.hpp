@@ -22,6 +22,14 @@ struct GenerationDefaults {
 };
 
 // Experts instead of one FFN, in some layers or in all.
+// What a checkpoint calls a layer's router ("<block>gate") and experts ("<block>experts.<n>.<gate>").
+struct MixtureNames {
+  const char* block = "mlp.";
+  const char* gate = "gate_proj";
+  const char* up = "up_proj";
+  const char* down = "down_proj";
+};
+
 struct MixtureConfig {
   std::int32_t experts = 0;  // of a layer; 0: none
   std::int32_t per_token = 0;
@@ -29,6 +37,7 @@ struct MixtureConfig {
   bool renormalise = true;
   std::int32_t every = 1;                  // layers every - 1, 2 * every - 1, ... have experts,
   std::vector<std::int32_t> dense_layers;  // but for these; ascending
+  MixtureNames names;
 };
 
 struct ModelConfig {
