@@ -202,6 +202,9 @@ Result<void> Daemon::Parts::load_model() {
   auto loaded = baton::load_model(directory, *ops, terminal_progress("loading " + directory.string()));
   if (!loaded) return std::move(loaded).error();
   model = std::move(*loaded);
+  if (options.max_context > model->config().max_positions)
+    logger.warn("--max-context is more than the model has: the model's is kept to",
+                {{"max_context", options.max_context}, {"model", model->config().max_positions}});
   auto text = load_tokenizer(directory);
   if (!text) return std::move(text).error();
   tokenizer = std::move(*text);

@@ -127,6 +127,16 @@ TEST_CASE("chat fields and messages that make no sense are refused by their path
       {R"("tool_choice":{"type":"function"})", "tool_choice", ErrorCode::unsupported},
       {R"("modalities":["text","audio"])", "modalities", ErrorCode::unsupported},
       {R"("tools":{})", "tools"},
+      {R"("tools":[{"type":"function","function":{"name":"f"}},3])", "tools[1]"},
+      {R"("tools":[{"type":"function"}])", "tools[0].function"},
+      {R"("tools":[{"type":7,"function":{"name":"f"}}])", "tools[0].type"},
+      {R"("tools":[{"type":"retrieval"}])", "tools[0].type", ErrorCode::unsupported},
+      {R"("tools":[{"type":"function","function":"f"}])", "tools[0].function"},
+      {R"("tools":[{"type":"function","function":{}}])", "tools[0].function.name"},
+      {R"("tools":[{"type":"function","function":{"name":""}}])", "tools[0].function.name"},
+      {R"("tools":[{"type":"function","function":{"name":["f"]}}])", "tools[0].function.name"},
+      {R"("tools":[{"type":"function","function":{"name":"f","parameters":[]}}])",
+       "tools[0].function.parameters"},
       {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
       {R"("chat_template_kwargs":{"messages":[]})", "chat_template_kwargs.messages"},
   };
@@ -227,7 +237,7 @@ TEST_CASE("templates see flat text, system for developer, and decoded tool calls
       {"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function",
         "function":{"name":"f","arguments":"{\"x\":1}"}}]},
       {"role":"tool","tool_call_id":"1","content":"ok"}],
-      "tools":[{"type":"function"}],"chat_template_kwargs":{"enable_thinking":false}})",
+      "tools":[{"type":"function","function":{"name":"f"}}],"chat_template_kwargs":{"enable_thinking":false}})",
                                           served());
   REQUIRE(request);
   const Json& v = request->template_variables;

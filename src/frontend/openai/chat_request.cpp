@@ -126,6 +126,43 @@ Json parse_messages(JsonFields& fields) {
   return out;
 }
 
+void check_function(JsonFields& function) {
+  std::string name;
+  if (!function.has("name")) {
+    function.fail("name", "Missing required parameter: '" + function.path("name") + "'.");
+  } else if (function.text("name", name) && name.empty()) {
+    function.fail("name", "Invalid value for '" + function.path("name") + "': must not be empty.");
+  }
+  if (const Json* parameters = function.find("parameters"); parameters != nullptr && !parameters->is_object())
+    function.fail_type("parameters", "an object", *parameters);
+}
+
+// Templates write tools into the prompt as they are: what is no tool would end there as nonsense.
+void check_tools(JsonFields& fields, const Json& tools) {
+  for (std::size_t i = 0; i < tools.size(); ++i) {
+    const std::string name = at("tools", i);
+    if (!tools[i].is_object()) return fields.fail_type(name, "an object", tools[i]);
+    JsonFields tool(tools[i], name + ".");
+    std::string type = "function";
+    tool.text("type", type);
+    if (type != "function")
+      tool.fail("type", "Only tools of type 'function' are supported.", ErrorCode::unsupported);
+    std::optional<Error> error = tool.error();
+    if (const Json* function = tool.find("function"); !error && function == nullptr) {
+      tool.fail("function", "Missing required parameter: '" + tool.path("function") + "'.");
+      error = tool.error();
+    } else if (!error && !function->is_object()) {
+      tool.fail_type("function", "an object", *function);
+      error = tool.error();
+    } else if (!error) {
+      JsonFields inner(*function, tool.path("function") + ".");
+      check_function(inner);
+      error = inner.error();
+    }
+    if (error) return fields.fail(error->field, error->message, error->code);
+  }
+}
+
 // Calls are not parsed out of the answer yet, so only what promises nothing is accepted.
 void check_tool_choice(JsonFields& fields) {
   for (const char* name : {"tool_choice", "function_call"}) {
@@ -173,6 +210,7 @@ Json parse_template_variables(JsonFields& fields) {
       out[name] = *value;
     }
   }
+  if (out.contains("tools")) check_tools(fields, out["tools"]);
   if (const Json* extra = fields.find("chat_template_kwargs")) {
     if (!extra->is_object()) {
       fields.fail_type("chat_template_kwargs", "an object", *extra);
