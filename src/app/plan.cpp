@@ -16,6 +16,7 @@
 #include "app/deployment.hpp"
 #include "app/plan_check.hpp"
 #include "app/plan_simulation.hpp"
+#include "app/system.hpp"
 #include "baton/base/hash.hpp"
 #include "baton/model/capability.hpp"
 #include "baton/plan/artifacts.hpp"
@@ -255,6 +256,17 @@ Result<void> sweep(const PlanCommand& command, PlanRequest request) {
   return {};
 }
 
+// A bar, for searches that take longer than one cares to wait in silence.
+SearchProgress search_progress() {
+  const auto bar = count_progress("searching");
+  if (!bar) return {};
+  return [bar, begin = std::chrono::steady_clock::now(), shown = false](std::size_t done,
+                                                                        std::size_t all) mutable {
+    shown = shown || std::chrono::steady_clock::now() - begin > std::chrono::seconds(1);
+    if (shown) bar(done, all);
+  };
+}
+
 int run(PlanCommand& command) {
   const auto complain = [](const Error& error) {
     std::cerr << "baton plan: " << error.message << '\n';
@@ -279,7 +291,7 @@ int run(PlanCommand& command) {
     return done ? 0 : complain(done.error());
   }
   const auto begin = std::chrono::steady_clock::now();
-  Plan plan = search(*request);
+  Plan plan = search(*request, search_progress());
   if (command.choice.backend == "baton") refine_by_simulation(*request, plan);
   const SystemSpec& system = request->prefill.system;
   const EngineProfile& profile = request->prefill.profile;

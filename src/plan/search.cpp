@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <map>
 #include <numeric>
+#include <thread>
 
 #include "baton/base/units.hpp"
 
@@ -169,32 +173,71 @@ void add_front(const PlanRequest& request, const Choice& choice, Front& front) {
   }
 }
 
-void search_disaggregated(const PlanRequest& request, Plan& plan) {
-  Front front;
-  const std::vector<PrefillOption> prefills = prefill_options(request);
-  std::map<std::array<int, 6>, Choice> best;  // one for each pair of splits
-  for (const Split& decode_split : splits(request, request.decode)) {
-    Disaggregated setup{request.prefill, request.decode};
-    setup.decode.split = decode_split;
-    const std::vector<int> batches = decode_batches(request, setup.decode);
-    for (const PrefillOption& prefill : prefills) {
-      setup.prefill.split = prefill.split;
-      setup.prefill_batch = prefill.batch;
-      Choice& here = best[{prefill.split.tensor, prefill.split.pipeline, prefill.split.data,
-                           decode_split.tensor, decode_split.pipeline, decode_split.data}];
-      for (int p = 1; p <= kMaxWorkers && p * prefill.split.gpus() < request.gpus; ++p) {
-        const int room = (request.gpus - p * prefill.split.gpus()) / decode_split.gpus();
-        for (int d = 1; d <= std::min(room, kMaxWorkers); ++d) {
-          if (std::gcd(p, d) != 1) continue;  // the same as a smaller replica
-          setup.prefill_workers = p;
-          setup.decode_workers = d;
-          for (const int batch : batches) {  // more requests, more throughput: the first that will do is best
-            setup.decode_batch = batch;
-            if (try_disaggregated(request, setup, plan, here)) break;
-          }
+// The best choice for each pair of splits whose decode split is this one; keys: prefill's.
+using BestByPrefill = std::map<std::array<int, 3>, Choice>;
+
+void search_decode_split(const PlanRequest& request, const Split& decode_split,
+                         const std::vector<PrefillOption>& prefills, Plan& plan, BestByPrefill& best) {
+  Disaggregated setup{request.prefill, request.decode};
+  setup.decode.split = decode_split;
+  const std::vector<int> batches = decode_batches(request, setup.decode);
+  for (const PrefillOption& prefill : prefills) {
+    setup.prefill.split = prefill.split;
+    setup.prefill_batch = prefill.batch;
+    Choice& here = best[{prefill.split.tensor, prefill.split.pipeline, prefill.split.data}];
+    for (int p = 1; p <= kMaxWorkers && p * prefill.split.gpus() < request.gpus; ++p) {
+      const int room = (request.gpus - p * prefill.split.gpus()) / decode_split.gpus();
+      for (int d = 1; d <= std::min(room, kMaxWorkers); ++d) {
+        if (std::gcd(p, d) != 1) continue;  // the same as a smaller replica
+        setup.prefill_workers = p;
+        setup.decode_workers = d;
+        for (const int batch : batches) {  // more requests, more throughput: the first that will do is best
+          setup.decode_batch = batch;
+          if (try_disaggregated(request, setup, plan, here)) break;
         }
       }
     }
+  }
+}
+
+// f(0) to f(count - 1) over all cores, `progress` in this thread.
+void for_all(std::size_t count, const SearchProgress& progress, const std::function<void(std::size_t)>& f) {
+  std::atomic<std::size_t> next = 0, done = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      f(i);
+      ++done;
+    }
+  };
+  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+  std::vector<std::jthread> others;
+  for (std::size_t i = 0; i < std::min(count, cores); ++i) others.emplace_back(work);
+  while (progress && done < count) {
+    progress(done, count);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  others.clear();
+  if (progress && count > 0) progress(count, count);
+}
+
+void search_disaggregated(const PlanRequest& request, Plan& plan, const SearchProgress& progress) {
+  Front front;
+  const std::vector<PrefillOption> prefills = prefill_options(request);
+  const std::vector<Split> decodes = splits(request, request.decode);
+  struct Part {
+    Plan plan;  // how many were evaluated
+    BestByPrefill best;
+  };
+  std::vector<Part> parts(decodes.size());
+  for_all(parts.size(), progress, [&](std::size_t i) {
+    search_decode_split(request, decodes[i], prefills, parts[i].plan, parts[i].best);
+  });
+  std::map<std::array<int, 6>, Choice> best;  // one for each pair of splits, in an order of its own
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    plan.evaluated += parts[i].plan.evaluated;
+    for (auto& [prefill, choice] : parts[i].best)
+      best[{prefill[0], prefill[1], prefill[2], decodes[i].tensor, decodes[i].pipeline, decodes[i].data}] =
+          std::move(choice);
   }
   for (auto& [layout, choice] : best) {
     if (choice.prefill_workers == 0) continue;
@@ -261,10 +304,10 @@ std::string Plan::reason(const PlanRequest& request) const {
   return text + ".";
 }
 
-Plan search(const PlanRequest& request) {
+Plan search(const PlanRequest& request, const SearchProgress& progress) {
   Plan plan;
   if (request.aggregated) search_aggregated(request, plan);
-  if (request.disaggregated && request.gpus > 1) search_disaggregated(request, plan);
+  if (request.disaggregated && request.gpus > 1) search_disaggregated(request, plan, progress);
   if (!plan.weights_fit) plan.weights_fit = !splits(request, request.prefill).empty();
   rank(plan.aggregated, request);
   rank(plan.disaggregated, request);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,9 @@ struct Plan {
   // In a sentence: which architecture wins, by how much, and what decides it.
   std::string reason(const PlanRequest& request) const;
 };
-Plan search(const PlanRequest& request);
+// Of the parts of a search how many are done, and how many there are; called in the caller's thread.
+using SearchProgress = std::function<void(std::size_t done, std::size_t all)>;
+// Over all cores.
+Plan search(const PlanRequest& request, const SearchProgress& progress = {});
 
 }  // namespace baton
