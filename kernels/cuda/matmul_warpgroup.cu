@@ -33,9 +33,6 @@ constexpr int kChunk = 64;  // of K: 128 bytes
 constexpr int kBoxBytes = kBoxRows * kChunk * 2;
 constexpr int kMostShared = 110 * 1024;  // of a block, two of which share a multiprocessor
 constexpr int kMostSplits = 8;
-// Chunks that a block has still to ask for when the next kernel may start: that one's first then come while
-// this one's tail runs, not instead of what this one needs.
-constexpr int kLead = 2;
 constexpr int kPitch = kTileRows + 4;  // floats from token to token of a tile's sums
 
 template <int kTokens>
@@ -59,12 +56,18 @@ struct Parameters {
   int splits;
   bool silu_mul;
   bool result_f32;
-
-  __device__ __forceinline__ int columns() const { return silu_mul ? out / 2 : out; }
-  __device__ __forceinline__ int tile_columns() const { return silu_mul ? kBoxRows : kTileRows; }
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+// Chunks that a block has still to ask for when the next kernel may start: that one's first then come while
+// this one's tail runs, not instead of what this one needs.
+constexpr int kLead = 2;
+
+__device__ __forceinline__ int columns_of(const Parameters& p) { return p.silu_mul ? p.out / 2 : p.out; }
+__device__ __forceinline__ int tile_columns_of(const Parameters& p) {
+  return p.silu_mul ? kBoxRows : kTileRows;
+}
 
 template <class T>
 __device__ __forceinline__ void store_four(T* to, const float (&value)[4], int count) {
@@ -109,12 +112,12 @@ __device__ __forceinline__ void add_bias(const Parameters& p, float (&value)[4],
 // Each block of a cluster finishes its share of the tile's outputs.
 template <class T>
 __device__ __forceinline__ void write_outputs(const Parameters& p, std::uint32_t sums, int tile, int rank) {
-  const int fours = p.tile_columns() / 4 / p.splits;
+  const int fours = tile_columns_of(p) / 4 / p.splits;
   for (int index = static_cast<int>(threadIdx.x); index < p.rows * fours; index += kThreads) {
     const int token = index / fours;
     const int in_tile = (rank * fours + index % fours) * 4;
-    const int column = tile * p.tile_columns() + in_tile;
-    const int count = min(4, p.columns() - column);
+    const int column = tile * tile_columns_of(p) + in_tile;
+    const int count = min(4, columns_of(p) - column);
     if (count <= 0) continue;
     const std::uint32_t at = sums + (token * kPitch + in_tile) * 4;
     const float4 sum = sum_splits(at, p.splits);
@@ -123,7 +126,7 @@ __device__ __forceinline__ void write_outputs(const Parameters& p, std::uint32_t
     if (p.silu_mul) {
       const float4 second = sum_splits(at + kBoxRows * 4, p.splits);
       float up[4] = {second.x, second.y, second.z, second.w};
-      add_bias<T>(p, up, p.columns() + column, count);
+      add_bias<T>(p, up, columns_of(p) + column, count);
 #pragma unroll
       for (int i = 0; i < 4; ++i) value[i] = value[i] / (1.0F + __expf(-value[i])) * up[i];
     }
@@ -154,11 +157,11 @@ __global__ void __launch_bounds__(kThreads, 2) warpgroup_kernel(const __grid_con
   const std::uint64_t once = read_once();
   const auto start_weight = [&](int chunk, int stage) {
     const std::uint32_t to = ring + stage * R::kStageBytes, barrier = full + 8 * stage;
-    const int row = tile * p.tile_columns();
+    const int row = tile * tile_columns_of(p);
     arrival::expect(barrier, R::kStageBytes);
     copy_box(p.weight, to, barrier, (first + chunk) * kChunk, row, once);
     copy_box(p.weight, to + kBoxBytes, barrier, (first + chunk) * kChunk,
-             p.silu_mul ? p.columns() + row : row + kBoxRows, once);
+             p.silu_mul ? columns_of(p) + row : row + kBoxRows, once);
   };
   const auto start_tokens = [&](int chunk, int stage) {
     copy_box(p.x, ring + stage * R::kStageBytes + kGroups * kBoxBytes, full + 8 * stage,
