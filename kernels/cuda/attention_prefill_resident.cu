@@ -531,19 +531,6 @@ __global__ void __launch_bounds__(kThreads, 1) prefill_kernel(const __grid_const
 #endif
 }
 
-// The number of multiprocessors of an sm_90 device, 0 of another.
-int multiprocessors() {
-  static const int known = [] {
-    int device = 0, major = 0, count = 0;
-    const bool told =
-        cudaGetDevice(&device) == cudaSuccess &&
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-        cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
-    return told && major == 9 ? count : 0;
-  }();
-  return known;
-}
-
 template <class Kv, int kDim>
 cudaError_t start(Arguments& arguments, cudaStream_t stream) {
   using S = Shape<Kv, kDim>;
@@ -556,7 +543,7 @@ cudaError_t start(Arguments& arguments, cudaStream_t stream) {
       return cudaErrorNotSupported;
     }
   }
-  const int blocks = arguments.units < multiprocessors() ? arguments.units : multiprocessors();
+  const int blocks = arguments.units < hopper_multiprocessors() ? arguments.units : hopper_multiprocessors();
   return launch(prefill_kernel<S>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), S::kSharedBytes,
                 stream, arguments);
 }
@@ -571,7 +558,7 @@ cudaError_t start_for_dim(Arguments& arguments, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t prefill_resident(const PrefillAttention& attention, cudaStream_t stream) {
-  if (multiprocessors() == 0) return cudaErrorNotSupported;
+  if (hopper_multiprocessors() == 0) return cudaErrorNotSupported;
   Arguments arguments{{},
                       {},
                       attention.rows,

@@ -34,6 +34,19 @@ inline bool has_dependent_launch() {
   return known;
 }
 
+// The number of multiprocessors of an sm_90 device, 0 of another.
+inline int hopper_multiprocessors() {
+  static const int known = [] {
+    int device = 0, major = 0, count = 0;
+    const bool told =
+        cudaGetDevice(&device) == cudaSuccess &&
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+        cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
+    return told && major == 9 ? count : 0;
+  }();
+  return known;
+}
+
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
                    cudaStream_t stream, Arguments&&... arguments) {

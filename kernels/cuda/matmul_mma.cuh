@@ -1,5 +1,5 @@
 // What the skinny product is made of: asynchronous copies, tensor-core fragments, e4m3 to two-byte floats,
-// and the cluster's shared memory.
+// the cluster's shared memory, and how results are stored.
 #pragma once
 
 #include <cstdint>
@@ -122,6 +122,22 @@ __device__ __forceinline__ float4 load_cluster16(std::uint32_t address, int rank
                : "memory");
 #endif
   return value;
+}
+
+// The first `count` of four neighbouring results.
+template <class Y>
+__device__ __forceinline__ void store4(Y* to, const float (&value)[4], int count) {
+  Pack<Y, 4> pack;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) pack.at[i] = from_float<Y>(value[i]);
+  if (count == 4 && reinterpret_cast<std::uintptr_t>(to) % sizeof(pack) == 0) {
+    *reinterpret_cast<Pack<Y, 4>*>(to) = pack;
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (i < count) to[i] = pack.at[i];
+  }
 }
 
 }  // namespace baton::cuda

@@ -136,21 +136,6 @@ __device__ __forceinline__ float finish(const Parameters& p, float sum, int row)
   return sum;
 }
 
-template <class Y>
-__device__ __forceinline__ void store4(Y* to, const float (&value)[4], int count) {
-  Pack<Y, 4> pack;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) pack.at[i] = from_float<Y>(value[i]);
-  if (count == 4 && reinterpret_cast<std::uintptr_t>(to) % sizeof(pack) == 0) {
-    *reinterpret_cast<Pack<Y, 4>*>(to) = pack;
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (i < count) to[i] = pack.at[i];
-  }
-}
-
 // Each block of a cluster finishes its share of the pass's outputs.
 template <class T, class W, int kSixteens>
 __device__ __forceinline__ void write_outputs(const Parameters& p, const float* total, Range units,

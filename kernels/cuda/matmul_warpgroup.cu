@@ -69,21 +69,6 @@ __device__ __forceinline__ int tile_columns_of(const Parameters& p) {
   return p.silu_mul ? kBoxRows : kTileRows;
 }
 
-template <class T>
-__device__ __forceinline__ void store_four(T* to, const float (&value)[4], int count) {
-  Pack<T, 4> pack;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) pack.at[i] = from_float<T>(value[i]);
-  if (count == 4 && reinterpret_cast<std::uintptr_t>(to) % sizeof(pack) == 0) {
-    *reinterpret_cast<Pack<T, 4>*>(to) = pack;
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (i < count) to[i] = pack.at[i];
-  }
-}
-
 // Four neighbouring sums of a token, over the blocks of the cluster, in their order.
 __device__ __forceinline__ float4 sum_splits(std::uint32_t at, int splits) {
   if (splits == 1) {
@@ -132,9 +117,9 @@ __device__ __forceinline__ void write_outputs(const Parameters& p, std::uint32_t
     }
     const std::int64_t to = token * p.y_stride + column;
     if (p.result_f32) {
-      store_four(static_cast<float*>(p.y) + to, value, count);
+      store4(static_cast<float*>(p.y) + to, value, count);
     } else {
-      store_four(static_cast<T*>(p.y) + to, value, count);
+      store4(static_cast<T*>(p.y) + to, value, count);
     }
   }
 }
@@ -252,25 +237,13 @@ __global__ void __launch_bounds__(kThreads, 2) warpgroup_kernel(const __grid_con
 #endif
 }
 
-// The number of multiprocessors of an sm_90 device, 0 of another.
-int processors() {
-  static const int known = [] {
-    int device = 0, major = 0, count = 0;
-    const bool told =
-        cudaGetDevice(&device) == cudaSuccess &&
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-        cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
-    return told && major == 9 ? count : 0;
-  }();
-  return known;
-}
-
 // A function of the weight's shape and the GPU alone: rows must not change it. Blocks of a quarter less than
 // the multiprocessors still keep memory busy.
 int splits_of(const MatmulArguments& a, int tiles, int chunks) {
   if (a.splits > 0) return a.splits;
   int splits = 1;
-  while (splits < kMostSplits && tiles * splits * 2 <= processors() && chunks >= 8 * splits) splits *= 2;
+  while (splits < kMostSplits && tiles * splits * 2 <= hopper_multiprocessors() && chunks >= 8 * splits)
+    splits *= 2;
   return splits;
 }
 
@@ -332,7 +305,7 @@ bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(poin
 }  // namespace
 
 bool warpgroup_takes(const MatmulArguments& a) {
-  return processors() > 0 && a.rows <= kMostWarpgroupRows && size_of(a.activation) == 2 &&
+  return hopper_multiprocessors() > 0 && a.rows <= kMostWarpgroupRows && size_of(a.activation) == 2 &&
          a.weight_type == a.activation && (a.result == a.activation || a.result == Element::f32) &&
          aligned(a.x) && aligned(a.weight) && a.x_stride % 8 == 0 && a.in % 8 == 0 && a.in > 0;
 }

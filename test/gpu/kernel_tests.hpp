@@ -6,11 +6,13 @@
 
 namespace baton::cuda::test {
 bool matmul_tests();
+bool dependent_launch_tests();
 void matmul_bench(double copy_gbps, double matrix_tflops);
 }  // namespace baton::cuda::test
 
 namespace baton::gpu {
 
+using cuda::test::dependent_launch_tests;
 using cuda::test::matmul_bench;
 using cuda::test::matmul_tests;
 bool attention_tests();
@@ -23,8 +25,13 @@ void attention_bench(double copy_gbps, double matrix_tflops);
 void rows_bench(double copy_gbps);
 
 inline std::vector<std::pair<const char*, bool (*)()>> kernel_tests() {
-  return {{"attention", attention_tests}, {"matmul", matmul_tests}, {"rows", rows_tests},
-          {"sample", sample_tests},       {"digest", digest_tests}, {"moe", moe_tests}};
+  return {{"attention", attention_tests},
+          {"matmul", matmul_tests},
+          {"dependent launch", dependent_launch_tests},
+          {"rows", rows_tests},
+          {"sample", sample_tests},
+          {"digest", digest_tests},
+          {"moe", moe_tests}};
 }
 
 }  // namespace baton::gpu

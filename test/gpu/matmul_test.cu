@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/quantize.hpp"
 #include "matmul_random.cuh"
@@ -385,56 +384,6 @@ bool row_invariance_tests() {
   return good;
 }
 
-// Writes x late, so that a product which does not wait reads what was there before.
-__global__ void late_copy(bf16* to, const bf16* from, int count) {
-  let_next_start();
-  wait_for_previous();
-  const long long start = clock64();
-  while (clock64() - start < 40'000) {
-  }
-  for (int i = static_cast<int>(threadIdx.x + blockIdx.x * blockDim.x); i < count;
-       i += static_cast<int>(gridDim.x * blockDim.x)) {
-    to[i] = from[i];
-  }
-}
-
-// late copy -> product -> product, many times without a pause, against the same one at a time.
-bool dependent_launch_test(cudaError_t (*product)(const MatmulArguments&, cudaStream_t)) {
-  constexpr int kRows = 16, kWidth = 2048, kTurns = 24;
-  Memory sources(kTurns * kRows * kWidth * 2), x(kRows * kWidth * 2), middle(kRows * kWidth * 2);
-  Memory weights(2ULL * kWidth * kWidth * 2), results(kTurns * kRows * kWidth * 2),
-      wanted(kTurns * kRows * kWidth * 2);
-  fill<bf16>(sources.as(), kTurns * kRows, kWidth, kWidth, 5, 1.0F);
-  fill<bf16>(weights.as(), 2 * kWidth, kWidth, kWidth, 6, 0.06F);
-  cudaStream_t stream = test_stream();
-  for (const bool pause : {true, false}) {
-    const auto rest = [&] {
-      if (pause) require(cudaStreamSynchronize(stream), "a step");
-    };
-    for (int turn = 0; turn < kTurns; ++turn) {
-      const std::int64_t offset = static_cast<std::int64_t>(turn) * kRows * kWidth;
-      require(launch(late_copy, dim3(8), dim3(256), 0, stream, x.as<bf16>(),
-                     sources.as<const bf16>() + offset, kRows * kWidth),
-              "late_copy");
-      rest();
-      MatmulArguments a;
-      a.x = x.as(), a.weight = weights.as(), a.y = middle.as();
-      a.x_stride = a.y_stride = kWidth;
-      a.rows = kRows, a.out = kWidth, a.in = kWidth;
-      require(product(a, stream), "the first product");
-      rest();
-      a.x = middle.as(), a.weight = weights.as<bf16>() + kWidth * kWidth;
-      a.y = (pause ? wanted : results).as<bf16>() + offset;
-      require(product(a, stream), "the second product");
-      rest();
-    }
-    require(cudaStreamSynchronize(stream), "the steps");
-  }
-  const bool good = to_host(results.as(), results.bytes()) == to_host(wanted.as(), wanted.bytes());
-  std::printf("%s products that start early wait for their tokens\n", good ? "ok  " : "FAIL");
-  return good;
-}
-
 bool check_quantized(Element type, int rows, int cols, int pad, bool whole) {
   Memory x(size_of(type) * rows * (cols + pad)), q(static_cast<std::size_t>(rows) * (cols + pad));
   Memory scale(sizeof(float) * rows);
@@ -609,8 +558,6 @@ bool fp8_tests(CublasGemm& gemm) {
 bool matmul_tests() {
   bool good = product_tests();
   good = row_invariance_tests() && good;
-  good = dependent_launch_test(matmul_skinny) && good;
-  if (has_warpgroups()) good = dependent_launch_test(matmul_warpgroup) && good;
   good = quantize_tests() && good;
   auto gemm = CublasGemm::create();
   if (!gemm) {
