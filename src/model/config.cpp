@@ -136,20 +136,26 @@ bool is_plain_fp8(const nlohmann::json& group) {
          (says("strategy", "tensor") || says("strategy", "channel")) && !says("symmetric", false);
 }
 
+bool rounds_activations(const nlohmann::json& group) {
+  const auto activations = group.find("input_activations");
+  return activations != group.end() && !activations->is_null();
+}
+
 // Whether weights are e4m3 with one scale for a tensor or for each output: what vLLM's, AMD's and NVIDIA's
-// FP8 checkpoints have in common. Scales of activations are not needed: products are computed in f32 (on a
-// GPU in the model's type).
-bool read_fp8(JsonReader& config) {
+// FP8 checkpoints have in common. Scales of activations are not read: a device that rounds activations finds
+// its own, a scale for each row.
+Fp8 read_fp8(JsonReader& config) {
   const nlohmann::json* found = config.find("quantization_config");
-  if (!found) return false;
+  if (!found) return Fp8::none;
   constexpr const char* kSupported =
       "; supported: FP8 weights (e4m3) with a scale for each tensor or each output, by compressed-tensors, "
       "fbgemm_fp8, modelopt or fp8";
   if (!found->is_object()) {
     config.fail(ErrorCode::invalid_argument, "quantization_config", "must be an object");
-    return false;
+    return Fp8::none;
   }
   JsonReader reader(*found, config.file(), "quantization_config.");
+  Fp8 fp8 = Fp8::products;
   const std::string method = reader.text("quant_method", "");
   if (method == "compressed-tensors") {
     const std::string format = reader.text("format", "");
@@ -160,6 +166,8 @@ bool read_fp8(JsonReader& config) {
         !std::all_of(groups->begin(), groups->end(), is_plain_fp8))
       reader.fail(ErrorCode::unsupported, "config_groups",
                   std::string("describes other weights") + kSupported);
+    else if (!std::all_of(groups->begin(), groups->end(), rounds_activations))
+      fp8 = Fp8::weights;
   } else if (method == "modelopt") {
     const std::string algorithm = reader.text("quant_algo", "");
     if (algorithm != "FP8")
@@ -171,7 +179,7 @@ bool read_fp8(JsonReader& config) {
     reader.fail(ErrorCode::unsupported, "quant_method", "is '" + method + "'" + kSupported);
   }
   config.adopt(reader.error());
-  return !config.error();
+  return fp8;
 }
 
 void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {

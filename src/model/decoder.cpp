@@ -42,7 +42,8 @@ Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Chec
   if (model->config_.weights == DType::e4m3)
     return make_error(ErrorCode::unsupported, "the embeddings are F8_E4M3; supported: F32, F16, BF16",
                       "model.embed_tokens.weight");
-  if (auto begun = ops.begin_model(model->config_.weights); !begun) return std::move(begun).error();
+  const ModelTypes types{model->config_.weights, model->config_.fp8 == Fp8::products};
+  if (auto begun = ops.begin_model(types); !begun) return std::move(begun).error();
   auto rope = ops.prepare_rope(model->config_.rope);
   if (!rope) return std::move(rope).error();
   model->rope_ = *std::move(rope);

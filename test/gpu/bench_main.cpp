@@ -1,6 +1,7 @@
 // baton_gpu_bench: kernels, models and the serving loop on one GPU beside its ceilings.
 //
-//   baton_gpu_bench [kernels] [4b] [8b] [serve] [--batch-tokens 1024] [--clients 64,72,80] [--seconds 4]
+//   baton_gpu_bench [kernels] [4b] [8b] [fp8] [serve] [--batch-tokens 1024] [--clients 64,72,80] [--seconds
+//   4]
 //   [--deterministic]
 //
 // Without a section: all of them. docs/benchmarks.md has the figures and the commands.
@@ -105,5 +106,9 @@ int main(int argc, char** argv) {
   if (arguments.wants("4b") || arguments.wants("serve"))
     bench_model(nemotron_4b(), ceilings, arguments, arguments.wants("4b"), arguments.wants("serve"));
   if (arguments.wants("8b")) bench_model(llama_8b(), ceilings, arguments, true, false);
+  if (arguments.wants("fp8")) {
+    bench_model(in_fp8(nemotron_4b()), ceilings, arguments, true, false);
+    bench_model(in_fp8(llama_8b()), ceilings, arguments, true, false);
+  }
   return 0;
 }

@@ -261,7 +261,7 @@ class Bench {
                                                  : "e4m3 per row and channel",
                 rate);
     for (const Shape shape : kHot) {
-      for (const int rows : {256, 512, 1024, kMostRows}) {
+      for (const int rows : {16, 32, 64, 256, 512, 1024, kMostRows}) {
         const double flop = 2.0 * static_cast<double>(shape.elements()) * rows;
         const int launches = std::max(2, static_cast<int>(rate * 1e12 * 500e-6 / flop));
         const double plain = library(*plain_, shape, rows, scaling, launches);

@@ -76,6 +76,57 @@ TEST_CASE("GPU products in bf16 and f16, few rows and many, with and without bia
   }
 }
 
+// x is such that a row's largest magnitude makes all of the row exact in e4m3: where rows are rounded,
+// nothing changes but what `rough` adds.
+TEST_CASE("GPU products of e4m3 weights, with and without rounding the rows") {
+  struct Shape {
+    std::int64_t rows, in, out;
+  };
+  struct Mode {
+    bool fp8_products, deterministic;
+  };
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    for (const Mode mode : {Mode{true, false}, Mode{false, false}, Mode{true, true}}) {
+      const auto cpu = require_ops({.isa = "portable"}, 2);
+      const auto gpu = require_ops(
+          {.device = {DeviceKind::cuda, 0}, .activations = dtype, .deterministic = mode.deterministic});
+      for (Ops* one : {cpu.get(), gpu.get()})
+        REQUIRE(one->begin_model({.weights = dtype, .fp8_products = mode.fp8_products}));
+      for (const Shape shape :
+           {Shape{1, 256, 512}, Shape{16, 3072, 1024}, Shape{17, 1024, 768}, Shape{64, 512, 1280},
+            Shape{300, 1024, 512}, Shape{5, 48, 16}, Shape{40, 33, 7}, Shape{40, 32, 24}}) {
+        INFO(to_string(dtype) << " " << shape.rows << "x" << shape.in << "x" << shape.out << " rounded "
+                              << mode.fp8_products << " deterministic " << mode.deterministic);
+        const Weight one(DType::e4m3, shape.out, shape.in, 1), two(DType::e4m3, shape.out, shape.in, 2);
+        std::vector<float> scales(static_cast<std::size_t>(shape.out));
+        for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = 0.02F * static_cast<float>(i % 17 + 1);
+        const float other = 0.11F;
+        WeightView views[] = {one.view(), two.view()};
+        views[0].scales = scales;
+        views[1].scales = {&other, 1};
+        Matrix x = coarse(shape.rows, shape.in, 3);
+        for (std::int64_t row = 0; row < x.rows; ++row) x.at(row, row % x.cols) = 0.875F;
+        for (Ops* ops : {cpu.get(), gpu.get()}) ops->begin_step(Batch{}, {});
+        const auto both = [&](const char* what, double tolerance, const auto& compute) {
+          check_near(compute(*gpu), compute(*cpu), tolerance, what);
+        };
+        // Weights that were expanded are rounded to the element once more; sums of e4m3 products have few
+        // bits.
+        const double sums = mode.fp8_products && !mode.deterministic ? 4e-3 : 0;
+        both("matmul", 2 * unit(dtype) + sums,
+             [&](Ops& o) { return download(o, o.matmul(upload(o, x), require_pack(o, views))); });
+        both("logits", unit(dtype) + sums,
+             [&](Ops& o) { return download(o, o.logits(upload(o, x), require_pack(o, views))); });
+        both("gated", 5 * unit(dtype) + sums,
+             [&](Ops& o) { return download(o, o.gated_matmul(upload(o, x), require_pack(o, views))); });
+        const Matrix rough = Matrix::random(shape.rows, shape.in, 4);
+        both("rough", 0.04,
+             [&](Ops& o) { return download(o, o.matmul(upload(o, rough), require_pack(o, views))); });
+      }
+    }
+  }
+}
+
 TEST_CASE("GPU norms, sums and gates in bf16 and f16") {
   for (const DType dtype : {DType::bf16, DType::f16}) {
     const Pair ops(dtype);

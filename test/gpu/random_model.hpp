@@ -14,13 +14,15 @@ namespace baton::gpu {
 struct ModelSize {
   std::string name;
   std::int32_t hidden, layers, query_heads, kv_heads, head_dim, ffn, vocab;
-  double weight_bytes() const;  // bf16, that a decode step reads: without the embedding table
+  bool fp8 = false;             // layers' products in e4m3, rows rounded where there are many
+  double weight_bytes() const;  // that a decode step reads: without the embedding table
   double kv_bytes_per_token(DType kv) const;
   double prefill_flops(double tokens) const;  // of a prompt, causal attention and one row of logits included
 };
 
 ModelSize nemotron_4b();
 ModelSize llama_8b();
+ModelSize in_fp8(ModelSize size);
 
 // CudaOps whose weights are random numbers, whatever the checkpoint says.
 std::unique_ptr<CudaOps> make_random_ops(const OpsOptions& options);

@@ -89,16 +89,35 @@ TEST_CASE("FP8 checkpoints are known by their quantization_config") {
              "input_activations": {"num_bits": 8, "dynamic": true}, "targets": ["Linear"]}}})"}) {
     CAPTURE(quantization);
     json config = base_config();
-    CHECK_FALSE(parse(config)->fp8);
+    CHECK(parse(config)->fp8 == Fp8::none);
     config["quantization_config"] = json::parse(quantization);
     const auto read = parse(config);
     REQUIRE(read);
-    CHECK(read->fp8);
+    CHECK(read->fp8 == Fp8::products);
     CHECK(shape_of(*read).stored == Precision::fp8);
     const auto planned = parse_model_shape(config.dump());
     REQUIRE(planned);
     CHECK(planned->stored == Precision::fp8);
   }
+}
+
+TEST_CASE("FP8 checkpoints that leave activations alone are known too") {
+  const auto fp8 = [](const char* activations) {
+    json config = base_config();
+    config["quantization_config"] = json::parse(
+        R"({"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {"group_0":
+            {"weights": {"num_bits": 8, "type": "float", "strategy": "channel"}, "input_activations": {"num_bits": 8}},
+            "group_1": {"weights": {"num_bits": 8, "type": "float", "strategy": "tensor"}}}})");
+    if (activations)
+      config["quantization_config"]["config_groups"]["group_1"]["input_activations"] =
+          json::parse(activations);
+    const auto read = parse(config);
+    REQUIRE(read);
+    return read->fp8;
+  };
+  CHECK(fp8(nullptr) == Fp8::weights);
+  CHECK(fp8("null") == Fp8::weights);
+  CHECK(fp8(R"({"num_bits": 8})") == Fp8::products);
 }
 
 TEST_CASE("which layers have experts") {

@@ -40,6 +40,10 @@ struct MixtureConfig {
   MixtureNames names;
 };
 
+// Whether projections may be e4m3 with scales ("<name>.weight_scale"), and whether the checkpoint is made for
+// activations that are rounded to e4m3 too.
+enum class Fp8 : std::uint8_t { none, weights, products };
+
 struct ModelConfig {
   std::string architecture;  // "LlamaForCausalLM"
   std::int32_t hidden = 0;
@@ -57,7 +61,7 @@ struct ModelConfig {
   bool head_norms = false;             // of q and k, before the rotation
   bool mlp_bias = false;
   MixtureConfig mixture;
-  bool fp8 = false;  // projections may be e4m3 with scales, "<name>.weight_scale"
+  Fp8 fp8 = Fp8::none;
   DType weights = DType::bf16;
   RopeTable rope;
   std::optional<std::int32_t> bos_token_id;

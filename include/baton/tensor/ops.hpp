@@ -124,6 +124,12 @@ struct AttentionShape {
   float scale = 1.0F;  // usually 1 / sqrt(head_dim)
 };
 
+// What a model is made for. Backends that compute in the checkpoint's element type choose it by this.
+struct ModelTypes {
+  DType weights = DType::bf16;  // of what is not e4m3
+  bool fp8_products = false;    // where weights are e4m3, activations may be rounded to it too
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -132,9 +138,8 @@ class Ops {
   // Backend, ISA path, dtypes: engines with equal ids compute equal bits, e.g. "cpu/avx2/f32".
   virtual std::string numerics_id() const = 0;
 
-  // Told before a model's weights are packed: backends that compute in the checkpoint's element type choose
-  // it here.
-  virtual Result<void> begin_model(DType /*weights*/) { return {}; }
+  // Told before a model's weights are packed.
+  virtual Result<void> begin_model(const ModelTypes& /*types*/) { return {}; }
   // Weights. Several views that share `in` become one Linear whose outputs lie side by side (q|k|v, gate|up).
   virtual Result<Linear> pack(std::span<const WeightView> weights) = 0;
   virtual Result<Linear> pack_vector(
@@ -170,7 +175,8 @@ class Ops {
     return forward(batch);
   }
 
-  virtual Tensor embed(const Linear& table, std::span<const std::int32_t> tokens) = 0;  // [rows, hidden]
+  virtual Tensor embed(const Linear& table,
+                       std::span<const std::int32_t> tokens) = 0;  // [rows, hidden]; no e4m3 table
   virtual Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) = 0;  // [rows.size(), cols]
   virtual Tensor rms_norm(const Tensor& x, const Linear& weight, float epsilon) = 0;    // [rows, hidden]
   virtual void head_norm(Tensor heads, const Linear& weight,

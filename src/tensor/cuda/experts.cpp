@@ -26,10 +26,10 @@ Result<std::shared_ptr<const CudaExperts>> pack_experts_on_gpu(Device device,
   body->in = experts[0].gate.in;
   body->ffn = experts[0].gate.out;
   body->count = static_cast<std::int32_t>(experts.size());
-  auto wide = pack_on_gpu(device, gate_up, compute);
+  auto wide = pack_on_gpu(device, gate_up, compute, Codes::keep);
   if (!wide) return std::move(wide).error();
   body->gate_up = *std::move(wide);
-  auto narrow = pack_on_gpu(device, down, compute);
+  auto narrow = pack_on_gpu(device, down, compute, Codes::keep);
   if (!narrow) return std::move(narrow).error();
   body->down = *std::move(narrow);
   return std::shared_ptr<const CudaExperts>(std::move(body));
@@ -76,6 +76,7 @@ Tensor CudaOps::mixture(const Tensor& x, const Linear& router, const Experts& ex
     product.expert_count = body.count;
     product.weight = weight.weight.data();
     product.weight_type = weight.element;
+    product.scale = weight.scale_data();
     product.y = rows_of(slots);
     require(cuda::moe_matmul(product, stream_), "moe_matmul");
     return slots;

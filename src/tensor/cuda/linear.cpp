@@ -1,5 +1,6 @@
 #include "linear.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -44,7 +45,6 @@ Result<void> copy_values(const void* values, DType from, std::int64_t count, DTy
   return {};
 }
 
-// e4m3 is expanded to what the model computes in: twice the memory of the checkpoint, full speed at prefill.
 Result<void> copy_expanded(const WeightView& view, DType to, std::byte* target) {
   const std::size_t row_bytes = static_cast<std::size_t>(view.in) * size_of(to);
   std::vector<std::byte> expanded(static_cast<std::size_t>(view.out) * row_bytes);
@@ -53,6 +53,25 @@ Result<void> copy_expanded(const WeightView& view, DType to, std::byte* target) 
     convert_values(codes + output * view.in, view.dtype, view.in, to,
                    expanded.data() + static_cast<std::size_t>(output) * row_bytes, view.scale_of(output));
   return copy_values(expanded.data(), to, view.out * view.in, to, target);
+}
+
+Result<void> copy_weight(const WeightView& view, DType to, std::byte* target) {
+  if (view.dtype == DType::e4m3 && to != DType::e4m3) return copy_expanded(view, to, target);
+  return copy_values(view.data, view.dtype, view.out * view.in, to, target);
+}
+
+Result<void> copy_scales(const WeightView& view, std::byte* target) {
+  std::vector<float> scales(static_cast<std::size_t>(view.out));
+  for (std::int64_t output = 0; output < view.out; ++output)
+    scales[static_cast<std::size_t>(output)] = view.scale_of(output);
+  return copy_values(scales.data(), DType::f32, view.out, DType::f32, target);
+}
+
+Result<void> allocate_into(Buffer& buffer, Device device, std::int64_t count, DType type) {
+  auto memory = Buffer::allocate(device, static_cast<std::size_t>(count) * size_of(type));
+  if (!memory) return std::move(memory).error();
+  buffer = *std::move(memory);
+  return {};
 }
 
 }  // namespace
@@ -73,31 +92,29 @@ cuda::Element element_on_gpu(DType dtype) {
 }
 
 Result<std::shared_ptr<const CudaMatrix>> pack_on_gpu(Device device, std::span<const WeightView> weights,
-                                                      DType compute) {
+                                                      DType compute, Codes codes) {
   if (auto checked = check(weights); !checked) return std::move(checked).error();
+  const bool all_codes =
+      std::ranges::all_of(weights, [](const WeightView& view) { return view.dtype == DType::e4m3; });
+  const DType stored = codes == Codes::keep && all_codes ? DType::e4m3 : compute;
   auto body = std::make_shared<CudaMatrix>();
   body->in = weights[0].in;
   for (const WeightView& view : weights) body->out += view.out;
-  body->element = element_on_gpu(compute);
-  const std::size_t row_bytes = static_cast<std::size_t>(body->in) * size_of(compute);
-  auto memory = Buffer::allocate(device, static_cast<std::size_t>(body->out) * row_bytes);
-  if (!memory) return std::move(memory).error();
-  body->weight = *std::move(memory);
-  if (weights[0].bias) {
-    auto bias = Buffer::allocate(device, static_cast<std::size_t>(body->out) * size_of(compute));
-    if (!bias) return std::move(bias).error();
-    body->bias = *std::move(bias);
-  }
+  body->element = element_on_gpu(stored);
+  auto had = allocate_into(body->weight, device, body->out * body->in, stored);
+  if (had && weights[0].bias) had = allocate_into(body->bias, device, body->out, compute);
+  if (had && stored == DType::e4m3) had = allocate_into(body->scales, device, body->out, DType::f32);
+  if (!had) return std::move(had).error();
   const CurrentDevice current(device.index);
   std::size_t first = 0;
   for (const WeightView& view : weights) {
-    std::byte* const target = body->weight.data() + first * row_bytes;
-    auto copied = view.dtype == DType::e4m3
-                      ? copy_expanded(view, compute, target)
-                      : copy_values(view.data, view.dtype, view.out * view.in, compute, target);
+    auto copied = copy_weight(
+        view, stored, body->weight.data() + first * static_cast<std::size_t>(body->in) * size_of(stored));
     if (copied && view.bias)
       copied = copy_values(view.bias, view.bias_type(), view.out, compute,
                            body->bias.data() + first * size_of(compute));
+    if (copied && stored == DType::e4m3)
+      copied = copy_scales(view, body->scales.data() + first * sizeof(float));
     if (!copied) return std::move(copied).error();
     first += static_cast<std::size_t>(view.out);
   }

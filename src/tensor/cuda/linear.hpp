@@ -1,4 +1,5 @@
-// Weights on the GPU, as CudaOps packs them: row-major [out, in] in the element that the model computes in.
+// Weights on the GPU, as CudaOps packs them: row-major [out, in] in the element that the model computes in,
+// or as the e4m3 codes of the checkpoint with a scale for each output.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -14,9 +15,13 @@ namespace baton {
 
 struct CudaMatrix final : Linear::Body {
   Buffer weight;  // [out, in]
-  Buffer bias;    // [out], the same element; empty: none
+  Buffer bias;    // [out], of the element that is computed in; empty: none
+  Buffer scales;  // [out] f32 with e4m3; else empty
   cuda::Element element = cuda::Element::bf16;
   const void* bias_data() const { return bias.size() > 0 ? bias.data() : nullptr; }
+  const float* scale_data() const {
+    return scales.size() > 0 ? reinterpret_cast<const float*>(scales.data()) : nullptr;
+  }
 };
 
 // A norm's weight, [in] f32.
@@ -27,8 +32,12 @@ struct CudaVector final : Linear::Body {
 
 cuda::Element element_on_gpu(DType dtype);
 
+// What becomes of e4m3 weights.
+enum class Codes : std::uint8_t { expand, keep };
+
+// Keeps codes only where all weights are e4m3.
 Result<std::shared_ptr<const CudaMatrix>> pack_on_gpu(Device device, std::span<const WeightView> weights,
-                                                      DType compute);
+                                                      DType compute, Codes codes);
 Result<std::shared_ptr<const CudaVector>> pack_vector_on_gpu(Device device, const WeightView& weight);
 
 }  // namespace baton

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "experts.hpp"
-#include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/rope_store.hpp"
 #include "runtime.hpp"
 #include "tensor/backend_cuda.hpp"
@@ -16,10 +15,6 @@ namespace baton {
 namespace {
 
 constexpr std::size_t kMostRecordedRows = 512;
-constexpr std::int64_t kLibraryOutputs = 65536;  // a vocabulary: the library streams that much better
-constexpr std::int64_t kSkinnyRows = 8;
-constexpr std::int64_t kWarpgroupRows = 32;   // on sm_90; with more the library is as fast
-constexpr std::int64_t kManyOutputs = 16384;  // from here on one or two rows go faster as dot products
 
 struct PreparedRope {
   Buffer cos_sin;  // [max_positions][head_dim / 2] float2
@@ -124,17 +119,18 @@ std::string CudaOps::numerics_id() const {
          (deterministic_ ? "/deterministic" : "");
 }
 
-Result<void> CudaOps::begin_model(DType weights) {
+Result<void> CudaOps::begin_model(const ModelTypes& types) {
+  fp8_products_ = types.fp8_products;
   if (activations_fixed_) return {};
-  if (weights == DType::i32 || weights == DType::e4m3)
+  if (types.weights == DType::i32 || types.weights == DType::e4m3)
     return make_error(ErrorCode::unsupported,
-                      "models with weights of type " + std::string(to_string(weights)));
-  activations_ = weights;
+                      "models with weights of type " + std::string(to_string(types.weights)));
+  activations_ = types.weights;
   return {};
 }
 
 Result<Linear> CudaOps::pack(std::span<const WeightView> weights) {
-  auto body = pack_on_gpu(device_, weights, activations_);
+  auto body = pack_on_gpu(device_, weights, activations_, codes_of(weights));
   if (!body) return std::move(body).error();
   return Linear(*std::move(body));
 }
@@ -302,67 +298,6 @@ Tensor CudaOps::rope_store(std::int32_t layer, const Tensor& qkv, const Attentio
   args.norm_epsilon = norms.epsilon;
   require(cuda::rope_store(args, stream_), "rope_store");
   return qkv.columns(0, std::int64_t{shape.query_heads} * shape.head_dim);
-}
-
-// Few rows stream the weight; many are the library's. Only the first is row-invariant (docs/cuda.md): where
-// that is asked for, it serves any number of rows, 64 at a time.
-Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul) {
-  const Tensor y = allocate(x.rows, silu_mul ? weight.out / 2 : weight.out, result);
-  if (x.rows == 0) return y;
-  cuda::MatmulArguments args;
-  args.x = x.data;
-  args.x_stride = x.stride;
-  args.weight = weight.weight.data();
-  args.bias = weight.bias_data();
-  args.y = y.data;
-  args.y_stride = y.stride;
-  args.rows = static_cast<std::int32_t>(x.rows);
-  args.out = static_cast<std::int32_t>(weight.out);
-  args.in = static_cast<std::int32_t>(weight.in);
-  args.activation = element_on_gpu(x.dtype);
-  args.weight_type = weight.element;
-  args.result = element_on_gpu(result);
-  args.silu_mul = silu_mul;
-  if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
-    require(cuda::matmul_generic(args, stream_), "matmul");
-  } else if (!deterministic_ && x.rows > kSkinnyRows && x.rows <= kWarpgroupRows &&
-             cuda::warpgroup_takes(args)) {
-    require(cuda::matmul_warpgroup(args, stream_), "matmul");
-  } else if (!deterministic_ && cuda::few_takes(args) && weight.out >= kManyOutputs) {
-    require(cuda::matmul_few(args, stream_), "matmul");
-  } else if (silu_mul || deterministic_ || (x.rows <= kSkinnyRows && weight.out < kLibraryOutputs) ||
-             (weight.bias_data() && result != x.dtype)) {
-    require(cuda::matmul_skinny(args, stream_), "matmul");
-  } else {
-    GemmCall call;
-    call.x = x.data;
-    call.x_stride = x.stride;
-    call.weight = weight.weight.data();
-    call.bias = weight.bias_data();
-    call.y = y.data;
-    call.y_stride = y.stride;
-    call.rows = args.rows;
-    call.out = args.out;
-    call.in = args.in;
-    call.type = x.dtype;
-    call.result = result;
-    if (auto done = gemm_->product(call, stream_); !done) throw DeviceFailure(done.error().message);
-  }
-  return y;
-}
-
-Tensor CudaOps::matmul(const Tensor& x, const Linear& weight) {
-  return product(x, matrix_of(weight), x.dtype, false);
-}
-
-Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
-  return product(x, matrix_of(weight), DType::f32, false);
-}
-
-Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up) {
-  const bool few = x.rows <= (gpu_.compute_capability == 90 ? kWarpgroupRows : kSkinnyRows);
-  if (x.dtype != DType::f32 && (deterministic_ || few)) return product(x, matrix_of(gate_up), x.dtype, true);
-  return silu_mul(product(x, matrix_of(gate_up), x.dtype, false));
 }
 
 // Zeroed when it is made; each launch leaves its counters zero. Where they lie depends on all of this, so

@@ -31,7 +31,7 @@ class CudaOps : public Ops {
 
   Device device() const override { return device_; }
   std::string numerics_id() const override;
-  Result<void> begin_model(DType weights) override;
+  Result<void> begin_model(const ModelTypes& types) override;
   Result<Linear> pack(std::span<const WeightView> weights) override;
   Result<Linear> pack_vector(const WeightView& weight) override;
   Result<Experts> pack_experts(std::span<const ExpertView> experts) override;
@@ -84,7 +84,9 @@ class CudaOps : public Ops {
   Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype);
   Tensor allocate(std::int64_t rows, std::int64_t cols) { return allocate(rows, cols, activations_); }
   const std::int32_t* on_device(std::span<const std::int32_t> values);  // of the batch where it is part of it
+  Codes codes_of(std::span<const WeightView> weights) const;
   Tensor product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul);
+  bool library_product(const Tensor& x, const CudaMatrix& weight, const Tensor& y);
   void* attention_workspace(const AttentionShape& shape);
   cuda::PagedKv layer_of(std::int32_t layer) const;
   const Batch& pad(const Batch& batch, std::size_t rows);
@@ -96,6 +98,7 @@ class CudaOps : public Ops {
   const GpuInfo gpu_;
   const bool activations_fixed_;
   const bool deterministic_;
+  bool fp8_products_ = false;
   DType activations_ = DType::bf16;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<CublasGemm> gemm_;

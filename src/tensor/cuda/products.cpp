@@ -1,0 +1,132 @@
+// Which kernel makes a product. Few rows stream the weight; many are the library's. Only the streaming ones
+// are row-invariant (docs/cuda.md): where that is asked for, they serve any number of rows, 64 at a time.
+//
+// Weights that stay e4m3 are widened as they are streamed. The library multiplies them with rows rounded to
+// e4m3 as well, which a checkpoint must have been made for, and which shapes and devices must allow;
+// elsewhere the weights have been expanded when they were packed.
+#include <algorithm>
+
+#include "kernels/cuda/matmul.hpp"
+#include "kernels/cuda/quantize.hpp"
+#include "ops.hpp"
+#include "runtime.hpp"
+#include "views.hpp"
+
+namespace baton {
+namespace {
+
+constexpr std::int64_t kLibraryOutputs = 65536;  // a vocabulary: the library streams that much better
+constexpr std::int64_t kSkinnyRows = 8;
+constexpr std::int64_t kSkinnyCodeRows = 16;  // of e4m3 weights
+constexpr std::int64_t kWarpgroupRows = 32;   // on sm_90; with more the library is as fast
+constexpr std::int64_t kManyOutputs = 16384;  // from here on one or two rows go faster as dot products
+
+constexpr int kFirstWithCodes = 90;         // the library scales rows and outputs from there on,
+constexpr std::int64_t kCodeMultiple = 16;  // in and out being multiples of this
+
+cuda::MatmulArguments arguments_of(const Tensor& x, const CudaMatrix& weight, const Tensor& y,
+                                   bool silu_mul) {
+  cuda::MatmulArguments args;
+  args.x = x.data;
+  args.x_stride = x.stride;
+  args.weight = weight.weight.data();
+  args.scale = weight.scale_data();
+  args.bias = weight.bias_data();
+  args.y = y.data;
+  args.y_stride = y.stride;
+  args.rows = static_cast<std::int32_t>(x.rows);
+  args.out = static_cast<std::int32_t>(weight.out);
+  args.in = static_cast<std::int32_t>(weight.in);
+  args.activation = element_on_gpu(x.dtype);
+  args.weight_type = weight.element;
+  args.result = element_on_gpu(y.dtype);
+  args.silu_mul = silu_mul;
+  return args;
+}
+
+}  // namespace
+
+Codes CudaOps::codes_of(std::span<const WeightView> weights) const {
+  if (activations_ == DType::f32 || deterministic_) return Codes::keep;
+  const bool fits = std::ranges::all_of(weights, [](const WeightView& view) {
+    return view.in % kCodeMultiple == 0 && view.out % kCodeMultiple == 0;
+  });
+  return fp8_products_ && gpu_.compute_capability >= kFirstWithCodes && fits ? Codes::keep : Codes::expand;
+}
+
+// False where the library has no algorithm.
+bool CudaOps::library_product(const Tensor& x, const CudaMatrix& weight, const Tensor& y) {
+  GemmCall call;
+  call.x = x.data;
+  call.x_stride = x.stride;
+  call.weight = weight.weight.data();
+  call.bias = weight.bias_data();
+  call.y = y.data;
+  call.y_stride = y.stride;
+  call.rows = static_cast<std::int32_t>(x.rows);
+  call.out = static_cast<std::int32_t>(weight.out);
+  call.in = static_cast<std::int32_t>(weight.in);
+  call.type = x.dtype;
+  call.result = y.dtype;
+  const std::size_t mark = workspace_.mark();
+  if (weight.element == cuda::Element::e4m3) {
+    cuda::QuantizeArguments rounding;
+    rounding.x = x.data;
+    rounding.type = element_on_gpu(x.dtype);
+    rounding.x_stride = x.stride;
+    rounding.rows = call.rows;
+    rounding.cols = call.in;
+    rounding.q = allocate(x.rows, x.cols, DType::e4m3).data;
+    rounding.q_stride = x.cols;
+    rounding.scale = static_cast<float*>(allocate(1, x.rows, DType::f32).data);
+    require(cuda::quantize_rows(rounding, stream_), "quantize_rows");
+    call.x = rounding.q;
+    call.x_stride = rounding.q_stride;
+    call.x_scale = rounding.scale;
+    call.weight_scale = weight.scale_data();
+    call.scaling = GemmScaling::outer;
+  }
+  const auto done = gemm_->product(call, stream_);
+  workspace_.release(mark);
+  if (!done && done.error().code != ErrorCode::unsupported) throw DeviceFailure(done.error().message);
+  return done.has_value();
+}
+
+Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul) {
+  const Tensor y = allocate(x.rows, silu_mul ? weight.out / 2 : weight.out, result);
+  if (x.rows == 0) return y;
+  const cuda::MatmulArguments args = arguments_of(x, weight, y, silu_mul);
+  const bool codes = weight.element == cuda::Element::e4m3;
+  const bool few = codes ? x.rows <= kSkinnyCodeRows : x.rows <= kSkinnyRows && weight.out < kLibraryOutputs;
+  if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
+    require(cuda::matmul_generic(args, stream_), "matmul");
+  } else if (!deterministic_ && x.rows > kSkinnyRows && x.rows <= kWarpgroupRows &&
+             cuda::warpgroup_takes(args)) {
+    require(cuda::matmul_warpgroup(args, stream_), "matmul");
+  } else if (!deterministic_ && cuda::few_takes(args) && weight.out >= kManyOutputs) {
+    require(cuda::matmul_few(args, stream_), "matmul");
+  } else if (silu_mul || deterministic_ || few || (weight.bias_data() && result != x.dtype) ||
+             !library_product(x, weight, y)) {
+    require(cuda::matmul_skinny(args, stream_), "matmul");
+  }
+  return y;
+}
+
+Tensor CudaOps::matmul(const Tensor& x, const Linear& weight) {
+  return product(x, matrix_of(weight), x.dtype, false);
+}
+
+Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
+  return product(x, matrix_of(weight), DType::f32, false);
+}
+
+Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up) {
+  const CudaMatrix& weight = matrix_of(gate_up);
+  const std::int64_t most = weight.element == cuda::Element::e4m3 ? kSkinnyCodeRows
+                            : gpu_.compute_capability == 90       ? kWarpgroupRows
+                                                                  : kSkinnyRows;
+  if (x.dtype != DType::f32 && (deterministic_ || x.rows <= most)) return product(x, weight, x.dtype, true);
+  return silu_mul(product(x, weight, x.dtype, false));
+}
+
+}  // namespace baton
