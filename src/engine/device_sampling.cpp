@@ -1,7 +1,5 @@
 #include "engine/device_sampling.hpp"
 
-#include <map>
-
 #include "baton/schedule/stop_rules.hpp"
 
 namespace baton {
@@ -22,12 +20,7 @@ RowSampling row_sampling(const Sequence& sequence) {
   row.output_index = request.output.size();
   row.logprobs = params.logprobs;
   row.bias = params.logit_bias;
-  if (params.presence_penalty != 0 || params.frequency_penalty != 0 || params.repetition_penalty != 1) {
-    std::map<std::int32_t, std::int32_t> counts;
-    for (const TokenId token : request.prompt) counts.try_emplace(token, 0);
-    for (const TokenId token : request.output) ++counts[token];
-    row.counts.assign(counts.begin(), counts.end());
-  }
+  row.counts = sequence.counts;
   row.banned = banned_tokens(sequence);
   return row;
 }

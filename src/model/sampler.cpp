@@ -179,10 +179,6 @@ bool in_vocabulary(TokenId token, std::size_t vocab) {
   return token >= 0 && static_cast<std::size_t>(token) < vocab;
 }
 
-bool has_penalties(const SamplingParams& p) {
-  return p.presence_penalty != 0 || p.frequency_penalty != 0 || p.repetition_penalty != 1;
-}
-
 }  // namespace
 
 SampledToken Sampler::sample(const SampleInput& input, const SamplingParams& params) {
@@ -191,7 +187,7 @@ SampledToken Sampler::sample(const SampleInput& input, const SamplingParams& par
   if (params.temperature > 0) {
     adjust(input, params);
     sampled.token = draw(input, params);
-  } else if (!params.logit_bias.empty() || has_penalties(params) || !input.banned.empty()) {
+  } else if (!params.logit_bias.empty() || params.has_penalties() || !input.banned.empty()) {
     adjust(input, params);
     sampled.token = greedy(scratch_, input.banned);
   } else {
@@ -207,7 +203,7 @@ void Sampler::adjust(const SampleInput& input, const SamplingParams& params) {
   scratch_.assign(input.logits.begin(), input.logits.end());
   for (const auto& [token, bias] : params.logit_bias)
     if (in_vocabulary(token, vocab)) scratch_[static_cast<std::size_t>(token)] += bias;
-  if (has_penalties(params)) penalise(input, params);
+  if (params.has_penalties()) penalise(input, params);
   for (const TokenId token : input.banned)
     if (in_vocabulary(token, vocab)) scratch_[static_cast<std::size_t>(token)] = kMinusInfinity;
   for (float& x : scratch_) x = sane(x);

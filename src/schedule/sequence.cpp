@@ -2,9 +2,31 @@
 // tokens.
 #include "baton/schedule/sequence.hpp"
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 namespace baton {
+
+namespace {
+
+std::vector<std::pair<TokenId, std::int32_t>> count_tokens(const Request& request) {
+  if (!request.sampling.has_penalties()) return {};
+  std::map<TokenId, std::int32_t> counts;
+  for (const TokenId token : request.prompt) counts.try_emplace(token, 0);
+  for (const TokenId token : request.output) ++counts[token];
+  return {counts.begin(), counts.end()};
+}
+
+void count_output(Sequence& sequence, TokenId token) {
+  if (!sequence.request.sampling.has_penalties()) return;
+  auto& counts = sequence.counts;
+  auto at = std::ranges::lower_bound(counts, token, {}, &std::pair<TokenId, std::int32_t>::first);
+  if (at == counts.end() || at->first != token) at = counts.insert(at, {token, 0});
+  ++at->second;
+}
+
+}  // namespace
 
 std::unique_ptr<Sequence> make_sequence(Request request, std::int32_t block_size, const BlockHashKey& key,
                                         TimePoint now) {
@@ -14,6 +36,7 @@ std::unique_ptr<Sequence> make_sequence(Request request, std::int32_t block_size
   sequence->tokens.reserve(r.prompt.size() + r.output.size());
   sequence->tokens.insert(sequence->tokens.end(), r.prompt.begin(), r.prompt.end());
   sequence->tokens.insert(sequence->tokens.end(), r.output.begin(), r.output.end());
+  sequence->counts = count_tokens(r);
   sequence->hash_key = key;
   sequence->queued = now;
   extend_hashes(*sequence, block_size);
@@ -33,6 +56,7 @@ void extend_hashes(Sequence& sequence, std::int32_t block_size) {
 void append_token(Sequence& sequence, TokenId token, std::int32_t block_size) {
   sequence.tokens.push_back(token);
   sequence.request.output.push_back(token);
+  count_output(sequence, token);
   extend_hashes(sequence, block_size);
 }
 

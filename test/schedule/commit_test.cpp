@@ -53,6 +53,28 @@ TEST_CASE("below min_tokens whatever would stop is banned") {
   CHECK(banned_tokens(*make_sequence(r, kBlockSize, kKey, {})) == std::vector<TokenId>{7});
 }
 
+TEST_CASE("a sequence with penalties counts its tokens as it grows") {
+  using Counts = std::vector<std::pair<TokenId, std::int32_t>>;
+  Request r;
+  r.prompt = {5, 2, 5, 9};
+  r.output = {2, 7};  // a continuation
+  CHECK(make_sequence(r, kBlockSize, kKey, {})->counts.empty());
+  for (const int which : {0, 1, 2}) {
+    r.sampling = {};
+    (which == 0   ? r.sampling.presence_penalty
+     : which == 1 ? r.sampling.frequency_penalty
+                  : r.sampling.repetition_penalty) = 0.5F;
+    const auto sequence = make_sequence(r, kBlockSize, kKey, {});
+    CHECK(sequence->counts == Counts{{2, 1}, {5, 0}, {7, 1}, {9, 0}});
+    for (const TokenId token : {9, 1, 100, 6, 9}) append_token(*sequence, token, kBlockSize);
+    CHECK(sequence->counts == Counts{{1, 1}, {2, 1}, {5, 0}, {6, 1}, {7, 1}, {9, 2}, {100, 1}});
+  }
+  r.sampling = {};
+  const auto plain = make_sequence(r, kBlockSize, kKey, {});
+  append_token(*plain, 3, kBlockSize);
+  CHECK(plain->counts.empty());
+}
+
 TEST_CASE("a prefill ends after its first token and is handed off unless that token ends the request") {
   Rig rig;
   Request r = rig.request(5, 4);

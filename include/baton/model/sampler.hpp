@@ -30,6 +30,10 @@ struct SamplingParams {
   std::uint64_t seed = 0;      // drawn by the accepting daemon where the client gave none
   std::int32_t logprobs = -1;  // -1: none; n: of the chosen token and the n most likely ones (model
                                // distribution, before temperature)
+
+  bool has_penalties() const {
+    return presence_penalty != 0 || frequency_penalty != 0 || repetition_penalty != 1;
+  }
 };
 
 struct TokenLogprob {

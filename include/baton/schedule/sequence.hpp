@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "baton/base/clock.hpp"
@@ -25,6 +26,9 @@ struct Sequence {
   std::vector<TokenId> tokens;    // prompt + output
   std::vector<BlockHash> hashes;  // of the full blocks of `tokens`; grows with them
   BlockHashKey hash_key;
+  // Every token of prompt and output once, ascending, and how often the output has it; kept where sampling
+  // has penalties. Counting anew costs a prompt of 4,000 tokens 0.3 ms a step.
+  std::vector<std::pair<TokenId, std::int32_t>> counts;
   std::vector<BlockRef> blocks;        // block table; an engine may attach received blocks before admit()
   std::int32_t computed = 0;           // tokens whose K and V are in `blocks`
   std::int32_t cached_tokens = 0;      // of the prompt, found by the prefix cache at admission
@@ -45,7 +49,7 @@ std::unique_ptr<Sequence> make_sequence(Request request, std::int32_t block_size
 
 // Hashes the blocks of `tokens` that are full but not hashed yet.
 void extend_hashes(Sequence& sequence, std::int32_t block_size);
-// A new output token: tokens, request.output and hashes grow.
+// A new output token: tokens, request.output, hashes and counts grow.
 void append_token(Sequence& sequence, TokenId token, std::int32_t block_size);
 
 }  // namespace baton
