@@ -69,7 +69,7 @@ std::string host_name() {
 }
 
 // Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
-// size.
+// size, but for FP8 in blocks, which is expanded.
 Result<void> weights_fit(const std::filesystem::path& directory, Device device) {
   std::uint64_t bytes = 0;
   std::error_code ignored;  // what cannot be read is load_model's to explain
@@ -78,6 +78,7 @@ Result<void> weights_fit(const std::filesystem::path& directory, Device device) 
     if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
     if (const auto size = entry.file_size(ignored); !ignored) bytes += size;
   }
+  if (const auto config = load_model_config(directory); config && config->fp8_blocks.out > 0) bytes *= 2;
   std::uint64_t available = memory_info().available;
   if (device.kind == DeviceKind::cuda) {  // the host only maps them
     const auto gpu = gpu_memory(device);

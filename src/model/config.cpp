@@ -141,15 +141,29 @@ bool rounds_activations(const nlohmann::json& group) {
   return activations != group.end() && !activations->is_null();
 }
 
+// Qwen's and DeepSeek's: one scale for each block of a weight.
+Fp8Blocks read_blocks(JsonReader& quantization) {
+  const nlohmann::json* size = quantization.find("weight_block_size");
+  if (!size) return {};
+  const auto fits = [](const nlohmann::json& value) {
+    return value.is_number_integer() && value >= 1 && value <= 65536;
+  };
+  if (size->is_array() && size->size() == 2 && fits((*size)[0]) && fits((*size)[1]))
+    return {(*size)[0].get<std::int32_t>(), (*size)[1].get<std::int32_t>()};
+  quantization.fail(ErrorCode::invalid_argument, "weight_block_size",
+                    "is " + size->dump() + ", must be two integers from 1 to 65536");
+  return {};
+}
+
 // Whether weights are e4m3 with one scale for a tensor or for each output: what vLLM's, AMD's and NVIDIA's
-// FP8 checkpoints have in common. Scales of activations are not read: a device that rounds activations finds
-// its own, a scale for each row.
-Fp8 read_fp8(JsonReader& config) {
+// FP8 checkpoints have in common; or, of method fp8, for each block. Scales of activations are not read: a
+// device that rounds activations finds its own, a scale for each row.
+Fp8 read_fp8(JsonReader& config, Fp8Blocks& blocks) {
   const nlohmann::json* found = config.find("quantization_config");
   if (!found) return Fp8::none;
   constexpr const char* kSupported =
       "; supported: FP8 weights (e4m3) with a scale for each tensor or each output, by compressed-tensors, "
-      "fbgemm_fp8, modelopt or fp8";
+      "fbgemm_fp8, modelopt or fp8, or for each block, by fp8";
   if (!found->is_object()) {
     config.fail(ErrorCode::invalid_argument, "quantization_config", "must be an object");
     return Fp8::none;
@@ -173,8 +187,7 @@ Fp8 read_fp8(JsonReader& config) {
     if (algorithm != "FP8")
       reader.fail(ErrorCode::unsupported, "quant_algo", "is '" + algorithm + "'" + kSupported);
   } else if (method == "fp8") {
-    if (reader.find("weight_block_size"))
-      reader.fail(ErrorCode::unsupported, "weight_block_size", std::string("is set") + kSupported);
+    blocks = read_blocks(reader);
   } else if (method != "fbgemm_fp8") {
     reader.fail(ErrorCode::unsupported, "quant_method", "is '" + method + "'" + kSupported);
   }
@@ -380,7 +393,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json,
   refuse_what_we_do_not_do(config);
   read_dimensions(config, model);
   model.weights = read_dtype(config);
-  model.fp8 = read_fp8(config);
+  model.fp8 = read_fp8(config, model.fp8_blocks);
   model.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", {0, 1, true}, 1e-6));
   model.tied_embeddings = config.boolean("tie_word_embeddings", false);
   const Family& family = family_of(model.architecture);

@@ -20,6 +20,8 @@ Hash128 hash_config(const ModelConfig& c) {
       facts += ' ' + std::to_string(fact);
     for (const std::int32_t layer : m.dense_layers) facts += " dense " + std::to_string(layer);
   }
+  if (c.fp8_blocks.out > 0)
+    facts += " blocks " + std::to_string(c.fp8_blocks.out) + ' ' + std::to_string(c.fp8_blocks.in);
   const auto add_float = [&](float value) {
     facts += ' ' + std::to_string(std::bit_cast<std::uint32_t>(value));
   };
@@ -34,11 +36,11 @@ Hash128 hash_config(const ModelConfig& c) {
 Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
                                                   const LoadProgress& progress) {
   std::unique_ptr<DecoderModel> model(new DecoderModel(std::move(config)));
-  WeightSource source(checkpoint, hash_config(model->config_));
+  WeightSource source(checkpoint, hash_config(model->config_), model->config_.fp8_blocks);
   model->read_weights(source);  // the survey
   if (source.error()) return *source.error();
   model->fingerprint_ = source.fingerprint();
-  if (const auto dtype = source.dtype_of("model.embed_tokens.weight")) model->config_.weights = *dtype;
+  if (const auto dtype = source.dtype_of(WeightSource::kEmbeddings)) model->config_.weights = *dtype;
   if (model->config_.weights == DType::e4m3)
     return make_error(ErrorCode::unsupported, "the embeddings are F8_E4M3; supported: F32, F16, BF16",
                       "model.embed_tokens.weight");

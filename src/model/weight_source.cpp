@@ -50,35 +50,70 @@ void WeightSource::take(const std::string& name) {
   if (progress_) progress_(bytes_done_, bytes_total_);
 }
 
-void WeightSource::add_scales(const Projection& wanted, WeightView& view) {
-  const std::string name = wanted.name + ".weight_scale";
+// Finite floats of any shape that `allowed` accepts the number of.
+std::optional<std::vector<float>> WeightSource::read_scales(const std::string& name,
+                                                            const std::function<bool(std::int64_t)>& allowed,
+                                                            const std::string& wanted) {
   const Checkpoint::TensorRef* tensor = checkpoint_.find(name);
   std::int64_t count = 1;
   if (tensor)
     for (const std::int64_t dimension : tensor->entry.shape) count *= dimension;
   const bool floats = tensor && tensor->entry.dtype && *tensor->entry.dtype != DType::e4m3;
-  if (!floats || (count != 1 && count != wanted.out)) {
+  if (!floats || !allowed(count)) {
     error_ = make_error(ErrorCode::corrupt,
-                        "tensor '" + wanted.name + ".weight' is F8_E4M3 and needs '" + name +
-                            "', of F32, F16 or BF16, with one element or " + std::to_string(wanted.out),
-                        name);
-    return;
+                        "an F8_E4M3 weight needs '" + name + "', of F32, F16 or BF16, " + wanted, name);
+    return std::nullopt;
   }
-  std::vector<float>& values = scales_.emplace_back(static_cast<std::size_t>(count));
+  std::vector<float> values(static_cast<std::size_t>(count));
   convert_values(checkpoint_.bytes(*tensor).data(), *tensor->entry.dtype, count, DType::f32,
                  std::as_writable_bytes(std::span(values)).data());
-  if (!std::ranges::all_of(values, [](float scale) { return std::isfinite(scale); })) {
-    error_ = make_error(ErrorCode::corrupt, "tensor '" + name + "' holds NaN or infinity", name);
-    return;
+  if (std::ranges::all_of(values, [](float scale) { return std::isfinite(scale); })) return values;
+  error_ = make_error(ErrorCode::corrupt, "tensor '" + name + "' holds NaN or infinity", name);
+  return std::nullopt;
+}
+
+void WeightSource::add_scales(const Projection& wanted, WeightView& view) {
+  auto values = read_scales(
+      scales_of(wanted.name + ".weight"),
+      [&](std::int64_t count) { return count == 1 || count == wanted.out; },
+      "with one element or " + std::to_string(wanted.out));
+  if (values) view.scales = scales_.emplace_back(*std::move(values));
+}
+
+void WeightSource::expand_blocks(const Projection& wanted, WeightView& view) {
+  const std::int64_t across = (view.in + blocks_.in - 1) / blocks_.in;
+  const std::int64_t down = (view.out + blocks_.out - 1) / blocks_.out;
+  const auto scales = read_scales(
+      scales_of(wanted.name + ".weight"), [&](std::int64_t count) { return count == across * down; },
+      "with " + std::to_string(down) + " times " + std::to_string(across) + " elements");
+  view.dtype = dtype_of(kEmbeddings).value_or(DType::bf16);
+  if (!scales || !ops_) return;
+  const auto* codes = static_cast<const std::byte*>(view.data);
+  const auto row_bytes = static_cast<std::size_t>(view.in) * size_of(view.dtype);
+  std::vector<std::byte>& values = expanded_.emplace_back(static_cast<std::size_t>(view.out) * row_bytes);
+  for (std::int64_t output = 0; output < view.out; ++output) {
+    for (std::int64_t block = 0; block < across; ++block) {
+      const std::int64_t first = block * blocks_.in;
+      convert_values(codes + output * view.in + first, DType::e4m3,
+                     std::min<std::int64_t>(blocks_.in, view.in - first), view.dtype,
+                     values.data() + static_cast<std::size_t>(output) * row_bytes +
+                         static_cast<std::size_t>(first) * size_of(view.dtype),
+                     (*scales)[static_cast<std::size_t>(output / blocks_.out * across + block)]);
+    }
   }
-  view.scales = values;
+  view.data = values.data();
 }
 
 std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted) {
   auto view = keep_error(checkpoint_.matrix(wanted.name + ".weight", wanted.out, in));
   const std::string bias_name = wanted.name + ".bias";
   if (view && !wanted.bias) absent(bias_name, "attention_bias or mlp_bias");
-  if (view && view->dtype == DType::e4m3) add_scales(wanted, *view);
+  if (view && view->dtype == DType::e4m3) {
+    if (blocks_.out > 0)
+      expand_blocks(wanted, *view);
+    else
+      add_scales(wanted, *view);
+  }
   if (error_) return std::nullopt;
   if (!wanted.bias) return view;
   const auto bias = keep_error(checkpoint_.vector(bias_name, wanted.out));
@@ -97,6 +132,7 @@ std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projec
 Linear WeightSource::linear(std::int64_t in, std::span<const Projection> projections) {
   std::vector<WeightView> views;
   scales_.clear();
+  expanded_.clear();
   for (const Projection& wanted : projections) {
     if (error_) return {};
     const auto view = projection(in, wanted);
@@ -112,7 +148,7 @@ Linear WeightSource::linear(std::int64_t in, std::span<const Projection> project
   for (const Projection& wanted : projections) {
     take(wanted.name + ".weight");
     if (checkpoint_.find(wanted.name + ".weight")->entry.dtype == DType::e4m3)
-      take(wanted.name + ".weight_scale");
+      take(scales_of(wanted.name + ".weight"));
     if (wanted.bias) take(wanted.name + ".bias");
   }
   return packed;
@@ -144,6 +180,7 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
                               std::int64_t ffn, const MixtureNames& names) {
   std::vector<ExpertView> views;
   scales_.clear();
+  expanded_.clear();
   std::vector<std::string> taken;
   const auto read = [&](std::int32_t index, const char* name, std::int64_t rows, std::int64_t cols) {
     const auto view = projection(cols, {prefix + std::to_string(index) + "." + name, rows, false});
@@ -167,7 +204,7 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
   }
   for (const std::string& name : taken) {
     take(name);
-    if (checkpoint_.find(name)->entry.dtype == DType::e4m3) take(name + "_scale");
+    if (checkpoint_.find(name)->entry.dtype == DType::e4m3) take(scales_of(name));
   }
   return packed;
 }

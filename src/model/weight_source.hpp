@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,8 +24,10 @@ namespace baton {
 
 class WeightSource {
  public:
+  static constexpr const char* kEmbeddings = "model.embed_tokens.weight";
   // A projection to ask for: "<name>.weight" of shape [out, in], and "<name>.bias" of [out] where `bias`. An
-  // e4m3 weight has "<name>.weight_scale", one element or one for each output, beside it.
+  // e4m3 weight has its scales beside it: "<name>.weight_scale", one element or one for each output; or,
+  // where the checkpoint has them for blocks, "<name>.weight_scale_inv".
   struct Projection {
     std::string name;
     std::int64_t out = 0;
@@ -32,8 +35,8 @@ class WeightSource {
   };
 
   // `config_hash` starts the fingerprint.
-  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash)
-      : checkpoint_(checkpoint), fingerprint_(config_hash) {}
+  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash, Fp8Blocks blocks)
+      : checkpoint_(checkpoint), blocks_(blocks), fingerprint_(config_hash) {}
 
   // The survey is over: from here on weights are packed by `ops`.
   void start_packing(Ops& ops, const LoadProgress& progress);
@@ -54,13 +57,23 @@ class WeightSource {
  private:
   // "<name>.weight_scale" as floats that stay until the next linear() or experts(), into `view`.
   void add_scales(const Projection& wanted, WeightView& view);
+  // The weight of blocks with scales of their own, as long, in the type of the embeddings.
+  void expand_blocks(const Projection& wanted, WeightView& view);
+  std::string scales_of(const std::string& weight) const {
+    return weight + (blocks_.out > 0 ? "_scale_inv" : "_scale");
+  }
+  std::optional<std::vector<float>> read_scales(const std::string& name,
+                                                const std::function<bool(std::int64_t)>& allowed,
+                                                const std::string& wanted);
   std::optional<WeightView> projection(std::int64_t in, const Projection& wanted);
   void take(const std::string& name);  // counts a tensor: into the fingerprint or into the progress
   template <class T>
   std::optional<T> keep_error(Result<T> result);
 
   const Checkpoint& checkpoint_;
-  std::deque<std::vector<float>> scales_;  // of the views that are being put together
+  const Fp8Blocks blocks_;
+  std::deque<std::vector<float>> scales_;        // of the views that are being put together
+  std::deque<std::vector<std::byte>> expanded_;  // likewise
   Hash128 fingerprint_;
   Ops* ops_ = nullptr;
   LoadProgress progress_;

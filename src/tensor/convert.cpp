@@ -1,5 +1,6 @@
 #include "baton/tensor/convert.hpp"
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -43,7 +44,6 @@ float from_e4m3(std::uint8_t code) {
 }
 
 float read(const std::byte* at, DType type) {
-  if (type == DType::e4m3) return from_e4m3(std::to_integer<std::uint8_t>(*at));
   std::uint32_t bits = 0;
   std::memcpy(&bits, at, size_of(type));
   if (type == DType::f16) return from_half(static_cast<std::uint16_t>(bits));
@@ -59,11 +59,32 @@ void write(float value, DType type, std::byte* at) {
   std::memcpy(at, &bits, sizeof bits);
 }
 
+// Whole checkpoints come this way: what a code stands for is looked up.
+void convert_codes(const std::byte* source, std::int64_t count, DType to, std::byte* target, float scale) {
+  static const std::array<float, 256> meaning = [] {
+    std::array<float, 256> made{};
+    for (std::size_t code = 0; code < made.size(); ++code)
+      made[code] = from_e4m3(static_cast<std::uint8_t>(code));
+    return made;
+  }();
+  const auto each = [&](auto store) {
+    for (std::int64_t i = 0; i < count; ++i)
+      store(i, scale * meaning[std::to_integer<std::size_t>(source[i])]);
+  };
+  const auto put = [&](std::int64_t i, const auto& bits) {
+    std::memcpy(target + static_cast<std::size_t>(i) * sizeof bits, &bits, sizeof bits);
+  };
+  if (to == DType::f32) each([&](std::int64_t i, float value) { put(i, value); });
+  if (to == DType::bf16) each([&](std::int64_t i, float value) { put(i, to_bf16(value)); });
+  if (to == DType::f16) each([&](std::int64_t i, float value) { put(i, to_half(value)); });
+}
+
 }  // namespace
 
 void convert_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target,
                     float scale) {
   const auto* source = static_cast<const std::byte*>(values);
+  if (from == DType::e4m3) return convert_codes(source, count, to, target, scale);
   for (std::int64_t i = 0; i < count; ++i) {
     const auto index = static_cast<std::size_t>(i);
     write(scale * read(source + index * size_of(from), from), to, target + index * size_of(to));

@@ -192,8 +192,9 @@ struct TinyModel {
     if (fp8) scale(name, out, in);
   }
 
-  // q, k and v one scale for each output, in bf16; the others one for all, in f32.
+  // q, k and v one scale for each output, in bf16; the others one for all, in f32. Or one for each block.
   void scale(const std::string& name, std::int64_t out, std::int64_t in) {
+    if (config["quantization_config"].contains("weight_block_size")) return scale_blocks(name, out, in);
     const bool by_output = name.find("self_attn") != std::string::npos;
     std::vector<float> scales(by_output ? static_cast<std::size_t>(out) : 1);
     for (float& value : scales) value = static_cast<float>(engine_() % 100 + 50) / 128;
@@ -205,6 +206,20 @@ struct TinyModel {
     for (std::int64_t o = 0; o < out; ++o)
       for (std::int64_t i = 0; i < in; ++i)
         values[static_cast<std::size_t>(o * in + i)] *= scales[by_output ? static_cast<std::size_t>(o) : 0];
+  }
+
+  void scale_blocks(const std::string& name, std::int64_t out, std::int64_t in) {
+    const json& size = config["quantization_config"]["weight_block_size"];
+    const std::int64_t down = (out + size[0].get<int>() - 1) / size[0].get<int>();
+    const std::int64_t across = (in + size[1].get<int>() - 1) / size[1].get<int>();
+    std::vector<float> scales(static_cast<std::size_t>(down * across));
+    for (float& value : scales) value = static_cast<float>(engine_() % 100 + 50) / 128;
+    tensors.push_back({name + ".weight_scale_inv", "F32", {down, across}, encode(scales, "F32")});
+    std::vector<float>& values = weights[name + ".weight"];
+    for (std::int64_t o = 0; o < out; ++o)
+      for (std::int64_t i = 0; i < in; ++i)
+        values[static_cast<std::size_t>(o * in + i)] *=
+            scales[static_cast<std::size_t>(o / size[0].get<int>() * across + i / size[1].get<int>())];
   }
 
   void add(const std::string& name, std::vector<std::int64_t> shape, const std::string& dtype) {
@@ -259,7 +274,11 @@ TEST_CASE("the forward pass agrees with the oracle") {
           "moe_intermediate_size": 16, "mlp_only_layers": [1], "dense_layer": 1})",
       R"({"attention_bias": true, "quantization_config": {"quant_method": "fbgemm_fp8"}})",
       R"({"architectures": ["MixtralForCausalLM"], "num_local_experts": 5, "num_experts_per_tok": 2,
-          "quantization_config": {"quant_method": "fp8"}})");
+          "quantization_config": {"quant_method": "fp8"}})",
+      R"({"attention_bias": true, "quantization_config": {"quant_method": "fp8", "weight_block_size": [5, 7]}})",
+      R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 6, "num_experts_per_tok": 3,
+          "moe_intermediate_size": 16,
+          "quantization_config": {"quant_method": "fp8", "weight_block_size": [8, 128]}})");
   CAPTURE(patch);
   const TinyModel tiny(patch);
   const auto device = ops();
@@ -299,6 +318,25 @@ TEST_CASE("FP8 where it cannot be, or without its scale, is refused by name") {
   norm = {norm.name, "F32", {24}, test::f32_bytes(std::vector<float>(24, 1.0F))};
   tiny.remove(good.name);
   CHECK(field() == good.name);
+}
+
+TEST_CASE("FP8 in blocks wants a scale for each of them") {
+  TinyModel tiny(R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 16]}})");
+  const auto device = ops();
+  const auto loaded = [&] {
+    tiny.write();
+    auto model = tiny.load(*device);
+    return model ? to_hex((*model)->fingerprint()) : model.error().field + ": " + model.error().message;
+  };
+  const std::string good = loaded();
+  CHECK(good.find(':') == std::string::npos);
+  tiny.config["quantization_config"]["weight_block_size"] = {16, 24};  // as many scales, other blocks
+  CHECK(loaded() != good);
+  tiny.config["quantization_config"]["weight_block_size"] = {128, 8};
+  CHECK(loaded().find("_scale_inv: ") != std::string::npos);
+  CHECK(loaded().find("with 1 times 3 elements") != std::string::npos);
+  tiny.config["quantization_config"].erase("weight_block_size");
+  CHECK(loaded().find(".weight_scale: ") != std::string::npos);
 }
 
 TEST_CASE("half-precision checkpoints agree with the oracle, as far as their cache allows") {

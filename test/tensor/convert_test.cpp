@@ -29,6 +29,15 @@ TEST_CASE("elements are widened to what they stand for") {
         std::vector<float>{1.0F, 0x1p-9F, -0x7p-9F, 0x1p-6F, 448.0F, -448.0F});
   CHECK(floats(DType::e4m3, {0x3C}, 0.5F) == std::vector<float>{0.75F});
   CHECK(std::isnan(floats(DType::e4m3, {0x7F})[0]));
+  const unsigned char codes[] = {0x3C, 0xB9, 0x7F};
+  std::uint16_t narrow[3] = {};
+  convert_values(codes, DType::e4m3, 3, DType::bf16, reinterpret_cast<std::byte*>(narrow), 3.0F);
+  CHECK(narrow[0] == 0x4090);  // 4.5
+  CHECK(narrow[1] == 0xC058);  // -3.375
+  CHECK((narrow[2] & 0x7FFF) > 0x7F80);
+  convert_values(codes, DType::e4m3, 2, DType::f16, reinterpret_cast<std::byte*>(narrow), 3.0F);
+  CHECK(narrow[0] == 0x4480);
+  CHECK(narrow[1] == 0xC2C0);
 }
 
 }  // namespace baton

@@ -43,6 +43,12 @@ struct MixtureConfig {
 // Whether projections may be e4m3 with scales ("<name>.weight_scale"), and whether the checkpoint is made for
 // activations that are rounded to e4m3 too.
 enum class Fp8 : std::uint8_t { none, weights, products };
+// Outputs and inputs that share a scale ("<name>.weight_scale_inv"); zero: scales are for a tensor or an
+// output.
+struct Fp8Blocks {
+  std::int32_t out = 0;
+  std::int32_t in = 0;
+};
 
 struct ModelConfig {
   std::string architecture;  // "LlamaForCausalLM"
@@ -62,6 +68,7 @@ struct ModelConfig {
   bool mlp_bias = false;
   MixtureConfig mixture;
   Fp8 fp8 = Fp8::none;
+  Fp8Blocks fp8_blocks;
   DType weights = DType::bf16;
   RopeTable rope;
   std::optional<std::int32_t> bos_token_id;
