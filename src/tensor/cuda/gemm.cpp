@@ -200,6 +200,11 @@ cublasStatus_t CublasGemm::run(const GemmCall& call, const cublasLtMatmulAlgo_t&
                         workspace_bytes_, stream);
 }
 
+bool CublasGemm::can(const GemmCall& call) {
+  std::array<cublasLtMatmulHeuristicResult_t, 1> best{};
+  return candidates(call, best).has_value();
+}
+
 Result<void> CublasGemm::product(const GemmCall& call, cudaStream_t stream) {
   if (call.rows <= 0 || call.out <= 0) return {};
   const Key shared = key_of(call);

@@ -56,6 +56,9 @@ class CublasGemm {
   CublasGemm(const CublasGemm&) = delete;
   CublasGemm& operator=(const CublasGemm&) = delete;
 
+  // Whether the library has an algorithm for such a call, as far as it tells; reads none of its operands.
+  bool can(const GemmCall& call);
+
   // Asynchronous. unsupported where the library has no algorithm: e4m3 on a device or in a shape without it.
   Result<void> product(const GemmCall& call, cudaStream_t stream);
 

@@ -2,10 +2,8 @@
 // are row-invariant (docs/cuda.md): where that is asked for, they serve any number of rows, 64 at a time.
 //
 // Weights that stay e4m3 are widened as they are streamed. The library multiplies them with rows rounded to
-// e4m3 as well, which a checkpoint must have been made for, and which shapes and devices must allow;
+// e4m3 as well, which a checkpoint must have been made for and the library must have for device and shape;
 // elsewhere the weights have been expanded when they were packed.
-#include <algorithm>
-
 #include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/quantize.hpp"
 #include "ops.hpp"
@@ -20,9 +18,6 @@ constexpr std::int64_t kSkinnyRows = 8;
 constexpr std::int64_t kSkinnyCodeRows = 16;  // of e4m3 weights
 constexpr std::int64_t kWarpgroupRows = 32;   // on sm_90; with more the library is as fast
 constexpr std::int64_t kManyOutputs = 16384;  // from here on one or two rows go faster as dot products
-
-constexpr int kFirstWithCodes = 90;         // the library scales rows and outputs from there on,
-constexpr std::int64_t kCodeMultiple = 16;  // in and out being multiples of this
 
 cuda::MatmulArguments arguments_of(const Tensor& x, const CudaMatrix& weight, const Tensor& y,
                                    bool silu_mul) {
@@ -48,10 +43,23 @@ cuda::MatmulArguments arguments_of(const Tensor& x, const CudaMatrix& weight, co
 
 Codes CudaOps::codes_of(std::span<const WeightView> weights) const {
   if (activations_ == DType::f32 || deterministic_) return Codes::keep;
-  const bool fits = std::ranges::all_of(weights, [](const WeightView& view) {
-    return view.in % kCodeMultiple == 0 && view.out % kCodeMultiple == 0;
-  });
-  return fp8_products_ && gpu_.compute_capability >= kFirstWithCodes && fits ? Codes::keep : Codes::expand;
+  if (!fp8_products_ || weights.empty()) return Codes::expand;
+  alignas(16) static std::byte operand[16] = {};  // stands for all of them: their alignment is what counts
+  GemmCall call;
+  call.x = call.weight = call.y = operand;
+  call.x_scale = call.weight_scale = reinterpret_cast<const float*>(operand);
+  call.bias = weights[0].bias ? operand : nullptr;
+  call.in = static_cast<std::int32_t>(weights[0].in);
+  for (const WeightView& view : weights) call.out += static_cast<std::int32_t>(view.out);
+  call.x_stride = call.in;
+  call.y_stride = call.out;
+  call.type = call.result = activations_;
+  call.scaling = GemmScaling::outer;
+  for (const std::int32_t rows : {32, 1024}) {
+    call.rows = rows;
+    if (!gemm_->can(call)) return Codes::expand;
+  }
+  return Codes::keep;
 }
 
 // False where the library has no algorithm.
