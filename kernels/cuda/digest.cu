@@ -84,28 +84,54 @@ __device__ DigestHash hash_long(const std::uint8_t* data, std::uint64_t bytes) {
   return hash;
 }
 
-__global__ void __launch_bounds__(kWarps * 32)
-    digest_kernel(const DigestPiece* pieces, std::int32_t count, DigestHash* hashes) {
-  let_next_start();
-  wait_for_previous();
-  const auto index = static_cast<std::int32_t>(blockIdx.x * kWarps + threadIdx.x / 32);
-  if (index >= count) return;
-  const DigestPiece piece = pieces[index];
+__device__ __forceinline__ void hash_piece(const DigestPiece& piece, DigestHash* to) {
   const auto* data = reinterpret_cast<const std::uint8_t*>(piece.data);
   const bool is_long = piece.bytes > xxh3::kMaxShort;
   DigestHash hash;
   if (is_long) hash = hash_long(data, piece.bytes);
   if (threadIdx.x % 32 != 0) return;
   if (!is_long) xxh3::hash_short(data, static_cast<std::uint32_t>(piece.bytes), hash.high, hash.low);
-  hashes[index] = hash;
+  *to = hash;
 }
+
+__device__ __forceinline__ std::int64_t warp_index() {
+  return std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+}
+
+__global__ void __launch_bounds__(kWarps * 32)
+    digest_kernel(const DigestPiece* pieces, std::int64_t count, DigestHash* hashes) {
+  let_next_start();
+  wait_for_previous();
+  const std::int64_t index = warp_index();
+  if (index < count) hash_piece(pieces[index], hashes + index);
+}
+
+__global__ void __launch_bounds__(kWarps * 32)
+    digest_row_kernel(DigestPiece row, std::uint64_t piece_bytes, std::int64_t count, DigestHash* hashes) {
+  let_next_start();
+  wait_for_previous();
+  const std::int64_t index = warp_index();
+  if (index >= count) return;
+  const std::uint64_t first = static_cast<std::uint64_t>(index) * piece_bytes;
+  hash_piece({row.data + first, min(piece_bytes, row.bytes - first)}, hashes + index);
+}
+
+unsigned blocks_for(std::int64_t count) { return static_cast<unsigned>((count + kWarps - 1) / kWarps); }
 
 }  // namespace
 
 cudaError_t digest(const DigestPiece* pieces, std::int32_t count, DigestHash* hashes, cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
-  const unsigned blocks = (static_cast<unsigned>(count) + kWarps - 1) / kWarps;
-  return launch(digest_kernel, blocks, kWarps * 32, 0, stream, pieces, count, hashes);
+  return launch(digest_kernel, blocks_for(count), kWarps * 32, 0, stream, pieces, std::int64_t{count},
+                hashes);
+}
+
+cudaError_t digest_row(DigestPiece row, std::uint64_t piece_bytes, DigestHash* hashes, cudaStream_t stream) {
+  if (piece_bytes == 0) return cudaErrorInvalidValue;
+  if (row.bytes == 0) return cudaSuccess;
+  const auto count = static_cast<std::int64_t>((row.bytes + piece_bytes - 1) / piece_bytes);
+  return launch(digest_row_kernel, blocks_for(count), kWarps * 32, 0, stream, row, piece_bytes, count,
+                hashes);
 }
 
 }  // namespace baton::cuda

@@ -22,4 +22,8 @@ struct DigestHash {
 // hashes[i] = XXH3-128 of pieces[i]; both [count] in device memory.
 cudaError_t digest(const DigestPiece* pieces, std::int32_t count, DigestHash* hashes, cudaStream_t stream);
 
+// Pieces that lie one behind the other: hashes[i] is of piece_bytes from i * piece_bytes on, the last may be
+// of fewer. [ceil(bytes / piece_bytes)] in device memory.
+cudaError_t digest_row(DigestPiece row, std::uint64_t piece_bytes, DigestHash* hashes, cudaStream_t stream);
+
 }  // namespace baton::cuda

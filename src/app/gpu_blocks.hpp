@@ -15,6 +15,11 @@ class GpuBlocks final : public BlockMemory {
   Result<void> write(std::span<const std::byte> host, std::span<std::byte> block) override {
     return copier_->from_host(host, block);
   }
+  bool hashes() const override { return true; }
+  Result<std::vector<Hash128>> hash_pieces(std::span<const std::byte> block,
+                                           std::size_t piece_bytes) override {
+    return copier_->hash_pieces(block, piece_bytes);
+  }
 
  private:
   const std::unique_ptr<DeviceCopier> copier_;

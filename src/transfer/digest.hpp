@@ -9,6 +9,8 @@
 #include <span>
 
 #include "baton/base/hash.hpp"
+#include "baton/base/result.hpp"
+#include "baton/transfer/kv_transport.hpp"
 
 namespace baton::transfer {
 
@@ -20,6 +22,10 @@ struct BlockIdentity {
 
 // piece_bytes 0: the block is one piece. A last piece may be shorter.
 Hash128 content_digest(std::span<const std::byte> bytes, std::size_t piece_bytes);
+Hash128 content_digest(std::size_t bytes,
+                       std::span<const Hash128> pieces);  // of a block's pieces, hashed before
+Result<Hash128> content_digest_in(BlockMemory& memory, std::span<const std::byte> block,
+                                  std::size_t piece_bytes);
 Hash128 block_digest(const BlockIdentity& identity, Hash128 content);
 
 }  // namespace baton::transfer

@@ -44,15 +44,23 @@ Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sen
     if (!options.memory->read(block_.bytes, copy_)) return Verdict::refused;
   }
   if (options.digests) {
+    const Result<Hash128> content = content_of(options);
+    if (!content) return Verdict::refused;
     header_.has_digest = true;
-    const Hash128 content = block_.content ? *block_.content : content_digest(bytes(), options.piece_bytes);
-    header_.digest = block_digest({block_.transfer, block_.index, block_.hash}, content);
+    header_.digest = block_digest({block_.transfer, block_.index, block_.hash}, *content);
   }
   if ((fault == FaultAction::corrupt || options.corrupt_for_test) && copy_.empty())
     copy_.assign(block_.bytes.begin(), block_.bytes.end());
   if (fault == FaultAction::corrupt) copy_[copy_.size() / 2] ^= std::byte{0x40};
   if (options.corrupt_for_test) options.corrupt_for_test(block_, copy_);
   return Verdict::send;
+}
+
+Result<Hash128> Outgoing::content_of(const TransportOptions& options) const {
+  if (block_.content) return *block_.content;
+  if (options.memory != nullptr && options.memory->hashes())
+    return content_digest_in(*options.memory, block_.bytes, options.piece_bytes);
+  return content_digest(bytes(), options.piece_bytes);
 }
 
 void Outgoing::finish(Result<void> outcome) {

@@ -38,6 +38,8 @@ class Outgoing {
   }
 
  private:
+  Result<Hash128> content_of(const TransportOptions& options) const;
+
   std::string peer_;
   OutgoingBlock block_;
   SendDone done_;

@@ -202,18 +202,28 @@ void ReceiveTable::verify(const std::shared_ptr<Transfer>& transfer, std::uint32
         break;
     }
   }
-  if (options_.digests) {
+  finish(transfer, index, take_over(header, bytes, destination), true);
+}
+
+// Verified and, where the destination is no host memory, written to it: in this order, unless that memory
+// verifies better than we do.
+Result<void> ReceiveTable::take_over(const PartHeader& header, std::span<const std::byte> bytes,
+                                     std::span<std::byte> destination) const {
+  const auto verified = [&](const Result<Hash128>& content) -> Result<void> {
+    if (!content) return content.error();
     const BlockIdentity identity{header.transfer, header.index, header.hash};
-    if (!header.has_digest ||
-        block_digest(identity, content_digest(bytes, options_.piece_bytes)) != header.digest)
-      return finish(transfer, index,
-                    make_error(ErrorCode::corrupt, "block " + std::to_string(index) +
-                                                       (header.has_digest ? " does not match its digest"
-                                                                          : " came without a digest")),
-                    true);
-  }
-  finish(transfer, index,
-         options_.memory != nullptr ? options_.memory->write(bytes, destination) : Result<void>{}, true);
+    if (header.has_digest && block_digest(identity, *content) == header.digest) return {};
+    return make_error(ErrorCode::corrupt,
+                      "block " + std::to_string(header.index) +
+                          (header.has_digest ? " does not match its digest" : " came without a digest"));
+  };
+  BlockMemory* const memory = options_.memory;
+  const bool there = options_.digests && memory != nullptr && memory->hashes();
+  if (options_.digests && !there)
+    if (auto right = verified(content_digest(bytes, options_.piece_bytes)); !right) return right;
+  if (memory == nullptr) return {};
+  if (auto written = memory->write(bytes, destination); !written || !there) return written;
+  return verified(content_digest_in(*memory, destination, options_.piece_bytes));
 }
 
 // Ends one landing of a block: counts, tells the sink, gives up the pin that begin() took.

@@ -79,6 +79,8 @@ class ReceiveTable {
   using Lock = std::unique_lock<std::mutex>;
 
   void verify(const std::shared_ptr<Transfer>& transfer, std::uint32_t index);
+  Result<void> take_over(const PartHeader& header, std::span<const std::byte> bytes,
+                         std::span<std::byte> destination) const;
   void finish(const std::shared_ptr<Transfer>& transfer, std::uint32_t index, Result<void> outcome,
               bool report);
   void refuse(Lock lock, std::shared_ptr<Transfer> transfer, std::uint32_t index, Error why);

@@ -35,6 +35,21 @@ bool digest_tests() {
     expectations.expect(got[i].high == want.high && got[i].low == want.low, "%zu bytes at %zu",
                         spans[i].count, spans[i].first);
   }
+
+  for (const std::size_t piece :
+       {std::size_t{1}, std::size_t{240}, std::size_t{1000}, std::size_t{4096}, bytes.size()}) {
+    const std::size_t first = 8 * (engine() % 100),
+                      count = std::min<std::size_t>(70'001, bytes.size() - first);
+    const DeviceArray<cuda::DigestHash> row((count + piece - 1) / piece);
+    require_done(cuda::digest_row({data.data() + first, count}, piece, row.data(), nullptr), "digest_row");
+    const std::vector<cuda::DigestHash> in_row = row.values();
+    for (std::size_t i = 0; i < in_row.size(); ++i) {
+      const Hash128 want =
+          hash_bytes(std::span(bytes).subspan(first + i * piece, std::min(piece, count - i * piece)));
+      expectations.expect(in_row[i].high == want.high && in_row[i].low == want.low, "piece %zu of %zu bytes",
+                          i, piece);
+    }
+  }
   return expectations.report();
 }
 

@@ -21,13 +21,26 @@ class ShadowMemory final : public BlockMemory {
     ++reads;
     if (fail_reads-- > 0) return make_error(ErrorCode::unavailable, "the device is gone");
     std::ranges::copy(shadow_of(block), host.begin());
+    if (damage_reads-- > 0) host.back() ^= std::byte{1};
     return {};
   }
   Result<void> write(std::span<const std::byte> host, std::span<std::byte> block) override {
     ++writes;
     if (fail_writes-- > 0) return make_error(ErrorCode::unavailable, "the device is gone");
     std::ranges::copy(host, shadow_of(block).begin());
+    if (damage_writes-- > 0) shadow_of(block).front() ^= std::byte{1};
     return {};
+  }
+  bool hashes() const override { return hashing; }
+  Result<std::vector<Hash128>> hash_pieces(std::span<const std::byte> block,
+                                           std::size_t piece_bytes) override {
+    ++hashed;
+    if (fail_hashes-- > 0) return make_error(ErrorCode::unavailable, "the device is gone");
+    const std::span<const std::byte> bytes = shadow_of(block);
+    std::vector<Hash128> pieces;
+    for (std::size_t at = 0; at < bytes.size(); at += piece_bytes)
+      pieces.push_back(hash_bytes(bytes.subspan(at, std::min(piece_bytes, bytes.size() - at))));
+    return pieces;
   }
   bool untouched() const {
     return std::ranges::all_of(pool_, [](std::byte byte) { return byte == std::byte{0xEE}; });
@@ -36,7 +49,9 @@ class ShadowMemory final : public BlockMemory {
     return std::span(shadow_).subspan(static_cast<std::size_t>(block.data() - pool_.data()), block.size());
   }
 
-  std::atomic<int> reads{0}, writes{0}, fail_reads{0}, fail_writes{0};
+  std::atomic<bool> hashing{false};
+  std::atomic<int> reads{0}, writes{0}, hashed{0};
+  std::atomic<int> fail_reads{0}, fail_writes{0}, fail_hashes{0}, damage_reads{0}, damage_writes{0};
 
  private:
   std::span<std::byte> pool_;
@@ -44,11 +59,12 @@ class ShadowMemory final : public BlockMemory {
 };
 
 struct Shadowed {
-  Shadowed(std::size_t bytes, bool digests, std::size_t part, bool sender = true, bool receiver = true)
+  Shadowed(std::size_t bytes, bool digests, std::size_t part, bool sender = true, bool receiver = true,
+           std::size_t piece = 1000)
       : from(6, bytes, 1), to(6, bytes, 2), from_memory(from), to_memory(to) {
     TransportOptions a, b;
     a.digests = b.digests = digests;
-    a.piece_bytes = b.piece_bytes = 1000;
+    a.piece_bytes = b.piece_bytes = piece;
     a.max_message_bytes = part;
     if (sender) a.memory = &from_memory;
     if (receiver) b.memory = &to_memory;
@@ -125,6 +141,61 @@ TEST_CASE("a block that is corrupt never gets into device memory") {
   CHECK(std::ranges::equal(world.sent(0), world.landed(0)));
   REQUIRE(dones.wait_all());
   world.pair->b->close(wrong.transfer);
+  REQUIRE(sink->wait_closed());
+}
+
+TEST_CASE("memory that hashes its blocks: the digest is of what lies there, at either end or both") {
+  const bool sender = GENERATE(true, false), receiver = GENERATE(true, false);
+  const std::size_t piece = GENERATE(std::size_t{0}, std::size_t{1000});
+  CAPTURE(sender, receiver, piece);
+  Shadowed world(5000, true, 2000, true, true, piece);
+  world.from_memory.hashing = sender;
+  world.to_memory.hashing = receiver;
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(world.pair->b->expect(id, world.to.expected(world.from), sink));
+  Dones dones;
+  for (std::size_t i = 0; i < 6; ++i) world.pair->a->send("b", world.from.outgoing(id, i), dones.next());
+  REQUIRE(sink->wait_landed(6));
+  REQUIRE(dones.wait_all());
+  for (std::size_t i = 0; i < 6; ++i) CHECK(std::ranges::equal(world.sent(i), world.landed(i)));
+  CHECK(world.from_memory.hashed == (sender ? 6 : 0));
+  CHECK(world.to_memory.hashed == (receiver ? 6 : 0));
+  world.pair->b->close(id);
+  REQUIRE(sink->wait_closed());
+}
+
+TEST_CASE("damage on the way through host memory is found where memory hashes its blocks") {
+  Shadowed world(5000, true, 4 << 20);
+  world.from_memory.hashing = world.to_memory.hashing = true;
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(world.pair->b->expect(id, world.to.expected(world.from), sink));
+  Dones dones;
+  const auto send = [&] {
+    world.pair->a->send("b", world.from.outgoing(id, 0), dones.next());
+    REQUIRE(dones.wait_all());
+  };
+  world.from_memory.damage_reads = 1;
+  send();
+  REQUIRE(sink->wait_failed(1));
+  CHECK(sink->last_error() == ErrorCode::corrupt);
+  world.to_memory.damage_writes = 1;
+  send();
+  REQUIRE(sink->wait_failed(2));
+  CHECK(sink->last_error() == ErrorCode::corrupt);
+  CHECK(world.pair->b->counters().corrupt == 2);
+  world.to_memory.fail_hashes = 1;
+  send();
+  REQUIRE(sink->wait_failed(3));
+  CHECK(sink->last_error() == ErrorCode::unavailable);
+  world.from_memory.fail_hashes = 1;
+  send();
+  CHECK(dones.last_error() == ErrorCode::unavailable);
+  send();
+  REQUIRE(sink->wait_landed(1));
+  CHECK(std::ranges::equal(world.sent(0), world.landed(0)));
+  world.pair->b->close(id);
   REQUIRE(sink->wait_closed());
 }
 

@@ -10,7 +10,9 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
+#include "baton/base/hash.hpp"
 #include "baton/base/result.hpp"
 #include "baton/tensor/dtype.hpp"
 
@@ -21,6 +23,9 @@ class DeviceCopier {
   virtual ~DeviceCopier() = default;
   virtual Result<void> to_host(std::span<const std::byte> on_device, std::span<std::byte> host) = 0;
   virtual Result<void> from_host(std::span<const std::byte> host, std::span<std::byte> on_device) = 0;
+  // XXH3-128 of each `piece_bytes` (the last may be fewer), computed on the GPU: hash_bytes' bits.
+  virtual Result<std::vector<Hash128>> hash_pieces(std::span<const std::byte> on_device,
+                                                   std::size_t piece_bytes) = 0;
 };
 
 // unsupported in a build without CUDA, and for the CPU, whose memory needs none.

@@ -93,6 +93,13 @@ class BlockMemory {
   virtual ~BlockMemory() = default;
   virtual Result<void> read(std::span<const std::byte> block, std::span<std::byte> host) = 0;
   virtual Result<void> write(std::span<const std::byte> host, std::span<std::byte> block) = 0;
+  // Where hashes(): XXH3-128 of each `piece_bytes` of a block (the last may be fewer), computed where it
+  // lies.
+  virtual bool hashes() const { return false; }
+  virtual Result<std::vector<Hash128>> hash_pieces(std::span<const std::byte> /*block*/,
+                                                   std::size_t /*piece_bytes*/) {
+    return make_error(ErrorCode::unsupported, "this memory does not hash its blocks");
+  }
 };
 
 struct TransportOptions {
@@ -101,7 +108,8 @@ struct TransportOptions {
   std::size_t max_message_bytes = 4 << 20;  // larger blocks travel in parts
   std::string interface_address;  // the address that the transport's own sockets bind to; empty: any
   // Null: blocks lie in host memory. Else a block is read before it leaves, and one that has arrived is
-  // verified in host memory and written then. Must outlive the transport.
+  // verified in host memory and written then; or, where the memory has hashes, written and verified where it
+  // lies, so that the digest covers the way through host memory, too. Must outlive the transport.
   BlockMemory* memory = nullptr;
   // "transfer.send" before a block leaves (drop: lost, fail: unavailable, corrupt: after its digest,
   // truncate: half of it),

@@ -4,15 +4,18 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstring>
 #include <mutex>
 
+#include "kernels/cuda/digest.hpp"
 #include "runtime.hpp"
 
 namespace baton {
 namespace {
 
 constexpr std::size_t kPiece = std::size_t{1} << 20;
+constexpr std::size_t kHashes = std::size_t{1} << 14;  // at a time; they fit into a piece
 
 class CudaCopier final : public DeviceCopier {
  public:
@@ -24,6 +27,7 @@ class CudaCopier final : public DeviceCopier {
       cudaFreeHost(piece.data);
       if (piece.moved) cudaEventDestroy(piece.moved);
     }
+    cudaFree(hashes_);
     if (stream_) cudaStreamDestroy(stream_);
   }
 
@@ -36,6 +40,9 @@ class CudaCopier final : public DeviceCopier {
       piece.data = static_cast<std::byte*>(data);
       if (made == cudaSuccess) made = cudaEventCreateWithFlags(&piece.moved, cudaEventDisableTiming);
     }
+    void* hashes = nullptr;
+    if (made == cudaSuccess) made = cudaMalloc(&hashes, kHashes * sizeof(cuda::DigestHash));
+    hashes_ = static_cast<cuda::DigestHash*>(hashes);
     if (made != cudaSuccess)
       return cuda_error(made, "cannot prepare copies from and to GPU " + std::to_string(index_));
     return {};
@@ -75,7 +82,32 @@ class CudaCopier final : public DeviceCopier {
     return outcome(done, "cannot write to the GPU");
   }
 
+  Result<std::vector<Hash128>> hash_pieces(std::span<const std::byte> on_device,
+                                           std::size_t piece_bytes) override {
+    if (piece_bytes == 0) return make_error(ErrorCode::invalid_argument, "pieces of nothing", "piece_bytes");
+    const std::scoped_lock lock(mutex_);
+    const CurrentDevice current(index_);
+    std::vector<Hash128> all((on_device.size() + piece_bytes - 1) / piece_bytes);
+    cudaError_t done = cudaSuccess;
+    for (std::size_t first = 0; first < all.size() && done == cudaSuccess; first += kHashes) {
+      const std::size_t count = std::min(kHashes, all.size() - first);
+      const std::span<const std::byte> row = on_device.subspan(first * piece_bytes);
+      done = cuda::digest_row({row.data(), std::min(row.size(), count * piece_bytes)}, piece_bytes, hashes_,
+                              stream_);
+      const std::size_t bytes = count * sizeof(cuda::DigestHash);
+      if (done == cudaSuccess)
+        done = cudaMemcpyAsync(pieces_[0].data, hashes_, bytes, cudaMemcpyDeviceToHost, stream_);
+      if (done == cudaSuccess) done = cudaStreamSynchronize(stream_);
+      if (done == cudaSuccess) std::memcpy(all.data() + first, pieces_[0].data, bytes);
+    }
+    if (done != cudaSuccess) return cuda_error(done, "cannot hash on the GPU");
+    return all;
+  }
+
  private:
+  static_assert(sizeof(cuda::DigestHash) == sizeof(Hash128) &&
+                offsetof(cuda::DigestHash, high) == offsetof(Hash128, high));
+
   struct Piece {
     std::byte* data = nullptr;  // pinned
     cudaEvent_t moved = nullptr;
@@ -99,6 +131,7 @@ class CudaCopier final : public DeviceCopier {
   std::mutex mutex_;
   cudaStream_t stream_ = nullptr;
   std::array<Piece, 2> pieces_;
+  cuda::DigestHash* hashes_ = nullptr;  // [kHashes]
 };
 
 }  // namespace
