@@ -281,10 +281,10 @@ Result<void> Daemon::Parts::start_cluster_transport() {
     if (!copier) return std::move(copier).error();
     gpu_blocks = std::make_unique<GpuBlocks>(std::move(*copier));
     ucx.transport.memory = gpu_blocks.get();
-  } else {
-    ucx.pool = kv->bytes().data();
-    ucx.pool_bytes = kv->bytes().size();
+    ucx.pool_on_gpu = true;
   }
+  ucx.pool = kv->bytes().data();
+  ucx.pool_bytes = kv->bytes().size();
   auto made = make_ucx_transport(ucx, logger);
   if (!made) return std::move(made).error();
   transport = std::move(*made);

@@ -77,11 +77,12 @@ void check_ucx(Report& report) {
     return;
   }
   std::set<std::string> names;
-  bool rdma = false, tcp = false;
+  bool rdma = false, tcp = false, cuda = false;
   for (const UcxResource& resource : *resources) {
     names.insert(resource.transport + (resource.device.empty() ? "" : ":" + resource.device));
     rdma = rdma || resource.transport.starts_with("rc") || resource.transport.starts_with("dc");
     tcp = tcp || resource.transport == "tcp";
+    cuda = cuda || resource.transport == "cuda_copy";
   }
   std::string all;
   for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
@@ -93,6 +94,13 @@ void check_ucx(Report& report) {
                    "no rc or dc device: KV blocks travel over tcp; production wants InfiniBand or RoCE "
                    "(configs/production-rdma.toml)");
   if (!tcp) report.missing("tcp", "UCX needs it for wire-up");
+  if (const auto gpus = list_gpus(); gpus) {
+    if (rdma && cuda)
+      report.good("GPUDirect", "UCX has CUDA: KV blocks move between GPUs without copies in host memory");
+    else
+      report.note("GPUDirect", std::string(cuda ? "no RDMA device" : "this UCX was built without CUDA") +
+                                   ": KV blocks travel through host memory");
+  }
 }
 
 void check_limits(Report& report) {

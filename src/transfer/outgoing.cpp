@@ -39,18 +39,23 @@ Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sen
       std::min<std::uint64_t>(block_.bytes.size(), std::max<std::size_t>(options.max_message_bytes, 1));
   if (fault == FaultAction::fail) return Verdict::refused;
   if (fault == FaultAction::drop) return Verdict::lost;
-  if (options.memory != nullptr) {
+  const auto read = [&] {
     copy_.resize(block_.bytes.size());
-    if (!options.memory->read(block_.bytes, copy_)) return Verdict::refused;
-  }
+    return options.memory->read(block_.bytes, copy_).has_value();
+  };
+  if (options.memory != nullptr && !options.direct && !read()) return Verdict::refused;
   if (options.digests) {
     const Result<Hash128> content = content_of(options);
     if (!content) return Verdict::refused;
     header_.has_digest = true;
     header_.digest = block_digest({block_.transfer, block_.index, block_.hash}, *content);
   }
-  if ((fault == FaultAction::corrupt || options.corrupt_for_test) && copy_.empty())
-    copy_.assign(block_.bytes.begin(), block_.bytes.end());
+  if ((fault == FaultAction::corrupt || options.corrupt_for_test) && copy_.empty()) {
+    if (options.memory == nullptr)
+      copy_.assign(block_.bytes.begin(), block_.bytes.end());
+    else if (!read())
+      return Verdict::refused;
+  }
   if (fault == FaultAction::corrupt) copy_[copy_.size() / 2] ^= std::byte{0x40};
   if (options.corrupt_for_test) options.corrupt_for_test(block_, copy_);
   return Verdict::send;

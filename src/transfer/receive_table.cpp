@@ -108,7 +108,7 @@ std::optional<ReceiveTable::Landing> ReceiveTable::begin(const PartHeader& heade
                                                   (wrong_hash ? "hash" : "size") + " than expected"));
       return std::nullopt;
     }
-    if (options_.memory != nullptr && !slot.staged) {
+    if (options_.memory != nullptr && !options_.direct && !slot.staged) {
       slot.staged.reset(new (std::nothrow) std::byte[slot.destination.size()]);
       if (!slot.staged) return drop();  // no memory now: it is sent again when its deadline has passed
     }
@@ -222,7 +222,9 @@ Result<void> ReceiveTable::take_over(const PartHeader& header, std::span<const s
   if (options_.digests && !there)
     if (auto right = verified(content_digest(bytes, options_.piece_bytes)); !right) return right;
   if (memory == nullptr) return {};
-  if (auto written = memory->write(bytes, destination); !written || !there) return written;
+  if (!options_.direct)
+    if (auto written = memory->write(bytes, destination); !written) return written;
+  if (!there) return {};
   return verified(content_digest_in(*memory, destination, options_.piece_bytes));
 }
 

@@ -40,7 +40,7 @@ bool is_rdma(const UcxResource& resource) {
   return false;
 }
 
-std::map<std::string, std::string> default_settings(const TransportOptions& options,
+std::map<std::string, std::string> default_settings(const UcxOptions& options,
                                                     std::span<const UcxResource> resources) {
   // Never PROTO_ENABLE: it aborts with sockaddr endpoints in error mode PEER. One rail: a second one may be
   // another network.
@@ -48,8 +48,11 @@ std::map<std::string, std::string> default_settings(const TransportOptions& opti
   // the receiver's memory.
   std::map<std::string, std::string> settings{
       {"MAX_RNDV_RAILS", "1"}, {"TCP_PUT_ENABLE", "n"}, {"TCP_RX_SEG_SIZE", kReceiveSegment}};
-  std::string rdma_devices, rdma_transports;
+  std::string rdma_devices, rdma_transports, gpu_transports;
   for (const UcxResource& resource : resources) {
+    const bool of_gpu = resource.transport.starts_with("cuda_") || resource.transport.starts_with("gdr_");
+    if (of_gpu && gpu_transports.find(resource.transport) == std::string::npos)
+      gpu_transports += "," + resource.transport;
     if (!is_rdma(resource)) continue;
     if (rdma_devices.find(resource.device) == std::string::npos) rdma_devices += "," + resource.device;
     if (resource.transport == "rc_mlx5") rdma_transports += "rc_x,";
@@ -60,8 +63,9 @@ std::map<std::string, std::string> default_settings(const TransportOptions& opti
   if (!rdma_transports.empty()) {
     settings["RNDV_SCHEME"] = "get_zcopy";
     settings["RNDV_THRESH"] = "0";
+    if (options.pool_on_gpu) settings["TLS"] += gpu_transports;
   }
-  if (const auto ip = parse_ip(options.interface_address); ip) {
+  if (const auto ip = parse_ip(options.transport.interface_address); ip) {
     for (const Interface& interface : local_interfaces())
       if (interface.address == *ip) settings["NET_DEVICES"] = interface.name + rdma_devices;
   }
@@ -87,7 +91,7 @@ Result<std::unique_ptr<UcxContext>> UcxContext::make(const UcxOptions& options, 
   take_signals_back();
   auto resources = list_ucx_resources();
   if (!resources) return resources.error();
-  auto settings = default_settings(options.transport, *resources);
+  auto settings = default_settings(options, *resources);
   for (const auto& [key, value] : options.settings) settings[key] = value;
 
   ucp_config_t* config = nullptr;
@@ -111,19 +115,33 @@ Result<std::unique_ptr<UcxContext>> UcxContext::make(const UcxOptions& options, 
   if (const ucs_status_t status = ucp_init(&params, config, &made->context_); status != UCS_OK)
     return ucx_error(ErrorCode::unavailable, "UCX does not start with TLS=" + tls, status);
 
-  if (options.pool != nullptr && options.pool_bytes > 0) {
-    ucp_mem_map_params_t map{};
-    map.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH;
-    map.address = options.pool;
-    map.length = options.pool_bytes;
-    if (const ucs_status_t status = ucp_mem_map(made->context_, &map, &made->pool_); status != UCS_OK) {
-      made->pool_ = nullptr;  // every transfer then registers what it touches: slower, not wrong
-      logger.warn("UCX cannot register the KV pool", {{"reason", ucs_status_string(status)}});
-    } else {
-      made->pool_bytes_ = {options.pool, options.pool_bytes};
-    }
-  }
+  if (options.pool != nullptr && options.pool_bytes > 0) made->register_pool(options, logger);
   return made;
+}
+
+// A pool that is not registered: every transfer registers what it touches, or takes the way through host
+// memory. Slower, not wrong.
+void UcxContext::register_pool(const UcxOptions& options, Logger& logger) {
+  ucp_mem_map_params_t map{};
+  map.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH;
+  map.address = options.pool;
+  map.length = options.pool_bytes;
+  if (options.pool_on_gpu) {
+    ucp_context_attr_t attributes{};
+    attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
+    const bool told = ucp_context_query(context_, &attributes) == UCS_OK;
+    if (!told || (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) == 0 || !rendezvous_) return;
+    map.field_mask |= UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE;
+    map.memory_type = UCS_MEMORY_TYPE_CUDA;
+  }
+  if (const ucs_status_t status = ucp_mem_map(context_, &map, &pool_); status != UCS_OK) {
+    pool_ = nullptr;
+    logger.warn("UCX cannot register the KV pool", {{"reason", ucs_status_string(status)}});
+    return;
+  }
+  pool_bytes_ = {options.pool, options.pool_bytes};
+  on_gpu_ = options.pool_on_gpu;
+  if (on_gpu_) logger.info("UCX reaches the GPU's memory: KV blocks move without copies in host memory");
 }
 
 UcxContext::~UcxContext() {
@@ -132,11 +150,19 @@ UcxContext::~UcxContext() {
   ucp_cleanup(context_);
 }
 
-ucp_mem_h UcxContext::registration_of(std::span<const std::byte> bytes) const {
+bool UcxContext::in_pool(std::span<const std::byte> bytes) const {
   const std::less_equal<const std::byte*> before;
-  const bool inside = pool_ != nullptr && before(pool_bytes_.data(), bytes.data()) &&
-                      before(bytes.data() + bytes.size(), pool_bytes_.data() + pool_bytes_.size());
-  return inside ? pool_ : nullptr;
+  return pool_ != nullptr && before(pool_bytes_.data(), bytes.data()) &&
+         before(bytes.data() + bytes.size(), pool_bytes_.data() + pool_bytes_.size());
+}
+
+void UcxContext::describe(std::span<const std::byte> bytes, ucp_request_param_t& param) const {
+  if (!in_pool(bytes)) return;
+  param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
+  param.memh = pool_;
+  if (!on_gpu_) return;
+  param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMORY_TYPE;
+  param.memory_type = UCS_MEMORY_TYPE_CUDA;
 }
 
 }  // namespace transfer

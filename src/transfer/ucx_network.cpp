@@ -427,13 +427,9 @@ void UcxNetwork::start_send(const std::shared_ptr<Link>& link, std::shared_ptr<O
     param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
     param.cb.send = on_sent;
     param.user_data = block.get();
-    param.flags =
-        UCP_AM_SEND_FLAG_REPLY |
-        (bytes.size() > parts_.context.eager_bytes() ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER);
-    if (const ucp_mem_h registration = parts_.context.registration_of(bytes)) {
-      param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
-      param.memh = registration;
-    }
+    const bool eager = bytes.size() <= parts_.context.eager_bytes() && !parts_.context.on_gpu(bytes);
+    param.flags = UCP_AM_SEND_FLAG_REPLY | (eager ? UCP_AM_SEND_FLAG_EAGER : UCP_AM_SEND_FLAG_RNDV);
+    parts_.context.describe(bytes, param);
     const ucs_status_ptr_t request =
         ucp_am_send_nbx(block->endpoint->ep, kMessageId, block->headers[part].data(), kPartHeaderBytes,
                         bytes.data(), bytes.size(), &param);
@@ -511,8 +507,13 @@ ucs_status_t UcxNetwork::on_message(std::span<const std::byte> header_bytes, voi
   auto landing = parts_.table.begin(*header, bytes, endpoint->source);
   if (!landing) return UCS_OK;
   if ((param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0) {
-    std::memcpy(landing->bytes.data(), data, bytes);
-    parts_.table.end(std::move(*landing), {});
+    const std::span<const std::byte> part(static_cast<const std::byte*>(data), bytes);
+    Result<void> written;
+    if (parts_.options.direct)  // from a peer whose network has no rendezvous
+      written = parts_.options.memory->write(part, landing->bytes);
+    else
+      std::memcpy(landing->bytes.data(), part.data(), part.size());
+    parts_.table.end(std::move(*landing), std::move(written));
     return UCS_OK;
   }
   auto receive = std::make_unique<Receive>(Receive{this, endpoint, std::move(*landing)});
@@ -521,10 +522,7 @@ ucs_status_t UcxNetwork::on_message(std::span<const std::byte> header_bytes, voi
   receive_param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   receive_param.cb.recv_am = on_received;
   receive_param.user_data = receive.get();
-  if (const ucp_mem_h registration = parts_.context.registration_of(destination)) {
-    receive_param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
-    receive_param.memh = registration;
-  }
+  parts_.context.describe(destination, receive_param);
   const ucs_status_ptr_t request =
       ucp_am_recv_data_nbx(worker_->get(), data, destination.data(), destination.size(), &receive_param);
   if (UCS_PTR_IS_PTR(request)) {

@@ -23,8 +23,10 @@ Hash128 draw_identity() {
   return {word(), word() | 1};  // never zero: that means "not yet known"
 }
 
-TransportOptions with_part_limit(TransportOptions options, std::size_t limit) {
-  options.max_message_bytes = std::min(options.max_message_bytes, limit);
+TransportOptions fitted(TransportOptions options, const UcxContext& context) {
+  options.max_message_bytes = std::min(options.max_message_bytes, context.part_limit());
+  if (context.pool_is_on_gpu() && options.memory != nullptr)
+    options.direct = !options.digests || options.memory->hashes();
   return options;
 }
 
@@ -33,7 +35,7 @@ class UcxTransport final : public KvTransport {
  public:
   UcxTransport(const UcxOptions& options, std::unique_ptr<UcxContext> context, Logger& logger)
       : context_(std::move(context)),
-        options_(with_part_limit(options.transport, context_->part_limit())),
+        options_(fitted(options.transport, *context_)),
         table_(options_, tasks_),
         network_({options_, *context_, table_, tasks_, logger, self_}) {}
 

@@ -199,6 +199,73 @@ TEST_CASE("damage on the way through host memory is found where memory hashes it
   REQUIRE(sink->wait_closed());
 }
 
+// Memory that the network reaches by itself, as a GPU's by GPUDirect; here it is the host's.
+class ReachableMemory final : public BlockMemory {
+ public:
+  Result<void> read(std::span<const std::byte> block, std::span<std::byte> host) override {
+    ++reads;
+    std::ranges::copy(block, host.begin());
+    return {};
+  }
+  Result<void> write(std::span<const std::byte> host, std::span<std::byte> block) override {
+    std::ranges::copy(host, block.begin());
+    return {};
+  }
+  bool hashes() const override { return true; }
+  Result<std::vector<Hash128>> hash_pieces(std::span<const std::byte> block,
+                                           std::size_t piece_bytes) override {
+    ++hashed;
+    std::vector<Hash128> pieces;
+    for (std::size_t at = 0; at < block.size(); at += piece_bytes)
+      pieces.push_back(hash_bytes(block.subspan(at, std::min(piece_bytes, block.size() - at))));
+    return pieces;
+  }
+  std::atomic<int> reads{0}, hashed{0};
+};
+
+TEST_CASE("memory that the network reaches: no copies, and what arrives damaged is found there") {
+  const bool receiver = GENERATE(true, false), digests = GENERATE(true, false);
+  const std::size_t part = GENERATE(std::size_t{4} << 20, std::size_t{9000});
+  CAPTURE(receiver, digests, part);
+  Blocks from(6, 30'000, 1), to(6, 30'000, 2);
+  ReachableMemory from_memory, to_memory;
+  std::atomic<int> damage{0};
+  TransportOptions a, b;
+  a.piece_bytes = b.piece_bytes = 1000;
+  a.digests = b.digests = digests;
+  a.max_message_bytes = part;
+  a.memory = &from_memory;
+  a.direct = true;
+  a.corrupt_for_test = [&](const OutgoingBlock&, std::span<std::byte> copy) {
+    if (damage-- > 0) copy.front() ^= std::byte{1};
+  };
+  if (!receiver) a.corrupt_for_test = nullptr;
+  if (receiver) {
+    b.memory = &to_memory;
+    b.direct = true;
+  }
+  Pair pair(a, b);
+  const TransferId id = new_transfer();
+  auto sink = std::make_shared<RecordingSink>();
+  REQUIRE(pair.b->expect(id, to.expected(from), sink));
+  Dones dones;
+  if (receiver && digests) {
+    damage = 1;
+    pair.a->send("b", from.outgoing(id, 3), dones.next());
+    REQUIRE(sink->wait_failed(1));
+    CHECK(sink->last_error() == ErrorCode::corrupt);
+  }
+  for (std::size_t i = 0; i < 6; ++i) pair.a->send("b", from.outgoing(id, i), dones.next());
+  REQUIRE(sink->wait_landed(6));
+  REQUIRE(dones.wait_all());
+  CHECK(from.equals(to));
+  if (!receiver) CHECK(from_memory.reads == 0);
+  CHECK((from_memory.hashed > 0) == digests);
+  CHECK((to_memory.hashed > 0) == (digests && receiver));
+  pair.b->close(id);
+  REQUIRE(sink->wait_closed());
+}
+
 TEST_CASE("a device that fails fails the block, which may be sent again") {
   Shadowed world(5000, true, 4 << 20);
   const TransferId id = new_transfer();

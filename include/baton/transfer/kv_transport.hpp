@@ -111,6 +111,9 @@ struct TransportOptions {
   // verified in host memory and written then; or, where the memory has hashes, written and verified where it
   // lies, so that the digest covers the way through host memory, too. Must outlive the transport.
   BlockMemory* memory = nullptr;
+  // The network itself reaches into `memory` (GPUDirect): blocks are neither read nor staged in host memory.
+  // Needs hashes, where there are digests. A UCX transport sees for itself whether it can.
+  bool direct = false;
   // "transfer.send" before a block leaves (drop: lost, fail: unavailable, corrupt: after its digest,
   // truncate: half of it),
   // "transfer.receive" before it is verified (drop: as if it never came). Hit on the digest thread: `hold`

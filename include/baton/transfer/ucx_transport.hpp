@@ -19,6 +19,7 @@ struct UcxOptions {
   // Registered with UCX once, so that blocks inside it move without copies: the engine's KV pool.
   std::byte* pool = nullptr;
   std::size_t pool_bytes = 0;
+  bool pool_on_gpu = false;       // registered only where UCX and an RDMA device reach GPU memory
   bool force_rendezvous = false;  // for tests: on tcp alone, blocks travel as eager messages
 };
 
