@@ -199,7 +199,7 @@ class LoopbackTransport final : public KvTransport {
       case Outgoing::Verdict::lost:
         return {};
       case Outgoing::Verdict::refused:
-        return make_error(ErrorCode::unavailable, "failed by a fault point");
+        return outgoing.refusal();
       case Outgoing::Verdict::send:
         break;
     }

@@ -37,28 +37,35 @@ Outgoing::Verdict Outgoing::prepare(const TransportOptions& options, Hash128 sen
   header_.total_bytes = block_.bytes.size();
   header_.part_bytes =
       std::min<std::uint64_t>(block_.bytes.size(), std::max<std::size_t>(options.max_message_bytes, 1));
-  if (fault == FaultAction::fail) return Verdict::refused;
+  if (fault == FaultAction::fail)
+    return refuse(make_error(ErrorCode::unavailable, "failed by a fault point"));
   if (fault == FaultAction::drop) return Verdict::lost;
   const auto read = [&] {
     copy_.resize(block_.bytes.size());
-    return options.memory->read(block_.bytes, copy_).has_value();
+    return options.memory->read(block_.bytes, copy_);
   };
-  if (options.memory != nullptr && !options.direct && !read()) return Verdict::refused;
+  if (options.memory != nullptr && !options.direct)
+    if (const auto done = read(); !done) return refuse(done.error());
   if (options.digests) {
     const Result<Hash128> content = content_of(options);
-    if (!content) return Verdict::refused;
+    if (!content) return refuse(content.error());
     header_.has_digest = true;
     header_.digest = block_digest({block_.transfer, block_.index, block_.hash}, *content);
   }
   if ((fault == FaultAction::corrupt || options.corrupt_for_test) && copy_.empty()) {
     if (options.memory == nullptr)
       copy_.assign(block_.bytes.begin(), block_.bytes.end());
-    else if (!read())
-      return Verdict::refused;
+    else if (const auto done = read(); !done)
+      return refuse(done.error());
   }
   if (fault == FaultAction::corrupt) copy_[copy_.size() / 2] ^= std::byte{0x40};
   if (options.corrupt_for_test) options.corrupt_for_test(block_, copy_);
   return Verdict::send;
+}
+
+Outgoing::Verdict Outgoing::refuse(Error why) {
+  refusal_ = std::move(why);
+  return Verdict::refused;
 }
 
 Result<Hash128> Outgoing::content_of(const TransportOptions& options) const {

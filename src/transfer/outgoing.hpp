@@ -23,8 +23,10 @@ class Outgoing {
   Outgoing(std::string peer, OutgoingBlock block, SendDone done, SendCounters& counters);
 
   enum class Verdict { send, lost, refused };
-  // Fault points, the digest, test mutations; `lost` counts as sent. On the digest thread unless quick().
+  // Fault points, the digest, test mutations; `lost` counts as sent, `refused` says why in refusal(). On the
+  // digest thread unless quick().
   Verdict prepare(const TransportOptions& options, Hash128 sender);
+  const Error& refusal() const { return refusal_; }
 
   bool quick(const TransportOptions& options) const;  // prepare() need not read the block, nor wait
 
@@ -39,12 +41,14 @@ class Outgoing {
 
  private:
   Result<Hash128> content_of(const TransportOptions& options) const;
+  Verdict refuse(Error why);
 
   std::string peer_;
   OutgoingBlock block_;
   SendDone done_;
   SendCounters& counters_;
   PartHeader header_;
+  Error refusal_;
   std::vector<std::byte>
       copy_;  // of a block that is not in host memory, or that something corrupts on purpose
 };

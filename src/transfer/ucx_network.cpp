@@ -405,8 +405,7 @@ void UcxNetwork::start_send(const std::shared_ptr<Link>& link, std::shared_ptr<O
                             Outgoing::Verdict verdict) {
   --digesting_;
   if (verdict == Outgoing::Verdict::lost) return finish_send(link, *outgoing, {});
-  if (verdict == Outgoing::Verdict::refused)
-    return finish_send(link, *outgoing, make_error(ErrorCode::unavailable, "failed by a fault point"));
+  if (verdict == Outgoing::Verdict::refused) return finish_send(link, *outgoing, outgoing->refusal());
   if (link->out == nullptr) return finish_send(link, *outgoing, not_connected(link->peer));
 
   auto block = std::make_unique<BlockSend>();
