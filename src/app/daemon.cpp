@@ -41,7 +41,7 @@ constexpr std::int32_t kLeastBlocks = 2;
 EngineSetup first_guess(const ModelConfig& config) {
   EngineSetup guess;
   guess.model = shape_of(config);
-  guess.weights = guess.kv = guess.model.stored;
+  guess.weights = guess.kv = guess.model.block_scales ? Precision::bf16 : guess.model.stored;
   guess.system.name = "host";
   guess.system.flops_bf16 = 200e9;
   guess.system.memory_bandwidth = 30e9;
@@ -69,7 +69,7 @@ std::string host_name() {
 }
 
 // Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
-// size, but for FP8 in blocks, which is expanded.
+// size, but for FP8 in blocks, which is expanded; other FP8 a GPU may expand, which shows only when it does.
 Result<void> weights_fit(const std::filesystem::path& directory, Device device) {
   std::uint64_t bytes = 0;
   std::error_code ignored;  // what cannot be read is load_model's to explain
@@ -78,7 +78,12 @@ Result<void> weights_fit(const std::filesystem::path& directory, Device device) 
     if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
     if (const auto size = entry.file_size(ignored); !ignored) bytes += size;
   }
-  if (const auto config = load_model_config(directory); config && config->fp8_blocks.out > 0) bytes *= 2;
+  if (const auto config = load_model_config(directory); config && config->fp8_blocks.out > 0) {
+    const std::uint64_t embeddings = size_of(config->weights) * static_cast<std::uint64_t>(config->vocab) *
+                                     static_cast<std::uint64_t>(config->hidden) *
+                                     (config->tied_embeddings ? 1 : 2);
+    bytes += (bytes - std::min(bytes, embeddings)) * (size_of(config->weights) - 1);
+  }
   std::uint64_t available = memory_info().available;
   if (device.kind == DeviceKind::cuda) {  // the host only maps them
     const auto gpu = gpu_memory(device);

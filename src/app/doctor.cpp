@@ -96,7 +96,9 @@ void check_ucx(Report& report) {
   if (!tcp) report.missing("tcp", "UCX needs it for wire-up");
   if (const auto gpus = list_gpus(); gpus) {
     if (rdma && cuda)
-      report.good("GPUDirect", "UCX has CUDA: KV blocks move between GPUs without copies in host memory");
+      report.good("GPUDirect",
+                  "UCX has CUDA and an RDMA device: KV blocks can move without copies in host memory (the "
+                  "log of serve says whether they do)");
     else
       report.note("GPUDirect", std::string(cuda ? "no RDMA device" : "this UCX was built without CUDA") +
                                    ": KV blocks travel through host memory");

@@ -8,7 +8,7 @@ namespace {
 constexpr std::string_view kArchitectures[] = {"LlamaForCausalLM",   "MistralForCausalLM",
                                                "MixtralForCausalLM", "Qwen2ForCausalLM",
                                                "Qwen3ForCausalLM",   "Qwen3MoeForCausalLM"};
-constexpr Precision kWeights[] = {Precision::f32, Precision::bf16};
+constexpr Precision kWeights[] = {Precision::f32, Precision::bf16, Precision::fp8};
 
 }  // namespace
 
@@ -33,14 +33,15 @@ Result<void> runnable(const ModelShape& model, Precision weights) {
         "baton serve does not run " + model.architecture + " yet; it runs " + supported_architectures(),
         "architectures");
   if (std::ranges::find(can.weights, weights) == can.weights.end())
-    return make_error(
-        ErrorCode::unsupported,
-        weights == Precision::fp8
-            ? "baton serve expands fp8 weights to bf16 on a GPU and gains nothing from them yet; "
-              "it runs bf16, f16 and f32"
-            : "baton serve does not run " + std::string(to_string(weights)) +
-                  " weights yet; it runs bf16, f16 and f32",
-        "--precision");
+    return make_error(ErrorCode::unsupported,
+                      "baton serve does not run " + std::string(to_string(weights)) +
+                          " weights yet; it runs bf16, f16, f32 and fp8",
+                      "--precision");
+  if (weights == Precision::fp8 && model.block_scales)
+    return make_error(ErrorCode::unsupported,
+                      "baton serve expands fp8 weights whose scales are for blocks to bf16: --precision bf16 "
+                      "plans that",
+                      "--precision");
   return {};
 }
 

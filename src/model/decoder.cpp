@@ -20,6 +20,7 @@ Hash128 hash_config(const ModelConfig& c) {
       facts += ' ' + std::to_string(fact);
     for (const std::int32_t layer : m.dense_layers) facts += " dense " + std::to_string(layer);
   }
+  if (c.fp8 == Fp8::products) facts += " fp8 products";
   if (c.fp8_blocks.out > 0)
     facts += " blocks " + std::to_string(c.fp8_blocks.out) + ' ' + std::to_string(c.fp8_blocks.in);
   const auto add_float = [&](float value) {

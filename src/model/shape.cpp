@@ -151,6 +151,13 @@ Precision stored_precision(JsonReader& reader) {
   return plain;
 }
 
+bool has_block_scales(JsonReader& reader) {
+  const nlohmann::json* quantized = reader.find("quantization_config");
+  if (quantized == nullptr || !quantized->is_object()) return false;
+  const auto size = quantized->find("weight_block_size");
+  return size != quantized->end() && size->is_array();
+}
+
 }  // namespace
 
 std::string_view to_string(Precision precision) {
@@ -230,6 +237,7 @@ Result<ModelShape> parse_model_shape(std::string_view config_json, const std::st
   }
   read_experts(reader, s);
   s.stored = stored_precision(reader);
+  s.block_scales = has_block_scales(reader);
   if (reader.error()) return *reader.error();
   if (s.dense_layers > 0 && s.ffn <= 0)
     return make_error(ErrorCode::invalid_argument, file + ": 'intermediate_size' is missing",
@@ -250,6 +258,7 @@ ModelShape shape_of(const ModelConfig& c) {
   s.query_heads = c.query_heads, s.kv_heads = c.kv_heads, s.head_dim = c.head_dim;
   s.max_positions = c.max_positions;
   s.stored = c.fp8 != Fp8::none ? Precision::fp8 : c.weights == DType::f32 ? Precision::f32 : Precision::bf16;
+  s.block_scales = c.fp8_blocks.out > 0;
   return s;
 }
 

@@ -24,6 +24,12 @@ Hash128 hash_tensor(const SafetensorsEntry& entry, std::span<const std::byte> by
   return hash;
 }
 
+std::int64_t elements_of(const std::vector<std::int64_t>& shape) {
+  std::int64_t count = 1;
+  for (const std::int64_t dimension : shape) count *= dimension;
+  return count;
+}
+
 }  // namespace
 
 void WeightSource::start_packing(Ops& ops, const LoadProgress& progress) {
@@ -50,20 +56,18 @@ void WeightSource::take(const std::string& name) {
   if (progress_) progress_(bytes_done_, bytes_total_);
 }
 
-// Finite floats of any shape that `allowed` accepts the number of.
+// Finite floats of a shape that is `allowed`.
 std::optional<std::vector<float>> WeightSource::read_scales(const std::string& name,
-                                                            const std::function<bool(std::int64_t)>& allowed,
+                                                            const std::function<bool(const Shape&)>& allowed,
                                                             const std::string& wanted) {
   const Checkpoint::TensorRef* tensor = checkpoint_.find(name);
-  std::int64_t count = 1;
-  if (tensor)
-    for (const std::int64_t dimension : tensor->entry.shape) count *= dimension;
   const bool floats = tensor && tensor->entry.dtype && *tensor->entry.dtype != DType::e4m3;
-  if (!floats || !allowed(count)) {
+  if (!floats || !allowed(tensor->entry.shape)) {
     error_ = make_error(ErrorCode::corrupt,
                         "an F8_E4M3 weight needs '" + name + "', of F32, F16 or BF16, " + wanted, name);
     return std::nullopt;
   }
+  const std::int64_t count = elements_of(tensor->entry.shape);
   std::vector<float> values(static_cast<std::size_t>(count));
   convert_values(checkpoint_.bytes(*tensor).data(), *tensor->entry.dtype, count, DType::f32,
                  std::as_writable_bytes(std::span(values)).data());
@@ -75,7 +79,7 @@ std::optional<std::vector<float>> WeightSource::read_scales(const std::string& n
 void WeightSource::add_scales(const Projection& wanted, WeightView& view) {
   auto values = read_scales(
       scales_of(wanted.name + ".weight"),
-      [&](std::int64_t count) { return count == 1 || count == wanted.out; },
+      [&](const Shape& shape) { return elements_of(shape) == 1 || elements_of(shape) == wanted.out; },
       "with one element or " + std::to_string(wanted.out));
   if (values) view.scales = scales_.emplace_back(*std::move(values));
 }
@@ -84,8 +88,11 @@ void WeightSource::expand_blocks(const Projection& wanted, WeightView& view) {
   const std::int64_t across = (view.in + blocks_.in - 1) / blocks_.in;
   const std::int64_t down = (view.out + blocks_.out - 1) / blocks_.out;
   const auto scales = read_scales(
-      scales_of(wanted.name + ".weight"), [&](std::int64_t count) { return count == across * down; },
-      "with " + std::to_string(down) + " times " + std::to_string(across) + " elements");
+      scales_of(wanted.name + ".weight"),
+      [&](const Shape& shape) {
+        return shape == Shape{down, across};
+      },
+      "of shape " + shape_to_string(Shape{down, across}));
   view.dtype = dtype_of(kEmbeddings).value_or(DType::bf16);
   if (!scales || !ops_) return;
   const auto* codes = static_cast<const std::byte*>(view.data);
@@ -108,24 +115,32 @@ std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projec
   auto view = keep_error(checkpoint_.matrix(wanted.name + ".weight", wanted.out, in));
   const std::string bias_name = wanted.name + ".bias";
   if (view && !wanted.bias) absent(bias_name, "attention_bias or mlp_bias");
-  if (view && view->dtype == DType::e4m3) {
-    if (blocks_.out > 0)
-      expand_blocks(wanted, *view);
-    else
-      add_scales(wanted, *view);
-  }
+  const bool codes = view && view->dtype == DType::e4m3;
+  const bool expanded = codes && blocks_.out > 0;
+  if (expanded)
+    expand_blocks(wanted, *view);
+  else if (codes)
+    add_scales(wanted, *view);
   if (error_) return std::nullopt;
   if (!wanted.bias) return view;
   const auto bias = keep_error(checkpoint_.vector(bias_name, wanted.out));
   if (!bias) return std::nullopt;
   view->bias_dtype = bias->dtype;
+  view->bias = bias->data;
+  if (expanded && bias->dtype != view->dtype) {
+    std::vector<std::byte>& values =
+        expanded_.emplace_back(static_cast<std::size_t>(wanted.out) * size_of(view->dtype));
+    convert_values(bias->data, bias->dtype, wanted.out, view->dtype, values.data());
+    view->bias_dtype = view->dtype;
+    view->bias = values.data();
+    return view;
+  }
   if (view->dtype != DType::e4m3 && bias->dtype != view->dtype)
     return keep_error<WeightView>(make_error(
         ErrorCode::unsupported,
         "tensor '" + bias_name + "' has another dtype (" + std::string(safetensors_dtype_name(bias->dtype)) +
             ") than its weight (" + std::string(safetensors_dtype_name(view->dtype)) + ")",
         bias_name));
-  view->bias = bias->data;
   return view;
 }
 

@@ -55,6 +55,8 @@ class WeightSource {
   std::optional<DType> dtype_of(const std::string& name) const;
 
  private:
+  using Shape = std::vector<std::int64_t>;
+
   // "<name>.weight_scale" as floats that stay until the next linear() or experts(), into `view`.
   void add_scales(const Projection& wanted, WeightView& view);
   // The weight of blocks with scales of their own, as long, in the type of the embeddings.
@@ -63,7 +65,7 @@ class WeightSource {
     return weight + (blocks_.out > 0 ? "_scale_inv" : "_scale");
   }
   std::optional<std::vector<float>> read_scales(const std::string& name,
-                                                const std::function<bool(std::int64_t)>& allowed,
+                                                const std::function<bool(const Shape&)>& allowed,
                                                 const std::string& wanted);
   std::optional<WeightView> projection(std::int64_t in, const Projection& wanted);
   void take(const std::string& name);  // counts a tensor: into the fingerprint or into the progress

@@ -130,7 +130,12 @@ void UcxContext::register_pool(const UcxOptions& options, Logger& logger) {
     ucp_context_attr_t attributes{};
     attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
     const bool told = ucp_context_query(context_, &attributes) == UCS_OK;
-    if (!told || (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) == 0 || !rendezvous_) return;
+    const bool cuda = told && (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
+    if (!cuda || !rendezvous_) {
+      logger.info("KV blocks travel through host memory",
+                  {{"reason", cuda ? "no RDMA device" : "UCX, or its TLS, has no CUDA"}});
+      return;
+    }
     map.field_mask |= UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE;
     map.memory_type = UCS_MEMORY_TYPE_CUDA;
   }

@@ -25,8 +25,8 @@ Hash128 draw_identity() {
 
 TransportOptions fitted(TransportOptions options, const UcxContext& context) {
   options.max_message_bytes = std::min(options.max_message_bytes, context.part_limit());
-  if (context.pool_is_on_gpu() && options.memory != nullptr)
-    options.direct = !options.digests || options.memory->hashes();
+  const bool reached = options.direct || context.pool_is_on_gpu();
+  options.direct = reached && options.memory != nullptr && (!options.digests || options.memory->hashes());
   return options;
 }
 

@@ -46,11 +46,19 @@ class NoModel final : public Model {
   std::vector<float> logits_;
 };
 
+void give_up(const char* why) {
+  std::fprintf(stderr, "%s\n", why);
+  std::_Exit(1);
+}
+
 struct CountingSink final : TokenSink {
   std::atomic<std::uint64_t> tokens{0};
+  std::atomic<bool> done{false};  // measured: what ends now is stopped
   void on_token(const TokenEvent&) override { tokens.fetch_add(1, std::memory_order_relaxed); }
-  void on_finish(const FinishEvent&) override {}
-  void on_error(const Error&) override {}
+  void on_finish(const FinishEvent&) override { give_up("a sequence ended: fewer STEPS, please"); }
+  void on_error(const Error& error) override {
+    if (!done) give_up(error.message.c_str());
+  }
 };
 
 // Microseconds of a step in which `sequences` decode.
@@ -82,10 +90,7 @@ double measure(std::int32_t sequences, std::int32_t context, std::uint64_t steps
     request.stop.max_tokens = kMostOutput;
     request.sampling.temperature = 0;
     request.sampling.presence_penalty = penalty;
-    if (const auto taken = engine.submit(request, {}, sink); !taken) {
-      std::fprintf(stderr, "%s\n", taken.error().message.c_str());
-      std::exit(1);
-    }
+    if (const auto taken = engine.submit(request, {}, sink); !taken) give_up(taken.error().message.c_str());
   }
   while (engine.stats().running < static_cast<std::uint64_t>(sequences) ||
          engine.stats().waiting_prefill_tokens > 0)
@@ -98,6 +103,7 @@ double measure(std::int32_t sequences, std::int32_t context, std::uint64_t steps
     done = engine.stats().steps - first;
   }
   const double passed = to_seconds(clock.now() - begun);
+  sink->done = true;
   engine.stop();
   return passed / static_cast<double>(done) * 1e6;
 }

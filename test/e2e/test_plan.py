@@ -57,8 +57,8 @@ class Planning(unittest.TestCase):
     def test_what_baton_cannot_run_is_not_recommended(self):
         error = baton("plan", "--model", "deepseek-ai/DeepSeek-V3", code=1)
         self.assertIn("baton serve does not run DeepseekV3ForCausalLM", error)
-        error = baton("plan", "--model", "meta-llama/Llama-3.1-70B", "--precision", "fp8", code=1)
-        self.assertIn("fp8", error)
+        error = baton("plan", "--model", "meta-llama/Llama-3.1-70B", "--precision", "fp4", code=1)
+        self.assertIn("fp4", error)
 
     def test_refusals_name_the_flag(self):
         for arguments, flag in ((["--model", "nobody/nothing"], "--model"), (["--model", "Llama-3.1-8B-Instruct", "--system", "abacus"], "--system"),

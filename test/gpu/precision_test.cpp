@@ -104,6 +104,9 @@ TEST_CASE("GPU products of e4m3 weights, with and without rounding the rows") {
         WeightView views[] = {one.view(), two.view()};
         views[0].scales = scales;
         views[1].scales = {&other, 1};
+        const Matrix bias = coarse(1, shape.out, 5, 8.0F);
+        WeightView biased[] = {views[0], views[1]};
+        for (WeightView& view : biased) view.bias = bias.values.data(), view.bias_dtype = DType::f32;
         Matrix x = coarse(shape.rows, shape.in, 3);
         for (std::int64_t row = 0; row < x.rows; ++row) x.at(row, row % x.cols) = 0.875F;
         for (Ops* ops : {cpu.get(), gpu.get()}) ops->begin_step(Batch{}, {});
@@ -115,6 +118,8 @@ TEST_CASE("GPU products of e4m3 weights, with and without rounding the rows") {
         const double sums = mode.fp8_products && !mode.deterministic ? 4e-3 : 0;
         both("matmul", 2 * unit(dtype) + sums,
              [&](Ops& o) { return download(o, o.matmul(upload(o, x), require_pack(o, views))); });
+        both("bias", 2 * unit(dtype) + sums,
+             [&](Ops& o) { return download(o, o.matmul(upload(o, x), require_pack(o, biased))); });
         both("logits", unit(dtype) + sums,
              [&](Ops& o) { return download(o, o.logits(upload(o, x), require_pack(o, views))); });
         both("gated", 5 * unit(dtype) + sums,
@@ -123,6 +128,43 @@ TEST_CASE("GPU products of e4m3 weights, with and without rounding the rows") {
         both("rough", 0.04,
              [&](Ops& o) { return download(o, o.matmul(upload(o, rough), require_pack(o, views))); });
       }
+    }
+  }
+}
+
+TEST_CASE("GPU mixtures of e4m3 experts, in f32, bf16 and f16") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    const Pair ops(dtype);
+    for (const std::int64_t rows : {1, 9, 150}) {
+      INFO(to_string(dtype) << " " << rows << " rows");
+      constexpr std::int32_t kExperts = 6;
+      constexpr std::int64_t kIn = 128, kFfn = 96;
+      const Matrix x = coarse(rows, kIn, 1), router = coarse(kExperts, kIn, 2, 0.25F);
+      std::vector<std::unique_ptr<Weight>> weights;
+      std::vector<std::vector<float>> scales;
+      for (unsigned i = 0; i < 3 * kExperts; ++i) {
+        const std::int64_t out = i % 3 == 2 ? kIn : kFfn, in = i % 3 == 2 ? kFfn : kIn;
+        weights.push_back(std::make_unique<Weight>(DType::e4m3, out, in, 10 + i));
+        scales.emplace_back(i % 2 == 0 ? static_cast<std::size_t>(out) : 1);
+        for (std::size_t o = 0; o < scales.back().size(); ++o)
+          scales.back()[o] = 0.01F * static_cast<float>((o + i) % 13 + 1);
+      }
+      std::vector<ExpertView> views;
+      const auto view = [&](std::size_t i) {
+        WeightView made = weights[i]->view();
+        made.scales = scales[i];
+        return made;
+      };
+      for (std::size_t e = 0; e < kExperts; ++e)
+        views.push_back({view(3 * e), view(3 * e + 1), view(3 * e + 2)});
+      for (Ops* one : {ops.cpu.get(), ops.gpu.get()}) one->begin_step(Batch{}, {});
+      const auto compute = [&](Ops& o) {
+        auto experts = o.pack_experts(views);
+        REQUIRE(experts.has_value());
+        return download(o, o.mixture(upload(o, x), pack_matrix(o, router), *experts, {2, true}));
+      };
+      check_near(compute(*ops.gpu), compute(*ops.cpu), dtype == DType::f32 ? 1e-5 : 6 * unit(dtype),
+                 "mixture");
     }
   }
 }

@@ -330,13 +330,35 @@ TEST_CASE("FP8 in blocks wants a scale for each of them") {
   };
   const std::string good = loaded();
   CHECK(good.find(':') == std::string::npos);
+  TestTensor& scales = tiny.tensor("model.layers.1.mlp.down_proj.weight_scale_inv");
+  std::swap(scales.shape[0], scales.shape[1]);  // as many, of other blocks
+  CHECK(loaded().find("of shape [2, 3]") != std::string::npos);
+  std::swap(scales.shape[0], scales.shape[1]);
   tiny.config["quantization_config"]["weight_block_size"] = {16, 24};  // as many scales, other blocks
   CHECK(loaded() != good);
   tiny.config["quantization_config"]["weight_block_size"] = {128, 8};
   CHECK(loaded().find("_scale_inv: ") != std::string::npos);
-  CHECK(loaded().find("with 1 times 3 elements") != std::string::npos);
+  CHECK(loaded().find("of shape [1, 3]") != std::string::npos);
   tiny.config["quantization_config"].erase("weight_block_size");
   CHECK(loaded().find(".weight_scale: ") != std::string::npos);
+}
+
+TEST_CASE("FP8 in blocks may have biases of a type of their own") {
+  TinyModel tiny(
+      R"({"attention_bias": true, "quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 16]}})");
+  for (TestTensor& tensor : tiny.tensors) {
+    if (!tensor.name.ends_with(".bias")) continue;
+    tensor.dtype = "BF16";
+    tensor.bytes = encode(tiny.weights.at(tensor.name), "BF16");
+  }
+  tiny.write();
+  const auto device = ops();
+  auto model = tiny.load(*device);
+  if (!model) FAIL(model.error().message);
+  const test::OracleDecoder oracle((*model)->config(), tiny.weights);
+  Runner runner(**model, *device, 4);
+  const Tokens tokens = some_tokens(20);
+  CHECK(worst_difference(runner.feed(tokens), oracle.logits(tokens)) < 2e-4);
 }
 
 TEST_CASE("half-precision checkpoints agree with the oracle, as far as their cache allows") {

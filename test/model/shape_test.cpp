@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "baton/model/capability.hpp"
@@ -72,6 +73,24 @@ TEST_CASE("the engine reads every shipped model of a family that it runs, and as
     ++count;
   }
   CHECK(count >= 40);
+}
+
+TEST_CASE("fp8 weights run as they are, unless their scales are for blocks") {
+  ModelShape shape = shipped("Qwen/Qwen3-32B");
+  CHECK(runnable(shape, Precision::bf16));
+  CHECK(runnable(shape, Precision::fp8));
+  CHECK_FALSE(runnable(shape, Precision::fp4));
+  std::ifstream in(folder() / "Qwen/Qwen3-32B.json");
+  nlohmann::json config = nlohmann::json::parse(in);
+  config["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
+  const auto planned = parse_model_shape(config.dump());
+  REQUIRE(planned);
+  CHECK(planned->stored == Precision::fp8);
+  const auto refused = runnable(*planned, planned->stored);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("--precision bf16") != std::string::npos);
+  CHECK(runnable(*planned, Precision::bf16));
+  CHECK(shape_of(*parse_model_config(config.dump(), {})).block_scales);
 }
 
 TEST_CASE("parameter counts are those that their publishers state") {

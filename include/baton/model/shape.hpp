@@ -45,6 +45,7 @@ struct ModelShape {
   double linear_parameters = 0;  // of one linear layer
   double linear_state = 0;       // elements, one sequence in one linear layer
   Precision stored = Precision::bf16;
+  bool block_scales = false;  // of fp8 weights: one for each block, not for a tensor or an output
 
   bool latent() const { return kv_rank > 0; }
   double attention_parameters() const;  // of one attention layer

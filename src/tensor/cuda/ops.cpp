@@ -116,11 +116,12 @@ CudaOps::~CudaOps() {
 
 std::string CudaOps::numerics_id() const {
   return "cuda/sm" + std::to_string(gpu_.compute_capability) + "/" + std::string(to_string(activations_)) +
-         (deterministic_ ? "/deterministic" : "");
+         (rounds_rows_ ? "/fp8" : "") + (deterministic_ ? "/deterministic" : "");
 }
 
 Result<void> CudaOps::begin_model(const ModelTypes& types) {
   fp8_products_ = types.fp8_products;
+  rounds_rows_ = false;
   if (activations_fixed_) return {};
   if (types.weights == DType::i32 || types.weights == DType::e4m3)
     return make_error(ErrorCode::unsupported,
@@ -132,6 +133,8 @@ Result<void> CudaOps::begin_model(const ModelTypes& types) {
 Result<Linear> CudaOps::pack(std::span<const WeightView> weights) {
   auto body = pack_on_gpu(device_, weights, activations_, codes_of(weights));
   if (!body) return std::move(body).error();
+  const bool codes = (*body)->element == cuda::Element::e4m3;
+  rounds_rows_ = rounds_rows_ || (codes && activations_ != DType::f32 && !deterministic_);
   return Linear(*std::move(body));
 }
 

@@ -99,6 +99,7 @@ class CudaOps : public Ops {
   const bool activations_fixed_;
   const bool deterministic_;
   bool fp8_products_ = false;
+  bool rounds_rows_ = false;  // a weight was packed that many rows are rounded for
   DType activations_ = DType::bf16;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<CublasGemm> gemm_;

@@ -43,7 +43,7 @@ cuda::MatmulArguments arguments_of(const Tensor& x, const CudaMatrix& weight, co
 
 Codes CudaOps::codes_of(std::span<const WeightView> weights) const {
   if (activations_ == DType::f32 || deterministic_) return Codes::keep;
-  if (!fp8_products_ || weights.empty()) return Codes::expand;
+  if (!fp8_products_ || weights.empty() || weights[0].dtype != DType::e4m3) return Codes::expand;
   alignas(16) static std::byte operand[16] = {};  // stands for all of them: their alignment is what counts
   GemmCall call;
   call.x = call.weight = call.y = operand;
