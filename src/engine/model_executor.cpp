@@ -1,6 +1,5 @@
 #include "baton/engine/model_executor.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <new>
 
