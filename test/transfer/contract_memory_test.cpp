@@ -12,6 +12,13 @@ using namespace baton::test;
 
 namespace {
 
+std::vector<Hash128> hashes_of(std::span<const std::byte> bytes, std::size_t piece_bytes) {
+  std::vector<Hash128> pieces;
+  for (std::size_t at = 0; at < bytes.size(); at += piece_bytes)
+    pieces.push_back(hash_bytes(bytes.subspan(at, std::min(piece_bytes, bytes.size() - at))));
+  return pieces;
+}
+
 class ShadowMemory final : public BlockMemory {
  public:
   explicit ShadowMemory(Blocks& blocks) : pool_(blocks.pool()), shadow_(pool_.begin(), pool_.end()) {
@@ -36,11 +43,7 @@ class ShadowMemory final : public BlockMemory {
                                            std::size_t piece_bytes) override {
     ++hashed;
     if (fail_hashes-- > 0) return make_error(ErrorCode::unavailable, "the device is gone");
-    const std::span<const std::byte> bytes = shadow_of(block);
-    std::vector<Hash128> pieces;
-    for (std::size_t at = 0; at < bytes.size(); at += piece_bytes)
-      pieces.push_back(hash_bytes(bytes.subspan(at, std::min(piece_bytes, bytes.size() - at))));
-    return pieces;
+    return hashes_of(shadow_of(block), piece_bytes);
   }
   bool untouched() const {
     return std::ranges::all_of(pool_, [](std::byte byte) { return byte == std::byte{0xEE}; });
@@ -77,6 +80,20 @@ struct Shadowed {
     return in_shadow ? to_memory.shadow_of(to.bytes(i)) : to.bytes(i);
   }
 
+  // All six, until they have landed and their transfer is closed.
+  void send_all() {
+    const TransferId id = new_transfer();
+    auto sink = std::make_shared<RecordingSink>();
+    REQUIRE(pair->b->expect(id, to.expected(from), sink));
+    Dones dones;
+    for (std::size_t i = 0; i < 6; ++i) pair->a->send("b", from.outgoing(id, i), dones.next());
+    REQUIRE(sink->wait_landed(6));
+    REQUIRE(dones.wait_all());
+    CHECK(dones.succeeded() == 6);
+    pair->b->close(id);
+    REQUIRE(sink->wait_closed());
+  }
+
   Blocks from, to;
   ShadowMemory from_memory, to_memory;
   std::optional<Pair> pair;
@@ -91,36 +108,19 @@ TEST_CASE("blocks go from device memory to device memory, in parts, with digests
   CAPTURE(bytes, part, digests);
   Shadowed world(bytes, digests, part);
   CHECK(!world.pair->a->content_digest(world.from.bytes(0)));
-  const TransferId id = new_transfer();
-  auto sink = std::make_shared<RecordingSink>();
-  REQUIRE(world.pair->b->expect(id, world.to.expected(world.from), sink));
-  Dones dones;
-  for (std::size_t i = 0; i < 6; ++i) world.pair->a->send("b", world.from.outgoing(id, i), dones.next());
-  REQUIRE(sink->wait_landed(6));
-  REQUIRE(dones.wait_all());
-  CHECK(dones.succeeded() == 6);
+  world.send_all();
   for (std::size_t i = 0; i < 6; ++i) CHECK(std::ranges::equal(world.sent(i), world.landed(i)));
   CHECK(world.from_memory.untouched());
   CHECK(world.to_memory.untouched());
   CHECK(world.to_memory.writes == 6);
-  world.pair->b->close(id);
-  REQUIRE(sink->wait_closed());
 }
 
 TEST_CASE("device memory at one end only") {
   const bool sender = GENERATE(true, false);
   Shadowed world(5000, true, 4 << 20, sender, !sender);
-  const TransferId id = new_transfer();
-  auto sink = std::make_shared<RecordingSink>();
-  REQUIRE(world.pair->b->expect(id, world.to.expected(world.from), sink));
-  Dones dones;
-  for (std::size_t i = 0; i < 6; ++i) world.pair->a->send("b", world.from.outgoing(id, i), dones.next());
-  REQUIRE(sink->wait_landed(6));
-  REQUIRE(dones.wait_all());
+  world.send_all();
   for (std::size_t i = 0; i < 6; ++i)
     CHECK(std::ranges::equal(world.sent(i, sender), world.landed(i, !sender)));
-  world.pair->b->close(id);
-  REQUIRE(sink->wait_closed());
 }
 
 TEST_CASE("a block that is corrupt never gets into device memory") {
@@ -151,18 +151,10 @@ TEST_CASE("memory that hashes its blocks: the digest is of what lies there, at e
   Shadowed world(5000, true, 2000, true, true, piece);
   world.from_memory.hashing = sender;
   world.to_memory.hashing = receiver;
-  const TransferId id = new_transfer();
-  auto sink = std::make_shared<RecordingSink>();
-  REQUIRE(world.pair->b->expect(id, world.to.expected(world.from), sink));
-  Dones dones;
-  for (std::size_t i = 0; i < 6; ++i) world.pair->a->send("b", world.from.outgoing(id, i), dones.next());
-  REQUIRE(sink->wait_landed(6));
-  REQUIRE(dones.wait_all());
+  world.send_all();
   for (std::size_t i = 0; i < 6; ++i) CHECK(std::ranges::equal(world.sent(i), world.landed(i)));
   CHECK(world.from_memory.hashed == (sender ? 6 : 0));
   CHECK(world.to_memory.hashed == (receiver ? 6 : 0));
-  world.pair->b->close(id);
-  REQUIRE(sink->wait_closed());
 }
 
 TEST_CASE("damage on the way through host memory is found where memory hashes its blocks") {
@@ -215,10 +207,7 @@ class ReachableMemory final : public BlockMemory {
   Result<std::vector<Hash128>> hash_pieces(std::span<const std::byte> block,
                                            std::size_t piece_bytes) override {
     ++hashed;
-    std::vector<Hash128> pieces;
-    for (std::size_t at = 0; at < block.size(); at += piece_bytes)
-      pieces.push_back(hash_bytes(block.subspan(at, std::min(piece_bytes, block.size() - at))));
-    return pieces;
+    return hashes_of(block, piece_bytes);
   }
   std::atomic<int> reads{0}, hashed{0};
 };
