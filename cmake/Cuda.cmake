@@ -21,6 +21,16 @@ set(cuda_flags -Xptxas=-v)
 if(BATON_WERROR)
   list(APPEND cuda_flags -Werror=all-warnings)
 endif()
+# For tests the kernels' PTX goes in as well: programs with the property BATON_EMULATED_GPU link an emulated GPU in the
+# place of CUDA's libraries (test/emulator), and that reads it.
+if(BATON_TESTS AND "90a" IN_LIST BATON_CUDA_ARCHITECTURES)
+  set(BATON_GPU_EMULATOR ON)
+  list(APPEND cuda_flags --no-compress "SHELL:-gencode arch=compute_90a,code=compute_90a")
+endif()
+add_library(baton_cuda_libraries INTERFACE)
+set(emulated "$<BOOL:$<TARGET_PROPERTY:BATON_EMULATED_GPU>>")
+target_link_libraries(baton_cuda_libraries INTERFACE "$<${emulated}:baton_gpu_emulator>"
+  "$<$<NOT:${emulated}>:CUDA::cudart_static>" "$<$<NOT:${emulated}>:CUDA::cublasLt>")
 foreach(architecture IN LISTS BATON_CUDA_ARCHITECTURES)
   list(APPEND cuda_flags "SHELL:-gencode arch=compute_${architecture},code=sm_${architecture}")
 endforeach()
