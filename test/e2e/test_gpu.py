@@ -1,0 +1,47 @@
+"""Daemons whose engines have a GPU, an emulated one: BATON_BINARY is baton_emulated. The same words as everywhere, blocks that go from one GPU's memory to the other's."""
+import unittest
+
+from daemons import SOURCE, DaemonTest, chat, content, demo_cases
+
+# The shortest: a token takes a tenth of a second here.
+CASES = sorted(demo_cases(), key=lambda case: len(case["prompt_ids"]) + 4 * len(case["answer_ids"]))[:2]
+MODEL = ("--model", str(SOURCE / "models/demo"))
+GPU = MODEL + ("--device", "cuda", "--gpu-memory", "200M", "--max-batch-tokens", "64", "--max-sequences", "4")
+CPU = MODEL + ("--device", "cpu")
+
+
+class Gpu(DaemonTest):
+    def assert_handed_over(self, prefill, decode):
+        for case in CASES:
+            answer = chat(prefill, case["messages"])
+            self.assertEqual(content(answer), case["answer"], case["id"])
+            self.assertEqual((answer["baton"]["prefill_node"], answer["baton"]["decode_node"]), ("prefill", "decode"))
+            self.assertFalse(answer["baton"]["recomputed"])
+            self.assertGreater(answer["baton"]["kv_blocks"], 0)
+        received = decode.wait_at_rest()
+        self.assertGreater(received["baton_transfer_blocks_received_total"], 0)
+        self.assertEqual(received["baton_engine_prefill_tokens_total"], 0)
+        self.assertEqual(prefill.wait_at_rest()["baton_transfer_failures_total"], 0)
+
+    def test_from_gpu_to_gpu(self):
+        prefill, decode = self.start_pair(GPU, GPU)
+        self.assertIn("device=cuda", prefill.log_text())
+        self.assert_handed_over(prefill, decode)
+
+    def test_from_gpu_to_cpu(self):
+        self.assert_handed_over(*self.start_pair(GPU, CPU))
+
+    def test_from_cpu_to_gpu(self):
+        self.assert_handed_over(*self.start_pair(CPU, GPU))
+
+    def test_alone_sampled_with_a_seed(self):
+        daemon = self.start("alone", cluster=False, extra=GPU).wait_ready()
+        case = CASES[0]
+        first, second = (chat(daemon, case["messages"], temperature=1.1, seed=7, top_p=0.9, max_tokens=8, logprobs=True) for _ in range(2))
+        self.assertEqual(content(first), content(second))
+        self.assertEqual(len(first["choices"][0]["logprobs"]["content"]), first["usage"]["completion_tokens"])
+        self.assertGreater(second["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
