@@ -138,6 +138,11 @@ Run choose_atomic(const Opcode& opcode) {
 // Fences, hints, and the launch of dependents: one thing happens after the other here anyway.
 bool nothing(Warp&, const Instruction&, std::uint32_t) { return true; }
 
+bool wait_for_grid(Warp& warp, const Instruction&, std::uint32_t) {
+  warp.waited = true;
+  return true;
+}
+
 // The cache policies are hints, too; zero is one.
 bool no_policy(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   each(lanes, [&](int i) { warp.set(in.to, i, 0); });
@@ -165,6 +170,9 @@ Choice choose_memory(const Opcode& opcode) {
     choice.run = choose_atomic<true>(opcode);
   } else if (name == "red") {
     choice.run = choose_atomic<false>(opcode);
+    choice.has_result = false;
+  } else if (name == "griddepcontrol" && opcode.has("wait")) {
+    choice.run = wait_for_grid;
     choice.has_result = false;
   } else if (name == "fence" || name == "membar" || name == "griddepcontrol" || name == "setmaxnreg" ||
              name == "discard" || name == "nanosleep") {

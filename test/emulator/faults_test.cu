@@ -111,6 +111,15 @@ __global__ void never_arrives() {
       : "memory");
 }
 
+// Launched so that it may start before the kernel ahead has ended.
+template <bool kWait>
+__global__ void copy_after(int* to, const int* from) {
+  if (kWait) asm volatile("griddepcontrol.wait;" ::: "memory");
+  const int number = from[threadIdx.x];
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  to[threadIdx.x] = number;
+}
+
 bool has(const std::string& fault, const char* words) { return fault.find(words) != std::string::npos; }
 
 void shared_memory() {
@@ -169,6 +178,32 @@ void meetings() {
   expect(has(fault, "deadlock"), "an mbarrier at which nobody arrives", fault);
 }
 
+template <bool kWait>
+std::string fault_of_dependent(bool wait_on_host) {
+  std::string fault;
+  values_after(256, fault, [&](int* to) {
+    reverse<true><<<1, 256>>>(to);
+    if (wait_on_host) cudaDeviceSynchronize();
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(1);
+    config.blockDim = dim3(32);
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    cudaLaunchKernelEx(&config, copy_after<kWait>, to + 32, static_cast<const int*>(to));
+  });
+  return fault;
+}
+
+void dependent_launches() {
+  expect(fault_of_dependent<true>(false).empty(), "a kernel that waits for the one ahead");
+  expect(has(fault_of_dependent<false>(false), "before the kernel ahead has ended"),
+         "one that reads before it waits");
+  expect(fault_of_dependent<false>(true).empty(), "one that reads what was complete before");
+}
+
 void errors_stay() {
   std::string fault;
   int* data = nullptr;
@@ -189,6 +224,7 @@ int main() {
   late_copies();
   global_memory();
   meetings();
+  dependent_launches();
   errors_stay();
   return failed == 0 ? 0 : 1;
 }

@@ -119,6 +119,8 @@ struct Launch {
   const Program* program = nullptr;
   Dimensions grid, block, cluster;
   std::size_t dynamic_shared_bytes = 0;
+  bool dependent =
+      false;  // may start before the kernel ahead has ended, until it waits (griddepcontrol.wait)
   std::vector<std::byte> parameters;
 };
 
@@ -249,6 +251,7 @@ class Warp {
   std::vector<std::byte> local;
   std::vector<Group> groups;
   Group* current = nullptr;
+  bool waited = true;  // for the kernel ahead
   std::int64_t cluster_generation = 0;
   std::uint64_t instructions = 0;  // run so far
   Clock clock;

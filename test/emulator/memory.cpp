@@ -1,17 +1,24 @@
 #include "memory.hpp"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <vector>
 
 namespace baton::emulator {
 
 namespace {
 
+struct Allocation {
+  std::size_t bytes = 0;
+  std::vector<std::uint32_t> written;
+};
+
 struct Allocations {
   std::mutex mutex;
-  std::map<std::uint64_t, std::size_t> bytes_at;
+  std::map<std::uint64_t, Allocation> at;
   std::size_t total = 0;
 };
 
@@ -20,7 +27,14 @@ Allocations& allocations() {
   return *all;
 }
 
+std::atomic<std::uint32_t> round_number = 1;
+std::atomic<std::uint64_t> freed = 0;
+
 }  // namespace
+
+std::uint32_t current_round() { return round_number; }
+void end_round() { ++round_number; }
+std::uint64_t freed_so_far() { return freed; }
 
 void* allocate(std::size_t bytes) {
   constexpr std::size_t kAlign = 512;
@@ -30,7 +44,7 @@ void* allocate(std::size_t bytes) {
   std::memset(data, 0xff, rounded);
   Allocations& all = allocations();
   const std::lock_guard lock(all.mutex);
-  all.bytes_at[reinterpret_cast<std::uint64_t>(data)] = bytes;
+  all.at[reinterpret_cast<std::uint64_t>(data)] = {bytes, std::vector<std::uint32_t>(rounded / 64)};
   all.total += bytes;
   return data;
 }
@@ -38,11 +52,12 @@ void* allocate(std::size_t bytes) {
 bool release(void* data) {
   Allocations& all = allocations();
   const std::lock_guard lock(all.mutex);
-  const auto found = all.bytes_at.find(reinterpret_cast<std::uint64_t>(data));
-  if (found == all.bytes_at.end()) return false;
-  all.total -= found->second;
-  all.bytes_at.erase(found);
+  const auto found = all.at.find(reinterpret_cast<std::uint64_t>(data));
+  if (found == all.at.end()) return false;
+  all.total -= found->second.bytes;
+  all.at.erase(found);
   std::free(data);
+  ++freed;
   return true;
 }
 
@@ -55,10 +70,10 @@ std::size_t allocated_bytes() {
 bool find_range(std::uint64_t address, std::size_t bytes, Range& found) {
   Allocations& all = allocations();
   const std::lock_guard lock(all.mutex);
-  auto next = all.bytes_at.upper_bound(address);
-  if (next == all.bytes_at.begin()) return false;
+  auto next = all.at.upper_bound(address);
+  if (next == all.at.begin()) return false;
   --next;
-  found = {next->first, next->first + next->second};
+  found = {next->first, next->first + next->second.bytes, freed, next->second.written.data()};
   return address + bytes <= found.end;
 }
 

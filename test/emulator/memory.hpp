@@ -10,11 +10,18 @@ namespace baton::emulator {
 void* allocate(std::size_t bytes);
 bool release(void* data);  // false: no such allocation
 std::size_t allocated_bytes();
+std::uint64_t freed_so_far();  // allocations
 
 // The allocation that holds [address, address + bytes); false where there is none.
 struct Range {
   std::uint64_t begin = 0, end = 0;
+  std::uint64_t freed = ~std::uint64_t{0};  // what freed_so_far() said then: it holds as long as that stays
+  std::uint32_t* written = nullptr;  // for every 64 bytes: the round in which a kernel wrote there last
 };
 bool find_range(std::uint64_t address, std::size_t bytes, Range& found);
+
+// Rounds of work end where the host waits for it: what kernels wrote in this round may be under way still.
+std::uint32_t current_round();
+void end_round();
 
 }  // namespace baton::emulator

@@ -54,6 +54,12 @@ cudaError_t report(cudaError_t error) {
 }
 cudaError_t healthy() { return report(sticky_error); }
 
+// The host has waited for all that it asked for.
+cudaError_t finished() {
+  end_round();
+  return healthy();
+}
+
 // --- Modules and kernels
 // ---------------------------------------------------------------------------------------
 
@@ -132,7 +138,7 @@ cudaError_t perform(const Launch& launch) {
 }
 
 cudaError_t launch_kernel(const void* function, Dimensions grid, Dimensions block, Dimensions cluster,
-                          void** arguments, std::size_t shared, cudaStream_t stream) {
+                          bool dependent, void** arguments, std::size_t shared, cudaStream_t stream) {
   const std::lock_guard lock(device_mutex());
   const auto found = kernels().find(function);
   if (found == kernels().end()) return report(cudaErrorInvalidDeviceFunction);
@@ -149,6 +155,7 @@ cudaError_t launch_kernel(const void* function, Dimensions grid, Dimensions bloc
   launch.grid = grid;
   launch.block = block;
   launch.cluster = cluster;
+  launch.dependent = dependent;
   launch.dynamic_shared_bytes = shared;
   launch.parameters.resize(launch.program->parameter_bytes + 128);
   // Tensor maps among them are looked for at multiples of 64.
@@ -258,7 +265,7 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* function) {
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments, size_t shared,
                                cudaStream_t stream) {
-  return launch_kernel(kernel, dimensions(grid), dimensions(block), {}, arguments, shared, stream);
+  return launch_kernel(kernel, dimensions(grid), dimensions(block), {}, false, arguments, shared, stream);
 }
 
 // --- Launching
@@ -266,17 +273,20 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void*
 
 cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments, size_t shared,
                              cudaStream_t stream) {
-  return launch_kernel(function, dimensions(grid), dimensions(block), {}, arguments, shared, stream);
+  return launch_kernel(function, dimensions(grid), dimensions(block), {}, false, arguments, shared, stream);
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void** arguments) {
   Dimensions cluster;
+  bool dependent = false;
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     const cudaLaunchAttribute& attribute = config->attrs[i];
     if (attribute.id == cudaLaunchAttributeClusterDimension)
       cluster = {attribute.val.clusterDim.x, attribute.val.clusterDim.y, attribute.val.clusterDim.z};
+    if (attribute.id == cudaLaunchAttributeProgrammaticStreamSerialization)
+      dependent = attribute.val.programmaticStreamSerializationAllowed != 0;
   }
   return launch_kernel(function, dimensions(config->gridDim), dimensions(config->blockDim), cluster,
-                       arguments, config->dynamicSmemBytes, config->stream);
+                       dependent, arguments, config->dynamicSmemBytes, config->stream);
 }
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
   const std::lock_guard lock(device_mutex());
@@ -354,7 +364,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
   if (found != nullptr) *found = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return known ? cudaSuccess : report(cudaErrorSymbolNotFound);
 }
-cudaError_t cudaDeviceSynchronize() { return healthy(); }
+cudaError_t cudaDeviceSynchronize() { return finished(); }
 cudaError_t cudaGetLastError() {
   const cudaError_t error = last_error;
   last_error = sticky_error;
@@ -406,6 +416,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  end_round();
   return copy(to, from, bytes, kind);
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
@@ -445,7 +456,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return healthy(); }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return finished(); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return healthy(); }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   stream->capturing = true;
@@ -491,7 +502,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     return healthy();
   });
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return healthy(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return finished(); }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop) {
   *milliseconds = std::chrono::duration<float, std::milli>(stop->when - start->when).count();
   return healthy();

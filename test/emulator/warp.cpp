@@ -40,6 +40,7 @@ void Warp::start() {
   groups[0].lanes = count == kLanes ? 0xffffffffU : (1U << count) - 1;
   for (auto& lane : copies) lane.clear();
   products.clear();
+  waited = !launch.dependent;
   cluster_generation = 0;
   clock.assign(block.cluster->blocks.size() * block.cluster->warps_per_block, 0);
   clock[id()] = 1;
@@ -299,12 +300,17 @@ std::byte* Warp::pointer(const Instruction& in, Space space, std::uint64_t addre
     case Space::generic:
     case Space::global: {
       thread_local Range last;
-      if (address < last.begin || address + bytes > last.end || last.begin == 0) {
+      if (address < last.begin || address + bytes > last.end || last.freed != freed_so_far()) {
         if (!find_range(address, bytes, last)) {
           last = {};
           fault(in, lane, std::string(write ? "a write to" : "a read from") + " global memory out of bounds");
         }
       }
+      std::uint32_t& written = last.written[(address - last.begin) / 64];
+      if (!waited && write) fault(in, lane, "a write before the kernel ahead has ended");
+      if (!waited && written == current_round())
+        fault(in, lane, "a read, before the kernel ahead has ended, of what a kernel wrote");
+      if (write) written = current_round();
       break;
     }
   }
