@@ -123,7 +123,7 @@ Tensor DecoderModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
 Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) const {
   if (w.experts)
     return ops.mixture(x, w.router, w.experts, {config_.mixture.per_token, config_.mixture.renormalise});
-  return ops.matmul(ops.gated_matmul(x, w.gate_up), w.down);
+  return ops.matmul(ops.gated_matmul(x, w.gate_up, &w.down), w.down);
 }
 
 Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
@@ -131,7 +131,8 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
                              1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
   const float epsilon = config_.norm_epsilon;
   Tensor x = ops.embed(embed_, batch.tokens);  // [tokens, hidden]: the residual stream
-  Tensor normed = ops.rms_norm(x, layers_.front().attention_norm, epsilon);  // [tokens, hidden]
+  Tensor room = ops.rms_norm(x, layers_.front().attention_norm, epsilon);  // [tokens, hidden]
+  Tensor normed = room;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& w = layers_[i];
     const auto layer = static_cast<std::int32_t>(i);
@@ -148,10 +149,12 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
     Tensor heads = ops.attention(layer, q, shape);  // [tokens, query_heads * head_dim]
     if (fewer) heads = ops.gather_rows(heads, batch.logit_rows);
     const Tensor attended = ops.all_reduce(ops.matmul(heads, w.output));
-    normed.rows = x.rows;
-    ops.add_rms_norm(x, attended, w.ffn_norm, epsilon, normed);
+    room.rows = x.rows;
+    normed = ops.add_rms_norm(x, attended, w.ffn_norm, epsilon, room, w.experts ? nullptr : &w.gate_up);
     const Tensor fed = ops.all_reduce(feed_forward(normed, w, ops));
-    ops.add_rms_norm(x, fed, last ? norm_ : layers_[i + 1].attention_norm, epsilon, normed);
+    normed =
+        last ? ops.add_rms_norm(x, fed, norm_, epsilon, room, nullptr)
+             : ops.add_rms_norm(x, fed, layers_[i + 1].attention_norm, epsilon, room, &layers_[i + 1].qkv);
   }
   return ops.logits(normed, lm_head_);  // [logit_rows, vocab]
 }

@@ -112,13 +112,15 @@ Tensor CpuOps::add(Tensor x, const Tensor& y) {
   return x;
 }
 
-void CpuOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) {
-  assert(x.rows == y.rows && x.cols == y.cols && x.rows == normed.rows && weight.in() == x.cols);
+Tensor CpuOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
+                            const Tensor& room, const Linear* /*next*/) {
+  assert(x.rows == y.rows && x.cols == y.cols && x.rows == room.rows && weight.in() == x.cols);
   const float* scale = static_cast<const NormVector&>(weight.body()).data();
   for_rows(x.rows, 2 * x.cols, [&](std::int64_t row) {
     kernels_.add(mutable_row(x, row), row_of(y, row), x.cols);
-    kernels_.rms_norm(row_of(x, row), scale, x.cols, epsilon, mutable_row(normed, row));
+    kernels_.rms_norm(row_of(x, row), scale, x.cols, epsilon, mutable_row(room, row));
   });
+  return room;
 }
 
 Tensor CpuOps::silu_mul(const Tensor& gate_up) {

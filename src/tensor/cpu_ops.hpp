@@ -44,7 +44,8 @@ class CpuOps final : public Ops {
   void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override;
   void store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) override;
   Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
-  void add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) override;
+  Tensor add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, const Tensor& room,
+                      const Linear* next) override;
   Tensor silu_mul(const Tensor& gate_up) override;
   std::span<const float> to_host(const Tensor& x) override;
 

@@ -196,13 +196,17 @@ class Ops {
   virtual Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts,
                          const ExpertChoice& choice) = 0;  // [rows, in]
 
-  // Fused forms. On the CPU the same bits as their parts; a GPU may round less often in between.
-  virtual void add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
-                            Tensor normed) = 0;  // x += y, normed = rms_norm(x)
+  // Fused forms. On the CPU the same bits as their parts; a GPU may round less often in between. Where one
+  // has a `next`, its result is read by that product alone, and may be of a type that only that product
+  // knows. x += y, returns rms_norm(x), which lies in `room` ([rows, cols] as rms_norm makes it).
+  virtual Tensor add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
+                              const Tensor& room, const Linear* next) = 0;
   // Rows q|k|v: q and k are normed by head where asked for and rotated, k and v go into the cache; returns q.
   virtual Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
                             const void* prepared, const HeadNorms& norms = {});
-  virtual Tensor gated_matmul(const Tensor& x, const Linear& gate_up) { return silu_mul(matmul(x, gate_up)); }
+  virtual Tensor gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* /*next*/) {
+    return silu_mul(matmul(x, gate_up));
+  }
   virtual Tensor logits(const Tensor& x, const Linear& weight) { return matmul(x, weight); }  // always f32
 
   virtual Tensor all_reduce(Tensor x) { return x; }  // identity at tensor-parallel width 1

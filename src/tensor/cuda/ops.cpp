@@ -196,6 +196,11 @@ Tensor CudaOps::allocate(std::int64_t rows, std::int64_t cols, DType dtype) {
   return {workspace_.allocate(std::max<std::size_t>(bytes, 1)), dtype, rows, cols, cols};
 }
 
+Tensor CudaOps::allocate_codes(std::int64_t rows, std::int64_t cols) {
+  return {workspace_.allocate(std::max<std::size_t>(bytes_of_codes(rows, cols), 1)), DType::e4m3, rows, cols,
+          cols};
+}
+
 void CudaOps::begin_step(const Batch& batch, const KvView& kv) {
   require(cudaSetDevice(device_.index),
           "cannot use the GPU");  // in this thread: the engine's, not that of start()
@@ -255,10 +260,14 @@ Tensor CudaOps::add(Tensor x, const Tensor& y) {
   return x;
 }
 
-void CudaOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) {
+Tensor CudaOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
+                             const Tensor& room, const Linear* next) {
+  const bool codes = takes_codes(next, x.rows);
+  const Tensor normed = codes ? Tensor{room.data, DType::e4m3, room.rows, room.cols, room.cols} : room;
   require(cuda::add_rms_norm(rows_of(x), rows_of(y), vector_of(weight).data(), epsilon, rows_of(normed),
-                             nullptr, stream_),
+                             codes ? scales_of(normed) : nullptr, stream_),
           "add_rms_norm");
+  return normed;
 }
 
 Tensor CudaOps::silu_mul(const Tensor& gate_up) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <tuple>
 
 #include "baton/tensor/ops.hpp"
 #include "gemm.hpp"
@@ -53,10 +54,11 @@ class CudaOps : public Ops {
   void store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) override;
   Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
   Tensor silu_mul(const Tensor& gate_up) override;
-  void add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, Tensor normed) override;
+  Tensor add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, const Tensor& room,
+                      const Linear* next) override;
   Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape, const void* prepared,
                     const HeadNorms& norms) override;
-  Tensor gated_matmul(const Tensor& x, const Linear& gate_up) override;
+  Tensor gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* next) override;
   Tensor logits(const Tensor& x, const Linear& weight) override;
   std::optional<std::vector<RowSample>> sample(const Tensor& logits,
                                                std::span<const RowSampling> rows) override;
@@ -82,11 +84,13 @@ class CudaOps : public Ops {
   std::size_t scope_begin() override;
   void scope_end(std::size_t mark) override;
   Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype);
+  Tensor allocate_codes(std::int64_t rows, std::int64_t cols);  // e4m3 and scales_of() them
   Tensor allocate(std::int64_t rows, std::int64_t cols) { return allocate(rows, cols, activations_); }
   const std::int32_t* on_device(std::span<const std::int32_t> values);  // of the batch where it is part of it
   Codes codes_of(std::span<const WeightView> weights) const;
   Tensor product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul);
   bool library_product(const Tensor& x, const CudaMatrix& weight, const Tensor& y);
+  bool takes_codes(const Linear* next, std::int64_t rows);
   void* attention_workspace(const AttentionShape& shape);
   cuda::PagedKv layer_of(std::int32_t layer) const;
   const Batch& pad(const Batch& batch, std::size_t rows);
@@ -100,6 +104,7 @@ class CudaOps : public Ops {
   const bool deterministic_;
   bool fp8_products_ = false;
   bool rounds_rows_ = false;  // a weight was packed that many rows are rounded for
+  std::map<std::tuple<std::int64_t, std::int64_t, bool, std::int64_t>, bool> code_products_;  // takes_codes
   DType activations_ = DType::bf16;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<CublasGemm> gemm_;

@@ -39,6 +39,20 @@ cuda::MatmulArguments arguments_of(const Tensor& x, const CudaMatrix& weight, co
   return args;
 }
 
+// What a call of the library has of the weight.
+GemmCall call_of(const CudaMatrix& weight) {
+  GemmCall call;
+  call.weight = weight.weight.data();
+  call.bias = weight.bias_data();
+  call.out = static_cast<std::int32_t>(weight.out);
+  call.in = static_cast<std::int32_t>(weight.in);
+  if (weight.element == cuda::Element::e4m3) {
+    call.weight_scale = weight.scale_data();
+    call.scaling = GemmScaling::outer;
+  }
+  return call;
+}
+
 }  // namespace
 
 Codes CudaOps::codes_of(std::span<const WeightView> weights) const {
@@ -62,37 +76,55 @@ Codes CudaOps::codes_of(std::span<const WeightView> weights) const {
   return Codes::keep;
 }
 
-// False where the library has no algorithm.
+// Whether the product that reads these rows would round them to e4m3, so that whoever makes them may as well.
+bool CudaOps::takes_codes(const Linear* next, std::int64_t rows) {
+  if (!rounds_rows_ || next == nullptr || rows <= kSkinnyCodeRows) return false;
+  const CudaMatrix& weight = matrix_of(*next);
+  if (weight.element != cuda::Element::e4m3 || weight.in % 16 != 0) return false;
+  const auto [known, fresh] =
+      code_products_.try_emplace({weight.out, weight.in, weight.bias_data() != nullptr, rows}, false);
+  if (fresh) {
+    alignas(16) static std::byte operand[16] = {};
+    GemmCall call = call_of(weight);
+    call.x = call.y = operand;
+    call.type = call.result = activations_;
+    call.x_stride = call.in;
+    call.x_scale = reinterpret_cast<const float*>(operand);
+    call.y_stride = call.out;
+    call.rows = static_cast<std::int32_t>(rows);
+    known->second = gemm_->can(call);
+  }
+  return known->second;
+}
+
+// False where the library has no algorithm. Rows that are codes already come from takes_codes().
 bool CudaOps::library_product(const Tensor& x, const CudaMatrix& weight, const Tensor& y) {
-  GemmCall call;
+  GemmCall call = call_of(weight);
   call.x = x.data;
   call.x_stride = x.stride;
-  call.weight = weight.weight.data();
-  call.bias = weight.bias_data();
   call.y = y.data;
   call.y_stride = y.stride;
   call.rows = static_cast<std::int32_t>(x.rows);
-  call.out = static_cast<std::int32_t>(weight.out);
-  call.in = static_cast<std::int32_t>(weight.in);
-  call.type = x.dtype;
+  call.type = activations_;
   call.result = y.dtype;
   const std::size_t mark = workspace_.mark();
-  if (weight.element == cuda::Element::e4m3) {
+  if (x.dtype == DType::e4m3) {
+    call.x_scale = scales_of(x);
+  } else if (weight.element == cuda::Element::e4m3) {
+    const Tensor codes = allocate_codes(x.rows, x.cols);
     cuda::QuantizeArguments rounding;
     rounding.x = x.data;
     rounding.type = element_on_gpu(x.dtype);
     rounding.x_stride = x.stride;
     rounding.rows = call.rows;
     rounding.cols = call.in;
-    rounding.q = allocate(x.rows, x.cols, DType::e4m3).data;
-    rounding.q_stride = x.cols;
-    rounding.scale = static_cast<float*>(allocate(1, x.rows, DType::f32).data);
+    rounding.q = codes.data;
+    rounding.q_stride = codes.stride;
+    rounding.scale = scales_of(codes);
     require(cuda::quantize_rows(rounding, stream_), "quantize_rows");
-    call.x = rounding.q;
-    call.x_stride = rounding.q_stride;
-    call.x_scale = rounding.scale;
-    call.weight_scale = weight.scale_data();
-    call.scaling = GemmScaling::outer;
+    call.x = codes.data;
+    call.x_stride = codes.stride;
+    call.x_scale = scales_of(codes);
   }
   const auto done = gemm_->product(call, stream_);
   workspace_.release(mark);
@@ -103,6 +135,10 @@ bool CudaOps::library_product(const Tensor& x, const CudaMatrix& weight, const T
 Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul) {
   const Tensor y = allocate(x.rows, silu_mul ? weight.out / 2 : weight.out, result);
   if (x.rows == 0) return y;
+  if (x.dtype == DType::e4m3) {
+    if (!library_product(x, weight, y)) throw DeviceFailure("cuBLASLt no longer has a product that it had");
+    return y;
+  }
   const cuda::MatmulArguments args = arguments_of(x, weight, y, silu_mul);
   const bool codes = weight.element == cuda::Element::e4m3;
   const bool few = codes ? x.rows <= kSkinnyCodeRows : x.rows <= kSkinnyRows && weight.out < kLibraryOutputs;
@@ -121,20 +157,25 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
 }
 
 Tensor CudaOps::matmul(const Tensor& x, const Linear& weight) {
-  return product(x, matrix_of(weight), x.dtype, false);
+  return product(x, matrix_of(weight), activations_, false);
 }
 
 Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
   return product(x, matrix_of(weight), DType::f32, false);
 }
 
-Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up) {
+Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* next) {
   const CudaMatrix& weight = matrix_of(gate_up);
   const std::int64_t most = weight.element == cuda::Element::e4m3 ? kSkinnyCodeRows
                             : gpu_.compute_capability == 90       ? kWarpgroupRows
                                                                   : kSkinnyRows;
-  if (x.dtype != DType::f32 && (deterministic_ || x.rows <= most)) return product(x, weight, x.dtype, true);
-  return silu_mul(product(x, weight, x.dtype, false));
+  if (x.dtype != DType::f32 && (deterministic_ || x.rows <= most))
+    return product(x, weight, activations_, true);
+  const Tensor both = product(x, weight, activations_, false);
+  if (!takes_codes(next, x.rows)) return silu_mul(both);
+  const Tensor codes = allocate_codes(x.rows, weight.out / 2);
+  require(cuda::silu_mul(rows_of(both), rows_of(codes), scales_of(codes), stream_), "silu_mul");
+  return codes;
 }
 
 }  // namespace baton

@@ -24,4 +24,13 @@ inline cuda::Rows rows_of(const Tensor& x) {
           element_on_gpu(x.dtype)};
 }
 
+// Rows of e4m3 that one operation makes for the next have a scale each, [rows], behind the last row: a
+// product multiplies its sums with them. Columns are a multiple of 16.
+inline std::size_t bytes_of_codes(std::int64_t rows, std::int64_t cols) {
+  return static_cast<std::size_t>(rows * cols) + static_cast<std::size_t>(rows) * sizeof(float);
+}
+inline float* scales_of(const Tensor& codes) {
+  return reinterpret_cast<float*>(static_cast<std::byte*>(codes.data) + codes.rows * codes.stride);
+}
+
 }  // namespace baton
