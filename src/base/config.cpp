@@ -34,10 +34,43 @@ std::string show(Duration duration) {
   return seconds < 1 ? show(seconds * 1000) + "ms" : show(seconds) + "s";
 }
 
+// As parse_duration reads it, to the nanosecond for times of up to 999 s.
+std::string exact(Duration duration) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.12gs", to_seconds(duration));
+  return text;
+}
+
+Result<void> is_choice(const RowText& text, const std::vector<std::string>& choices,
+                       const std::string& value) {
+  std::string all;
+  for (const std::string& choice : choices) {
+    if (choice == value) return {};
+    all += (all.empty() ? "" : ", ") + choice;
+  }
+  return refuse(text, "'" + value + "' is not one of " + all);
+}
+
+std::function<std::vector<std::string>()> get_text(const std::string& target) {
+  return [&target] { return std::vector<std::string>{target}; };
+}
+
 }  // namespace
+
+std::vector<std::string> split_commas(const std::string& text) {
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == ',')
+      parts.emplace_back();
+    else
+      parts.back() += c;
+  }
+  return parts;
+}
 
 ConfigRow string_row(RowText text, std::string& target) {
   ConfigRow row = make_row(text, target);
+  row.get = get_text(target);
   row.set = [&target](const std::string& value) {
     target = value;
     return Result<void>();
@@ -53,6 +86,23 @@ ConfigRow list_row(RowText text, std::vector<std::string>& target) {
     return Result<void>();
   };
   row.clear = [&target] { target.clear(); };
+  row.get = [&target] { return target; };
+  return row;
+}
+
+ConfigRow comma_row(RowText text, std::vector<std::string> choices, std::string& target) {
+  ConfigRow row = make_row(text, target);
+  row.repeatable = true;
+  row.set = [&target, text, choices = std::move(choices)](const std::string& value) -> Result<void> {
+    if (!choices.empty()) {
+      for (const std::string& part : split_commas(value))
+        if (auto known = is_choice(text, choices, part); !known) return known;
+    }
+    target += (target.empty() ? "" : ",") + value;
+    return {};
+  };
+  row.clear = [&target] { target.clear(); };
+  row.get = get_text(target);
   return row;
 }
 
@@ -63,6 +113,7 @@ ConfigRow switch_row(RowText text, bool& target) {
     target = value == "true";
     return {};
   };
+  row.get = [&target] { return std::vector<std::string>{target ? "true" : "false"}; };
   return row;
 }
 
@@ -79,6 +130,7 @@ ConfigRow int_row(RowText text, std::int64_t least, std::int64_t most, std::int3
     target = static_cast<std::int32_t>(number);
     return {};
   };
+  row.get = [&target] { return std::vector<std::string>{std::to_string(target)}; };
   return row;
 }
 
@@ -93,6 +145,11 @@ ConfigRow number_row(RowText text, double least, double most, double& target) {
     target = number;
     return {};
   };
+  row.get = [&target] {
+    char exactly[32];
+    std::snprintf(exactly, sizeof exactly, "%.17g", target);
+    return std::vector<std::string>{exactly};
+  };
   return row;
 }
 
@@ -105,22 +162,18 @@ ConfigRow duration_row(RowText text, Duration least, Duration& target) {
     target = *duration;
     return {};
   };
+  row.get = [&target] { return std::vector<std::string>{exact(target)}; };
   return row;
 }
 
 ConfigRow choice_row(RowText text, std::vector<std::string> choices, std::string& target) {
   ConfigRow row = make_row(text, target);
   row.set = [&target, text, choices = std::move(choices)](const std::string& value) -> Result<void> {
-    std::string all;
-    for (const std::string& choice : choices) {
-      if (choice == value) {
-        target = value;
-        return {};
-      }
-      all += (all.empty() ? "" : ", ") + choice;
-    }
-    return refuse(text, "'" + value + "' is not one of " + all);
+    if (auto known = is_choice(text, choices, value); !known) return known;
+    target = value;
+    return {};
   };
+  row.get = get_text(target);
   return row;
 }
 
@@ -131,6 +184,7 @@ ConfigRow size_row(RowText text, std::string& target) {
     target = value;
     return {};
   };
+  row.get = get_text(target);
   return row;
 }
 
