@@ -145,6 +145,7 @@ Result<std::vector<ServeOptions>> options_for_devices(const ServeOptions& option
     ServeOptions o = options;
     o.devices.clear();
     o.device = (*devices)[i];
+    o.exit_on_device_failure = true;  // the supervisor starts it again
     o.role = (*roles)[i];
     o.port += static_cast<std::int32_t>(i);
     if (!o.node_name.empty()) o.node_name += '-' + std::to_string(i);

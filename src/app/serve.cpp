@@ -22,7 +22,8 @@
 namespace baton {
 namespace {
 
-constexpr int kCannotServe = 1, kWrongOptions = 2;       // exit statuses, see cannot_serve()
+constexpr int kCannotServe = 1, kWrongOptions = 2;  // exit statuses, see cannot_serve()
+constexpr int kDeviceFailed = 3;
 constexpr Duration kFileLook = std::chrono::seconds(1);  // how often files are looked at for changes
 
 struct Serve {
@@ -54,11 +55,13 @@ Result<void> settle_options(Serve& serve) {
   return check(serve.options);
 }
 
-void serve_until_stopped(Daemon& daemon) {
+// The exit status after the drain: 0 for a signal.
+int serve_until_stopped(Daemon& daemon, const ServeOptions& options) {
   const sigset_t signals = signal_set({SIGTERM, SIGINT, SIGHUP});
   while (true) {
     const int signal = wait_signal(signals, kFileLook);
-    if (signal != 0 && signal != SIGHUP) return;
+    if (signal != 0 && signal != SIGHUP) return 0;
+    if (options.exit_on_device_failure && daemon.device_failed()) return kDeviceFailed;
     daemon.reload(signal == SIGHUP);
   }
 }
@@ -85,11 +88,11 @@ int run_daemon(const ServeOptions& options, Logger& logger) {
     logger.error("cannot serve: " + daemon.error().message);
     return kCannotServe;
   }
-  serve_until_stopped(**daemon);
+  const int status = serve_until_stopped(**daemon, options);
   drain(**daemon, options, logger);
   (*daemon)->stop();
   logger.info("stopped");
-  return 0;
+  return status;
 }
 
 int refuse(const Error& error) {

@@ -125,6 +125,11 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
                  "instead of --device: an engine for each, watched over by this process, as 0,1 (GPUs), "
                  "cpu,cpu or all; ports count up from those that are given"},
                 {}, o.devices),
+      switch_row(
+          {"--exit-on-device-failure", "engine.exit_on_device_failure", "",
+           "drain and exit with status 3 when the device has failed for good, for whoever starts daemons "
+           "again; otherwise go on as a frontend of the other engines"},
+          o.exit_on_device_failure),
       size_row({"--gpu-memory", "engine.gpu_memory", "SIZE",
                 "GPU memory to use in all: the KV cache gets what weights and workspace leave of it"},
                o.gpu_memory),

@@ -46,6 +46,7 @@ struct ServeOptions {
   std::string isa = "auto";
   std::string device = "cpu";
   std::string devices;  // "0,1": a daemon for each, see app/devices.hpp; a daemon's own options have none
+  bool exit_on_device_failure = false;
   std::string gpu_memory = "90%";
   std::string kv_dtype = "auto";
   std::string deterministic = "off";

@@ -33,6 +33,7 @@ std::vector<std::string> of_each(const ServeOptions& options, std::string ServeO
   std::vector<std::string> values;
   for (const ServeOptions& own : *made) {
     CHECK(own.devices.empty());
+    CHECK(own.exit_on_device_failure);
     values.push_back(own.*field);
   }
   return values;

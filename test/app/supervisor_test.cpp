@@ -20,6 +20,7 @@ TEST_CASE("only a daemon that says so itself cannot serve") {
   CHECK(cannot_serve(2));
   CHECK(cannot_serve(kCannotExecute));
   CHECK_FALSE(cannot_serve(0));
+  CHECK_FALSE(cannot_serve(3));    // its device failed
   CHECK_FALSE(cannot_serve(70));   // a bug
   CHECK_FALSE(cannot_serve(130));  // somebody stopped it
 }

@@ -95,6 +95,25 @@ class Devices(DaemonTest):
         node.signal(signal.SIGINT)
         self.ended_well(node)
 
+    def test_an_engine_whose_device_has_failed_is_started_again(self):
+        # Three steps in a row. Mostly the first's, but meanwhile the second computes prompts, too.
+        node = self.ready(self.serve(extra=("--faults", "engine.prefill=fail@8,engine.prefill=fail@9,engine.prefill=fail@10")))
+
+        def asked():
+            try:
+                chat(node, CASE["messages"])
+            except (OSError, urllib.error.URLError):
+                pass  # between its end and its start nobody listens
+            return node.log_text()
+
+        died = r'engine died.*pid=(\d+)  how="exit status 3"'
+        log = self.eventually(asked, lambda log: re.search(died, log), LIMIT)
+        self.assertFalse(runs(int(re.search(died, log)[1])))
+        self.eventually(lambda: len(self.started(node)), lambda count: count > 2, LIMIT)
+        self.ready(node)
+        node.signal(signal.SIGTERM)
+        self.ended_well(node)
+
     def test_what_runs_is_finished_before_the_end(self):
         node = self.ready(self.serve(extra=SLOW_DECODE))
         told = []
