@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -29,9 +30,8 @@ namespace {
 Result<pid_t> start_child(const std::vector<std::string>& arguments) {
   std::vector<std::string> texts{"baton"};
   texts.insert(texts.end(), arguments.begin(), arguments.end());
-  std::vector<char*> pointers;
-  for (std::string& text : texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
+  std::vector<char*> pointers(texts.size() + 1, nullptr);  // a null ends them
+  std::ranges::transform(texts, pointers.begin(), [](std::string& text) { return text.data(); });
   const sigset_t mask = signal_set({SIGTERM, SIGINT, SIGHUP});
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();

@@ -35,7 +35,8 @@ ConfigRow ucx_row(std::map<std::string, std::string>& target) {
   };
   row.get = [&target] {
     std::vector<std::string> values;
-    for (const auto& [key, value] : target) values.push_back(key + '=' + value);
+    values.reserve(target.size());
+    for (const auto& [key, value] : target) values.push_back(std::string(key).append("=").append(value));
     return values;
   };
   return row;

@@ -68,7 +68,7 @@ std::vector<std::string> split_commas(const std::string& text) {
   return parts;
 }
 
-ConfigRow string_row(RowText text, std::string& target) {
+ConfigRow string_row(const RowText& text, std::string& target) {
   ConfigRow row = make_row(text, target);
   row.get = get_text(target);
   row.set = [&target](const std::string& value) {
@@ -78,7 +78,7 @@ ConfigRow string_row(RowText text, std::string& target) {
   return row;
 }
 
-ConfigRow list_row(RowText text, std::vector<std::string>& target) {
+ConfigRow list_row(const RowText& text, std::vector<std::string>& target) {
   ConfigRow row = make_row(text, "");
   row.repeatable = true;
   row.set = [&target](const std::string& value) {
@@ -90,7 +90,7 @@ ConfigRow list_row(RowText text, std::vector<std::string>& target) {
   return row;
 }
 
-ConfigRow comma_row(RowText text, std::vector<std::string> choices, std::string& target) {
+ConfigRow comma_row(const RowText& text, std::vector<std::string> choices, std::string& target) {
   ConfigRow row = make_row(text, target);
   row.repeatable = true;
   row.set = [&target, text, choices = std::move(choices)](const std::string& value) -> Result<void> {
@@ -106,7 +106,7 @@ ConfigRow comma_row(RowText text, std::vector<std::string> choices, std::string&
   return row;
 }
 
-ConfigRow switch_row(RowText text, bool& target) {
+ConfigRow switch_row(const RowText& text, bool& target) {
   ConfigRow row = make_row(text, target ? "true" : "false");
   row.set = [&target, text](const std::string& value) -> Result<void> {
     if (value != "true" && value != "false") return refuse(text, "'" + value + "' is neither true nor false");
@@ -117,7 +117,7 @@ ConfigRow switch_row(RowText text, bool& target) {
   return row;
 }
 
-ConfigRow int_row(RowText text, std::int64_t least, std::int64_t most, std::int32_t& target) {
+ConfigRow int_row(const RowText& text, std::int64_t least, std::int64_t most, std::int32_t& target) {
   ConfigRow row = make_row(text, std::to_string(target));
   row.set = [&target, text, least, most](const std::string& value) -> Result<void> {
     std::int64_t number = 0;
@@ -134,7 +134,7 @@ ConfigRow int_row(RowText text, std::int64_t least, std::int64_t most, std::int3
   return row;
 }
 
-ConfigRow number_row(RowText text, double least, double most, double& target) {
+ConfigRow number_row(const RowText& text, double least, double most, double& target) {
   ConfigRow row = make_row(text, show(target));
   row.set = [&target, text, least, most](const std::string& value) -> Result<void> {
     char* end = nullptr;
@@ -153,7 +153,7 @@ ConfigRow number_row(RowText text, double least, double most, double& target) {
   return row;
 }
 
-ConfigRow duration_row(RowText text, Duration least, Duration& target) {
+ConfigRow duration_row(const RowText& text, Duration least, Duration& target) {
   ConfigRow row = make_row(text, show(target));
   row.set = [&target, text, least](const std::string& value) -> Result<void> {
     auto duration = parse_duration(value);
@@ -166,7 +166,7 @@ ConfigRow duration_row(RowText text, Duration least, Duration& target) {
   return row;
 }
 
-ConfigRow choice_row(RowText text, std::vector<std::string> choices, std::string& target) {
+ConfigRow choice_row(const RowText& text, std::vector<std::string> choices, std::string& target) {
   ConfigRow row = make_row(text, target);
   row.set = [&target, text, choices = std::move(choices)](const std::string& value) -> Result<void> {
     if (auto known = is_choice(text, choices, value); !known) return known;
@@ -177,7 +177,7 @@ ConfigRow choice_row(RowText text, std::vector<std::string> choices, std::string
   return row;
 }
 
-ConfigRow size_row(RowText text, std::string& target) {
+ConfigRow size_row(const RowText& text, std::string& target) {
   ConfigRow row = make_row(text, target);
   row.set = [&target, text](const std::string& value) -> Result<void> {
     if (auto size = parse_size(value, 1U << 30); !size) return refuse(text, size.error().message);
