@@ -68,6 +68,7 @@ Result<void> check_ports(const std::vector<Ports>& all, std::int32_t count) {
 
 // Addresses that each daemon has for itself. Only the port of `advertise` may be 0: what is bound counts.
 struct Addresses {
+  bool cluster = false;  // otherwise nobody listens at `peer`
   HostPort peer;
   std::optional<HostPort> admin, advertise;
 };
@@ -75,10 +76,11 @@ struct Addresses {
 Result<Addresses> parse_addresses(const ServeOptions& o, std::int32_t count) {
   Addresses addresses;
   std::vector<Ports> ports{{"--port", o.port}};
+  addresses.cluster = count > 1 || has_cluster(o);
   const auto peer = parse_host_port(o.peer_listen.empty() ? kPeerListen : o.peer_listen);
   if (!peer) return bad("--peer-listen", ": " + peer.error().message);
   addresses.peer = *peer;
-  ports.push_back({"--peer-listen", peer->port});
+  if (addresses.cluster) ports.push_back({"--peer-listen", peer->port});
   if (!o.admin_listen.empty()) {
     const auto admin = parse_host_port(o.admin_listen);
     if (!admin) return bad("--admin-listen", ": " + admin.error().message);
@@ -151,7 +153,7 @@ Result<std::vector<ServeOptions>> options_for_devices(const ServeOptions& option
     if (!o.node_name.empty()) o.node_name += '-' + std::to_string(i);
     if (addresses->admin) o.admin_listen = counted_up(*addresses->admin, i);
     if (addresses->advertise) o.advertise = counted_up(*addresses->advertise, i);
-    if (count > 1 || has_cluster(options)) o.peer_listen = counted_up(addresses->peer, i);
+    if (addresses->cluster) o.peer_listen = counted_up(addresses->peer, i);
     for (std::size_t other = 0; other < count; ++other)
       if (other != i) o.peers.push_back(dialed(addresses->peer, other));
     o.kv_memory = part_of(o.kv_memory, on_host);

@@ -111,6 +111,9 @@ TEST_CASE("one device is no cluster") {
   const auto made = options_for_devices(several("0"), kCores);
   REQUIRE(made);
   CHECK_FALSE(has_cluster(made->front()));
+  ServeOptions elsewhere = several("0");
+  elsewhere.port = 7000;  // where several would find each other
+  CHECK(options_for_devices(elsewhere, kCores));
   ServeOptions with_peer = several("0");
   with_peer.peers = {"127.0.0.1:7100"};
   CHECK(of_each(with_peer, &ServeOptions::peer_listen) == Texts{"127.0.0.1:7000"});
