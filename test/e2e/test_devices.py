@@ -36,7 +36,11 @@ class Devices(DaemonTest):
     def tearDown(self):
         pids = [pid for daemon in self.daemons for pid in self.started(daemon)]
         super().tearDown()  # by SIGKILL: what it leaves behind is nothing, ever
-        self.vanish(pids)
+        try:
+            self.vanish(pids)
+        finally:
+            for pid in filter(runs, pids):
+                os.kill(pid, signal.SIGKILL)
 
     def engine(self, node, index):
         """The node's daemon of that index, to ask it directly."""
