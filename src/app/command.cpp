@@ -1,6 +1,7 @@
 #include "app/command.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <set>
 
 namespace baton {
@@ -30,10 +31,15 @@ void Flags::add_to(CLI::App& command) {
 Result<void> Flags::apply() {
   std::set<ConfigRow*> cleared;
   for (auto& [row, value] : given_) {
+    row->given = true;
     if (row->clear && cleared.insert(row).second) row->clear();
     if (auto done = row->set(value); !done) return done;
   }
   return {};
+}
+
+bool Flags::given(const std::string& flag) const {
+  return std::ranges::any_of(rows_, [&](const ConfigRow& row) { return row.flag == flag && row.given; });
 }
 
 }  // namespace baton

@@ -23,6 +23,7 @@ class Flags {
   void add_to(CLI::App& command);  // one flag for each row; *this must outlive the parsing
   std::vector<ConfigRow>& rows() { return rows_; }
   Result<void> apply();
+  bool given(const std::string& flag) const;  // once applied: by a flag, or by a file before
 
  private:
   std::vector<ConfigRow> rows_;

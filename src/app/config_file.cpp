@@ -39,6 +39,8 @@ Result<void> set_row(ConfigRow& row, const toml::node& node, const Place& place)
     return {};
   };
   const auto* list = node.as_array();
+  row.given = true;
+  if (row.clear) row.clear();
   if (list == nullptr) return set(node);
   if (!row.repeatable) return place.error("takes one value, not a list");
   for (const toml::node& value : *list)

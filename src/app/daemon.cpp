@@ -478,6 +478,8 @@ Daemon::~Daemon() { stop(); }
 
 void Daemon::reload(bool even_if_unchanged) { parts_->http->reload(even_if_unchanged); }
 
+bool Daemon::device_failed() const { return parts_->engine->stats().device_failed; }
+
 void Daemon::begin_drain() {
   parts_->router->set_draining(true);  // first: peers then move on at once what runs here
   if (parts_->membership) parts_->membership->leave();

@@ -19,6 +19,8 @@ class Daemon {
 
   void reload(bool even_if_unchanged);  // API keys and certificate, HttpServer::reload
 
+  bool device_failed() const;  // for good: only a new process gets the device back
+
   void begin_drain();    // accept nothing new, here or from peers
   bool drained() const;  // nothing of ours or of our peers' runs or travels here any more
   void stop();           // drops what is left

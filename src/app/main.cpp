@@ -7,6 +7,8 @@
 
 namespace {
 
+constexpr int kBug = 70;  // EX_SOFTWARE of sysexits(3): no subcommand says so itself
+
 int run(int argc, char** argv) {
   CLI::App app{
       "Baton serves large language models with prefill and decode on different machines.\n"
@@ -42,6 +44,6 @@ int main(int argc, char** argv) {
     return run(argc, argv);
   } catch (const std::exception& error) {  // the main thread's root
     std::cerr << "baton: " << error.what() << '\n';
-    return 1;
+    return kBug;
   }
 }

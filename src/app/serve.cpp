@@ -1,30 +1,36 @@
 // baton serve: options, the daemon, and its signals. SIGTERM or SIGINT: stop accepting, finish, exit 0; a
 // second one exits at once. SIGHUP: read API keys and certificate again, as also happens when they change.
+// With --devices this process is not a daemon but watches over several.
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
-#include <ctime>
 #include <iostream>
 #include <memory>
+#include <thread>
 
 #include "app/command.hpp"
 #include "app/config_file.hpp"
 #include "app/daemon.hpp"
+#include "app/devices.hpp"
 #include "app/serve_options.hpp"
+#include "app/signals.hpp"
+#include "app/supervisor.hpp"
 
 namespace baton {
 namespace {
 
-constexpr int kStopped = 130;                            // by a second signal
+constexpr int kCannotServe = 1, kWrongOptions = 2;  // exit statuses, see cannot_serve()
+constexpr int kDeviceFailed = 3;
 constexpr Duration kFileLook = std::chrono::seconds(1);  // how often files are looked at for changes
 
 struct Serve {
   ServeOptions options;
   Flags flags{serve_rows(options)};
   std::string config;
+  bool several() const { return flags.given("--devices"); }
 };
 
 LogLevel parse_level(const std::string& text) {
@@ -39,66 +45,81 @@ Result<void> settle_options(Serve& serve) {
       return read;
   }
   if (auto applied = serve.flags.apply(); !applied) return applied;
+  if (serve.several()) {
+    if (!serve.flags.given("--device")) return {};  // each daemon's options are checked when they are made
+    return make_error(ErrorCode::invalid_argument,
+                      "--devices: it is there instead of --device, and both are given", "--devices");
+  }
   if (has_cluster(serve.options) && serve.options.peer_listen.empty())
     serve.options.peer_listen = "127.0.0.1:0";
   return check(serve.options);
 }
 
-// Waits for one of the signals, at most so long; 0: none came. They are blocked in every thread and taken
-// here.
-int wait_signal(const sigset_t& signals, Duration timeout) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
-  const timespec wait{static_cast<time_t>(seconds.count()), static_cast<long>((timeout - seconds).count())};
-  return std::max(0, ::sigtimedwait(&signals, nullptr, &wait));
-}
-
-void serve_until_stopped(Daemon& daemon, const sigset_t& stop) {
-  sigset_t signals = stop;
-  sigaddset(&signals, SIGHUP);
+// The exit status after the drain: 0 for a signal.
+int serve_until_stopped(Daemon& daemon, const ServeOptions& options) {
+  const sigset_t signals = signal_set({SIGTERM, SIGINT, SIGHUP});
   while (true) {
     const int signal = wait_signal(signals, kFileLook);
-    if (signal != 0 && signal != SIGHUP) return;
+    if (signal != 0 && signal != SIGHUP) return 0;
+    if (options.exit_on_device_failure && daemon.device_failed()) return kDeviceFailed;
     daemon.reload(signal == SIGHUP);
   }
 }
 
-void drain(Daemon& daemon, const sigset_t& signals, const Serve& serve, Logger& logger) {
+void drain(Daemon& daemon, const ServeOptions& options, Logger& logger) {
   logger.info("draining: no new requests; a second signal exits at once");
   daemon.begin_drain();
+  const sigset_t signals = signal_set({SIGTERM, SIGINT});
   const SteadyClock clock;
-  const TimePoint give_up = clock.now() + serve.options.drain_timeout;
+  const TimePoint give_up = clock.now() + options.drain_timeout;
   while (!daemon.drained() && clock.now() < give_up) {
-    if (wait_signal(signals, std::chrono::milliseconds(20)) != 0) ::_exit(kStopped);
+    if (wait_signal(signals, std::chrono::milliseconds(20)) != 0) ::_exit(kStoppedAtOnce);
   }
   if (!daemon.drained()) logger.warn("the drain timeout is over: dropping what is left");
 }
 
-int run(Serve& serve) {
-  if (auto settled = settle_options(serve); !settled) {
-    std::cerr << "baton serve: " << settled.error().message << '\n';
-    return 2;
+int run_daemon(const ServeOptions& options, Logger& logger) {
+  block_signals(signal_set({SIGTERM, SIGINT, SIGHUP}));
+  std::signal(SIGPIPE, SIG_IGN);
+  ::prctl(PR_SET_NAME, "baton");  // started from /proc/self/exe, its name would be "exe"
+
+  auto daemon = Daemon::create(options, logger);
+  if (!daemon) {
+    logger.error("cannot serve: " + daemon.error().message);
+    return kCannotServe;
   }
+  const int status = serve_until_stopped(**daemon, options);
+  drain(**daemon, options, logger);
+  (*daemon)->stop();
+  logger.info("stopped");
+  return status;
+}
+
+int refuse(const Error& error) {
+  std::cerr << "baton serve: " << error.message << '\n';
+  return kWrongOptions;
+}
+
+// Here, before any process is started, is where wrong options are said, once.
+int run_several(ServeOptions& options, Logger& logger) {
+  auto devices = devices_here(options.devices);
+  if (!devices) return refuse(devices.error());
+  options.devices = *std::move(devices);
+  const auto each = options_for_devices(options, std::thread::hardware_concurrency());
+  if (!each) return refuse(each.error());
+  std::vector<SupervisedDaemon> daemons;
+  for (const ServeOptions& own : *each) {
+    daemons.push_back({own.device, own.port, {"serve"}});
+    for (std::string& flag : serve_flags(own)) daemons.back().arguments.push_back(std::move(flag));
+  }
+  return supervise(daemons, options.drain_timeout, SteadyClock(), logger);
+}
+
+int run(Serve& serve) {
+  if (auto settled = settle_options(serve); !settled) return refuse(settled.error());
   const auto logger =
       make_stderr_logger(parse_level(serve.options.log_level), serve.options.log_format == "json");
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  sigset_t blocked = signals;
-  sigaddset(&blocked, SIGHUP);
-  ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-
-  auto daemon = Daemon::create(serve.options, *logger);
-  if (!daemon) {
-    logger->error("cannot serve: " + daemon.error().message);
-    return 1;
-  }
-  serve_until_stopped(**daemon, signals);
-  drain(**daemon, signals, serve, *logger);
-  (*daemon)->stop();
-  logger->info("stopped");
-  return 0;
+  return serve.several() ? run_several(serve.options, *logger) : run_daemon(serve.options, *logger);
 }
 
 }  // namespace

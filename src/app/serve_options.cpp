@@ -17,6 +17,33 @@ bool has_cluster(const ServeOptions& o) {
   return !o.peer_listen.empty() || !o.peers.empty() || !o.dns.empty() || !o.etcd.empty();
 }
 
+namespace {
+
+// In a file these are a table of their own, [ucx].
+ConfigRow ucx_row(std::map<std::string, std::string>& target) {
+  ConfigRow row;
+  row.flag = "--ucx";
+  row.value_name = "KEY=VALUE";
+  row.help = "a setting of UCX without its prefix UCX_, as in the file's [ucx]; may be repeated";
+  row.repeatable = true;
+  row.set = [&target](const std::string& value) -> Result<void> {
+    const std::size_t equals = value.find('=');
+    if (equals == 0 || equals == std::string::npos)
+      return make_error(ErrorCode::invalid_argument, "--ucx: '" + value + "' is not KEY=VALUE", "--ucx");
+    target[value.substr(0, equals)] = value.substr(equals + 1);
+    return {};
+  };
+  row.get = [&target] {
+    std::vector<std::string> values;
+    values.reserve(target.size());
+    for (const auto& [key, value] : target) values.push_back(std::string(key).append("=").append(value));
+    return values;
+  };
+  return row;
+}
+
+}  // namespace
+
 std::vector<ConfigRow> serve_rows(ServeOptions& o) {
   using namespace std::chrono_literals;
   constexpr std::int64_t kMany = 1 << 20;
@@ -61,8 +88,10 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
                     "on SIGTERM, time that running requests may still take"},
                    0ms, o.drain_timeout),
 
-      choice_row({"--role", "engine.role", "ROLE", "mixed, prefill (computes prompts) or decode (generates)"},
-                 {"mixed", "prefill", "decode"}, o.role),
+      comma_row({"--role", "engine.role", "ROLE",
+                 "mixed, prefill (computes prompts) or decode (generates); with --devices also one for each, "
+                 "as prefill,decode"},
+                {"mixed", "prefill", "decode"}, o.role),
       choice_row({"--roles", "router.roles", "static|auto",
                   "auto: engines change roles while they run, to keep the two targets below"},
                  {"static", "auto"}, o.roles),
@@ -93,6 +122,15 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
            "cpu; cuda: the first GPU, and an error where there is none; cuda:N: GPU N, from 0; auto: the "
            "first GPU, else the CPU"},
           o.device),
+      comma_row({"--devices", "engine.devices", "DEVICE,DEVICE",
+                 "instead of --device: an engine for each, watched over by this process, as 0,1 (GPUs), "
+                 "cpu,cpu or all; ports count up from those that are given"},
+                {}, o.devices),
+      switch_row(
+          {"--exit-on-device-failure", "engine.exit_on_device_failure", "",
+           "drain and exit with status 3 when the device has failed for good, for whoever starts daemons "
+           "again; otherwise go on as a frontend of the other engines"},
+          o.exit_on_device_failure),
       size_row({"--gpu-memory", "engine.gpu_memory", "SIZE",
                 "GPU memory to use in all: the KV cache gets what weights and workspace leave of it"},
                o.gpu_memory),
@@ -152,6 +190,7 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
       size_row({"--index-memory", "cluster.index_memory", "SIZE",
                 "memory for the index of all engines' KV blocks; what does not fit is not remembered"},
                o.index_memory),
+      ucx_row(o.ucx),
       switch_row({"--insecure", "cluster.insecure", "",
                   "allow other addresses than loopback without a cluster secret or API keys"},
                  o.insecure),
@@ -163,6 +202,19 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
           {"--faults", "faults.points", "SPEC", "for drills: named points that fail, see docs/ENGINE.md"},
           o.faults),
   };
+}
+
+std::vector<std::string> serve_flags(ServeOptions options) {
+  ServeOptions untouched;
+  const std::vector<ConfigRow> rows = serve_rows(options), defaults = serve_rows(untouched);
+  std::vector<std::string> flags;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::vector<std::string> values = rows[i].get();
+    if (values == defaults[i].get()) continue;
+    for (const std::string& value : values)
+      flags.push_back(rows[i].is_switch() ? rows[i].flag : rows[i].flag + '=' + value);
+  }
+  return flags;
 }
 
 namespace {
@@ -190,7 +242,7 @@ Result<void> check_http(const ServeOptions& o) {
 
 }  // namespace
 
-Result<DeviceChoice> parse_device(const std::string& text) {
+Result<DeviceChoice> parse_device(const std::string& text, const std::string& flag) {
   if (text == "cpu") return DeviceChoice{};
   if (text == "cuda") return DeviceChoice{0};
   if (text == "auto") return DeviceChoice{0, true};
@@ -202,8 +254,7 @@ Result<DeviceChoice> parse_device(const std::string& text) {
     if (read.ec == std::errc() && read.ptr == end && choice.gpu >= 0) return choice;
   }
   return make_error(ErrorCode::invalid_argument,
-                    "--device '" + text + "' is not one of cpu, cuda, cuda:N (such as cuda:1), auto",
-                    "--device");
+                    flag + " '" + text + "' is not one of cpu, cuda, cuda:N (such as cuda:1), auto", flag);
 }
 
 Result<void> check(const ServeOptions& o) {
@@ -216,6 +267,10 @@ Result<void> check(const ServeOptions& o) {
   if (!o.etcd.empty()) {
     if (const auto address = advertised_address(o, 0); !address) return address.error();
   }
+  if (!parse_role(o.role))
+    return make_error(ErrorCode::invalid_argument,
+                      "--role " + o.role + ": several roles need --devices, with a device for each",
+                      "--role");
   const auto device = parse_device(o.device);
   if (!device) return device.error();
   if (device->gpu >= 0 && !std::has_single_bit(static_cast<std::uint32_t>(o.block_size)))

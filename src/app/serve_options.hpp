@@ -21,8 +21,8 @@ struct ServeOptions {
   std::string api_key_file;  // empty: no keys are asked for
   std::string tls_cert;      // with tls_key; empty: plain HTTP
   std::string tls_key;
-  std::string admin_listen;  // empty: admin routes are on the HTTP port
-  std::string role = "mixed";
+  std::string admin_listen;    // empty: admin routes are on the HTTP port
+  std::string role = "mixed";  // with devices: one for all, or "prefill,decode,..."
   std::string roles = "static";
   Duration ttft_target = std::chrono::seconds(2);
   Duration itl_target = std::chrono::milliseconds(50);
@@ -45,6 +45,8 @@ struct ServeOptions {
   std::int32_t threads = 0;      // 0: one per core
   std::string isa = "auto";
   std::string device = "cpu";
+  std::string devices;  // "0,1": a daemon for each, see app/devices.hpp; a daemon's own options have none
+  bool exit_on_device_failure = false;
   std::string gpu_memory = "90%";
   std::string kv_dtype = "auto";
   std::string deterministic = "off";
@@ -63,7 +65,7 @@ struct ServeOptions {
   std::string log_level = "info";
   std::string log_format = "text";
   std::string faults;
-  std::map<std::string, std::string> ucx;  // [ucx] of the file: UCX settings without their prefix
+  std::map<std::string, std::string> ucx;  // [ucx] of the file, --ucx: UCX settings without their prefix
 };
 
 // Of "cpu", "cuda", "cuda:N" or "auto": which GPU is meant; nothing for the CPU.
@@ -71,14 +73,16 @@ struct DeviceChoice {
   std::int32_t gpu = -1;  // none
   bool fall_back = false;
 };
-Result<DeviceChoice> parse_device(const std::string& text);
+Result<DeviceChoice> parse_device(const std::string& text, const std::string& flag = "--device");
 
 bool is_loopback(const std::string& host);
 // Where the options name peers, or a place to find them or be found, this node is part of a cluster.
 bool has_cluster(const ServeOptions& options);
 
 std::vector<ConfigRow> serve_rows(ServeOptions& options);
-// What no single row can check: combinations, and what needs a secret or keys.
+// The flags that make of the defaults what `options` are.
+std::vector<std::string> serve_flags(ServeOptions options);
+// What no single row can check: combinations, and what needs a secret or keys. For the options of one daemon.
 Result<void> check(const ServeOptions& options);
 
 }  // namespace baton

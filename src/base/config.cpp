@@ -34,10 +34,43 @@ std::string show(Duration duration) {
   return seconds < 1 ? show(seconds * 1000) + "ms" : show(seconds) + "s";
 }
 
+// As parse_duration reads it, to the nanosecond for times of up to 999 s.
+std::string exact(Duration duration) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.12gs", to_seconds(duration));
+  return text;
+}
+
+Result<void> is_choice(const RowText& text, const std::vector<std::string>& choices,
+                       const std::string& value) {
+  std::string all;
+  for (const std::string& choice : choices) {
+    if (choice == value) return {};
+    all += (all.empty() ? "" : ", ") + choice;
+  }
+  return refuse(text, "'" + value + "' is not one of " + all);
+}
+
+std::function<std::vector<std::string>()> get_text(const std::string& target) {
+  return [&target] { return std::vector<std::string>{target}; };
+}
+
 }  // namespace
 
-ConfigRow string_row(RowText text, std::string& target) {
+std::vector<std::string> split_commas(const std::string& text) {
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == ',')
+      parts.emplace_back();
+    else
+      parts.back() += c;
+  }
+  return parts;
+}
+
+ConfigRow string_row(const RowText& text, std::string& target) {
   ConfigRow row = make_row(text, target);
+  row.get = get_text(target);
   row.set = [&target](const std::string& value) {
     target = value;
     return Result<void>();
@@ -45,7 +78,7 @@ ConfigRow string_row(RowText text, std::string& target) {
   return row;
 }
 
-ConfigRow list_row(RowText text, std::vector<std::string>& target) {
+ConfigRow list_row(const RowText& text, std::vector<std::string>& target) {
   ConfigRow row = make_row(text, "");
   row.repeatable = true;
   row.set = [&target](const std::string& value) {
@@ -53,20 +86,38 @@ ConfigRow list_row(RowText text, std::vector<std::string>& target) {
     return Result<void>();
   };
   row.clear = [&target] { target.clear(); };
+  row.get = [&target] { return target; };
   return row;
 }
 
-ConfigRow switch_row(RowText text, bool& target) {
+ConfigRow comma_row(const RowText& text, std::vector<std::string> choices, std::string& target) {
+  ConfigRow row = make_row(text, target);
+  row.repeatable = true;
+  row.set = [&target, text, choices = std::move(choices)](const std::string& value) -> Result<void> {
+    if (!choices.empty()) {
+      for (const std::string& part : split_commas(value))
+        if (auto known = is_choice(text, choices, part); !known) return known;
+    }
+    target += (target.empty() ? "" : ",") + value;
+    return {};
+  };
+  row.clear = [&target] { target.clear(); };
+  row.get = get_text(target);
+  return row;
+}
+
+ConfigRow switch_row(const RowText& text, bool& target) {
   ConfigRow row = make_row(text, target ? "true" : "false");
   row.set = [&target, text](const std::string& value) -> Result<void> {
     if (value != "true" && value != "false") return refuse(text, "'" + value + "' is neither true nor false");
     target = value == "true";
     return {};
   };
+  row.get = [&target] { return std::vector<std::string>{target ? "true" : "false"}; };
   return row;
 }
 
-ConfigRow int_row(RowText text, std::int64_t least, std::int64_t most, std::int32_t& target) {
+ConfigRow int_row(const RowText& text, std::int64_t least, std::int64_t most, std::int32_t& target) {
   ConfigRow row = make_row(text, std::to_string(target));
   row.set = [&target, text, least, most](const std::string& value) -> Result<void> {
     std::int64_t number = 0;
@@ -79,10 +130,11 @@ ConfigRow int_row(RowText text, std::int64_t least, std::int64_t most, std::int3
     target = static_cast<std::int32_t>(number);
     return {};
   };
+  row.get = [&target] { return std::vector<std::string>{std::to_string(target)}; };
   return row;
 }
 
-ConfigRow number_row(RowText text, double least, double most, double& target) {
+ConfigRow number_row(const RowText& text, double least, double most, double& target) {
   ConfigRow row = make_row(text, show(target));
   row.set = [&target, text, least, most](const std::string& value) -> Result<void> {
     char* end = nullptr;
@@ -93,10 +145,15 @@ ConfigRow number_row(RowText text, double least, double most, double& target) {
     target = number;
     return {};
   };
+  row.get = [&target] {
+    char exactly[32];
+    std::snprintf(exactly, sizeof exactly, "%.17g", target);
+    return std::vector<std::string>{exactly};
+  };
   return row;
 }
 
-ConfigRow duration_row(RowText text, Duration least, Duration& target) {
+ConfigRow duration_row(const RowText& text, Duration least, Duration& target) {
   ConfigRow row = make_row(text, show(target));
   row.set = [&target, text, least](const std::string& value) -> Result<void> {
     auto duration = parse_duration(value);
@@ -105,32 +162,29 @@ ConfigRow duration_row(RowText text, Duration least, Duration& target) {
     target = *duration;
     return {};
   };
+  row.get = [&target] { return std::vector<std::string>{exact(target)}; };
   return row;
 }
 
-ConfigRow choice_row(RowText text, std::vector<std::string> choices, std::string& target) {
+ConfigRow choice_row(const RowText& text, std::vector<std::string> choices, std::string& target) {
   ConfigRow row = make_row(text, target);
   row.set = [&target, text, choices = std::move(choices)](const std::string& value) -> Result<void> {
-    std::string all;
-    for (const std::string& choice : choices) {
-      if (choice == value) {
-        target = value;
-        return {};
-      }
-      all += (all.empty() ? "" : ", ") + choice;
-    }
-    return refuse(text, "'" + value + "' is not one of " + all);
+    if (auto known = is_choice(text, choices, value); !known) return known;
+    target = value;
+    return {};
   };
+  row.get = get_text(target);
   return row;
 }
 
-ConfigRow size_row(RowText text, std::string& target) {
+ConfigRow size_row(const RowText& text, std::string& target) {
   ConfigRow row = make_row(text, target);
   row.set = [&target, text](const std::string& value) -> Result<void> {
     if (auto size = parse_size(value, 1U << 30); !size) return refuse(text, size.error().message);
     target = value;
     return {};
   };
+  row.get = get_text(target);
   return row;
 }
 

@@ -74,7 +74,7 @@ Result<Duration> parse_duration(std::string_view text) {
   else if (parts->suffix != "s" && !parts->suffix.empty())
     return bad();
   if (seconds > 365.0 * 86400) return bad();
-  return Duration(static_cast<std::int64_t>(seconds * 1e9));
+  return Duration(std::llround(seconds * 1e9));  // 1001ms would otherwise lose a nanosecond
 }
 
 std::string format_size(std::uint64_t bytes) {

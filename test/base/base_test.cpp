@@ -26,6 +26,7 @@ TEST_CASE("durations parse as people write them") {
   CHECK(*parse_duration("250ms") == 250ms);
   CHECK(*parse_duration("2s") == 2s);
   CHECK(*parse_duration("1.5") == 1500ms);
+  CHECK(*parse_duration("1001ms") == 1001ms);
   for (const char* bad : {"", "s", "-1s", "2 s", "1d", "999999h"}) {
     INFO(bad);
     CHECK_FALSE(parse_duration(bad));

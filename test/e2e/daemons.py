@@ -22,19 +22,23 @@ SHARED = pathlib.Path(os.environ.get("BATON_TEST_DATA", SOURCE / ".." / "shared"
 _taken = set()
 
 
-def free_port() -> int:
-    """Below the range that the kernel gives to outgoing connections: none of those can take it before the daemon does."""
+def bindable(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(count: int = 1) -> int:
+    """The first of so many in a row, below the range that the kernel gives to outgoing connections: none of those can take it before the daemon does."""
     while True:
-        port = random.randrange(20000, 32000)
-        if port in _taken:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _taken.add(port)
-        return port
+        first = random.randrange(20000, 32000)
+        ports = range(first, first + count)
+        if not _taken.intersection(ports) and all(map(bindable, ports)):
+            _taken.update(ports)
+            return first
 
 
 class Daemon:
@@ -42,8 +46,8 @@ class Daemon:
 
     running = []  # of this test
 
-    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, network=None, peer_port=None):
-        self.name, self.port, self.peer_port = name, free_port(), peer_port or free_port()
+    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, network=None, peer_port=None, ports=1):
+        self.name, self.port, self.peer_port = name, free_port(ports), peer_port or free_port(ports)
         self.host = network.address if network else "127.0.0.1"
         self.scheme = "https" if "--tls-cert" in extra else "http"
         self.headers = {}  # of every request to it, e.g. an API key

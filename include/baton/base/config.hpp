@@ -25,7 +25,9 @@ struct ConfigRow {
   std::string shown_default;
   bool repeatable = false;
   std::function<Result<void>(const std::string&)> set;  // once a value; a repeatable row appends
-  std::function<void()> clear;  // of a repeatable row: drops what a file gave before flags replace it
+  std::function<void()> clear;  // of a row that appends: drops what was there before the first set
+  std::function<std::vector<std::string>()> get;  // what it has now, each as set takes it
+  bool given = false;                             // a file or a flag has set it
   bool is_switch() const { return value_name.empty(); }
 };
 
@@ -37,14 +39,20 @@ struct RowText {
   std::string help;
 };
 
-ConfigRow string_row(RowText text, std::string& target);
-ConfigRow list_row(RowText text, std::vector<std::string>& target);
-ConfigRow switch_row(RowText text, bool& target);
-ConfigRow int_row(RowText text, std::int64_t least, std::int64_t most, std::int32_t& target);
-ConfigRow number_row(RowText text, double least, double most, double& target);
-ConfigRow duration_row(RowText text, Duration least, Duration& target);
-ConfigRow choice_row(RowText text, std::vector<std::string> choices, std::string& target);
+ConfigRow string_row(const RowText& text, std::string& target);
+ConfigRow list_row(const RowText& text, std::vector<std::string>& target);
+// Values between commas, kept as such text. It may be repeated, too: "a,b" is "a" and then "b". `choices`:
+// what each must be one of; empty: anything.
+ConfigRow comma_row(const RowText& text, std::vector<std::string> choices, std::string& target);
+ConfigRow switch_row(const RowText& text, bool& target);
+ConfigRow int_row(const RowText& text, std::int64_t least, std::int64_t most, std::int32_t& target);
+ConfigRow number_row(const RowText& text, double least, double most, double& target);
+ConfigRow duration_row(const RowText& text, Duration least, Duration& target);
+ConfigRow choice_row(const RowText& text, std::vector<std::string> choices, std::string& target);
 // A size such as 8G, or a share such as 80% whose whole is known only later: kept as text, checked here.
-ConfigRow size_row(RowText text, std::string& target);
+ConfigRow size_row(const RowText& text, std::string& target);
+
+// "a,,b" is "a", "" and "b"; "" is one empty text.
+std::vector<std::string> split_commas(const std::string& text);
 
 }  // namespace baton

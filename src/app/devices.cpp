@@ -1,0 +1,169 @@
+#include "app/devices.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+
+#include "baton/peer/address.hpp"
+#include "baton/tensor/ops.hpp"
+
+namespace baton {
+namespace {
+
+constexpr const char* kPeerListen = "127.0.0.1:7000";  // where several daemons find each other by default
+constexpr std::int32_t kLastPort = 65535;
+
+Error bad(const std::string& flag, const std::string& why) {
+  return make_error(ErrorCode::invalid_argument, flag + why, flag);
+}
+
+// "0" is GPU 0. No GPU may be there twice: two engines would both take --gpu-memory of it.
+Result<std::vector<std::string>> parse_devices(const std::string& text) {
+  if (text.empty()) return bad("--devices", ": name at least one, as 0,1 or cpu,cpu");
+  std::vector<std::string> devices;
+  std::set<std::int32_t> gpus;
+  for (const std::string& part : split_commas(text)) {
+    const bool number = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+    devices.push_back(number ? "cuda:" + part : part);
+    const auto choice = parse_device(devices.back(), "--devices");
+    if (!choice) return choice.error();
+    if (choice->gpu >= 0 && !gpus.insert(choice->gpu).second)
+      return bad("--devices", " " + text + ": GPU " + std::to_string(choice->gpu) + " is there twice");
+  }
+  return devices;
+}
+
+Result<std::vector<std::string>> parse_roles(const std::string& text, std::size_t devices) {
+  std::vector<std::string> roles = split_commas(text);
+  if (roles.size() == 1) roles.resize(devices, roles.front());
+  if (roles.size() == devices) return roles;
+  return bad("--role", " " + text + ": " + std::to_string(roles.size()) + " roles for the " +
+                           std::to_string(devices) + " of --devices: give one for all, or one for each");
+}
+
+// The ports from `first` on, one for each daemon.
+struct Ports {
+  std::string flag;
+  std::int32_t first = 0;
+};
+
+Result<void> check_ports(const std::vector<Ports>& all, std::int32_t count) {
+  for (const Ports& ports : all) {
+    const std::string given = " with port " + std::to_string(ports.first);
+    if (ports.first == 0)
+      return bad(ports.flag, given + ": with --devices, say which port is the first; the others follow it");
+    if (ports.first + count - 1 > kLastPort)
+      return bad(ports.flag, given + ": there are not " + std::to_string(count) + " ports from there on");
+    for (const Ports& other : all) {
+      if (&other == &ports) break;
+      if (ports.first < other.first + count && other.first < ports.first + count)
+        return bad(ports.flag, given + " and " + other.flag + " with port " + std::to_string(other.first) +
+                                   ": with --devices, each takes " + std::to_string(count) +
+                                   " ports, and some would be the same");
+    }
+  }
+  return {};
+}
+
+// Addresses that each daemon has for itself. Only the port of `advertise` may be 0: what is bound counts.
+struct Addresses {
+  bool cluster = false;  // otherwise nobody listens at `peer`
+  HostPort peer;
+  std::optional<HostPort> admin, advertise;
+};
+
+Result<Addresses> parse_addresses(const ServeOptions& o, std::int32_t count) {
+  Addresses addresses;
+  std::vector<Ports> ports{{"--port", o.port}};
+  addresses.cluster = count > 1 || has_cluster(o);
+  const auto peer = parse_host_port(o.peer_listen.empty() ? kPeerListen : o.peer_listen);
+  if (!peer) return bad("--peer-listen", ": " + peer.error().message);
+  addresses.peer = *peer;
+  if (addresses.cluster) ports.push_back({"--peer-listen", peer->port});
+  if (!o.admin_listen.empty()) {
+    const auto admin = parse_host_port(o.admin_listen);
+    if (!admin) return bad("--admin-listen", ": " + admin.error().message);
+    addresses.admin = *admin;
+    ports.push_back({"--admin-listen", admin->port});
+  }
+  if (auto free = check_ports(ports, count); !free) return free.error();
+  if (!o.advertise.empty()) {
+    const auto advertise = parse_host_port(o.advertise);
+    if (!advertise) return bad("--advertise", ": " + advertise.error().message);
+    addresses.advertise = *advertise;
+    if (auto room = check_ports({{"--advertise", std::max<std::int32_t>(1, advertise->port)}}, count); !room)
+      return room.error();
+  }
+  return addresses;
+}
+
+std::string counted_up(HostPort address, std::size_t by) {
+  if (address.port != 0) address.port = static_cast<std::uint16_t>(address.port + by);
+  return to_string(address);
+}
+
+// What a daemon of this machine dials to reach another one.
+std::string dialed(HostPort address, std::size_t by) {
+  if (address.host == "0.0.0.0") address.host = "127.0.0.1";
+  if (address.host == "::") address.host = "::1";
+  return counted_up(std::move(address), by);
+}
+
+// Of a size: "10%" for two is "5%" for each; "8G" is meant for each.
+std::string part_of(const std::string& size, std::size_t parts) {
+  if (parts < 2 || !size.ends_with('%')) return size;
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6f%%", std::strtod(size.c_str(), nullptr) / static_cast<double>(parts));
+  return text;
+}
+
+}  // namespace
+
+Result<std::string> devices_here(const std::string& devices) {
+  if (devices != "all") return devices;
+  const auto gpus = list_gpus();
+  if (!gpus) return bad("--devices", " all: " + gpus.error().message);
+  std::string numbers;
+  for (std::size_t gpu = 0; gpu < gpus->size(); ++gpu)
+    numbers += (numbers.empty() ? "" : ",") + std::to_string(gpu);
+  return numbers;
+}
+
+Result<std::vector<ServeOptions>> options_for_devices(const ServeOptions& options, unsigned cores) {
+  const auto devices = parse_devices(options.devices);
+  if (!devices) return devices.error();
+  const std::size_t count = devices->size();
+  const auto roles = parse_roles(options.role, count);
+  if (!roles) return roles.error();
+  const auto addresses = parse_addresses(options, static_cast<std::int32_t>(count));
+  if (!addresses) return addresses.error();
+  // `auto` may come to be the CPU.
+  const auto on_host = static_cast<std::size_t>(
+      std::ranges::count_if(*devices, [](const std::string& device) { return !device.starts_with("cuda"); }));
+
+  std::vector<ServeOptions> all;
+  for (std::size_t i = 0; i < count; ++i) {
+    ServeOptions o = options;
+    o.devices.clear();
+    o.device = (*devices)[i];
+    o.exit_on_device_failure = true;  // the supervisor starts it again
+    o.role = (*roles)[i];
+    o.port += static_cast<std::int32_t>(i);
+    if (!o.node_name.empty()) o.node_name += '-' + std::to_string(i);
+    if (addresses->admin) o.admin_listen = counted_up(*addresses->admin, i);
+    if (addresses->advertise) o.advertise = counted_up(*addresses->advertise, i);
+    if (addresses->cluster) o.peer_listen = counted_up(addresses->peer, i);
+    for (std::size_t other = 0; other < count; ++other)
+      if (other != i) o.peers.push_back(dialed(addresses->peer, other));
+    o.kv_memory = part_of(o.kv_memory, on_host);
+    o.index_memory = part_of(o.index_memory, count);
+    if (o.threads == 0 && on_host > 1)
+      o.threads = static_cast<std::int32_t>(std::max<std::size_t>(1, cores / on_host));
+    if (auto checked = check(o); !checked) return checked.error();
+    all.push_back(std::move(o));
+  }
+  return all;
+}
+
+}  // namespace baton
