@@ -1,12 +1,19 @@
 """Daemons whose engines have a GPU, an emulated one: BATON_BINARY is baton_emulated. The same words as everywhere, blocks that go from one GPU's memory to the other's."""
+import os
+import pathlib
+import signal
+import tempfile
 import unittest
+import unittest.mock
+import urllib.error
 
 from daemons import SOURCE, DaemonTest, chat, content, demo_cases
 
 # The shortest: a token takes a tenth of a second here.
 CASES = sorted(demo_cases(), key=lambda case: len(case["prompt_ids"]) + 4 * len(case["answer_ids"]))[:2]
 MODEL = ("--model", str(SOURCE / "models/demo"))
-GPU = MODEL + ("--device", "cuda", "--gpu-memory", "200M", "--max-batch-tokens", "64", "--max-sequences", "4")
+SMALL = MODEL + ("--gpu-memory", "200M", "--max-batch-tokens", "64", "--max-sequences", "4")
+GPU = SMALL + ("--device", "cuda")
 CPU = MODEL + ("--device", "cpu")
 
 
@@ -41,6 +48,33 @@ class Gpu(DaemonTest):
         self.assertEqual(content(first), content(second))
         self.assertEqual(len(first["choices"][0]["logprobs"]["content"]), first["usage"]["completion_tokens"])
         self.assertGreater(second["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+
+    def test_two_gpus_of_which_one_fails(self):
+        with tempfile.TemporaryDirectory() as folder:
+            failure = pathlib.Path(folder, "failure")
+            surroundings = {"BATON_EMULATOR_GPUS": "2", "BATON_EMULATOR_FAIL_FILE": str(failure)}
+            with unittest.mock.patch.dict(os.environ, surroundings):
+                node = self.start("node", "prefill,decode", extra=SMALL + ("--devices", "all"), ports=2).wait_ready()
+            case = CASES[0]
+
+            def answer():
+                try:
+                    found = chat(node, case["messages"])
+                except urllib.error.HTTPError as error:
+                    self.assertIn(error.code, (500, 502, 503), error.read())  # said, never a wrong word
+                    return None
+                self.assertEqual(content(found), case["answer"])
+                return (found["baton"]["prefill_node"], found["baton"]["decode_node"])
+
+            self.eventually(answer, lambda nodes: nodes == ("node-0", "node-1"), 60)
+            failure.touch()
+            answer()
+            self.assertFalse(failure.exists())
+            self.eventually(node.log_text, lambda text: "engine died: it is started again" in text, 60)
+            self.assertIn("exit status 3", node.log_text())
+            self.eventually(answer, lambda nodes: nodes == ("node-0", "node-1"), 120)
+            node.signal(signal.SIGTERM)
+            self.assertEqual(node.process.wait(60), 0)
 
 
 if __name__ == "__main__":

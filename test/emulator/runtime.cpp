@@ -39,6 +39,22 @@ namespace {
 constexpr std::size_t kMemory = std::size_t{4} << 30;
 constexpr int kMultiprocessors = 132;  // an H200: grids and splits follow from it
 
+// BATON_EMULATOR_GPUS: how many there are, one without it.
+int device_count() {
+  static const int count = [] {
+    const char* text = std::getenv("BATON_EMULATOR_GPUS");
+    return text == nullptr ? 1 : std::atoi(text);
+  }();
+  return count;
+}
+thread_local int current_device = 0;
+
+// BATON_EMULATOR_FAIL_FILE: while a file of this name is there, the next kernel takes it away and fails.
+bool made_to_fail() {
+  static const char* const file = std::getenv("BATON_EMULATOR_FAIL_FILE");
+  return file != nullptr && std::remove(file) == 0;
+}
+
 std::recursive_mutex& device_mutex() {
   static auto* mutex = new std::recursive_mutex;
   return *mutex;
@@ -122,6 +138,7 @@ cudaError_t perform(const Launch& launch) {
   if (sticky_error != cudaSuccess) return report(sticky_error);
   try {
     const std::lock_guard lock(device_mutex());
+    if (made_to_fail()) throw Fault("a failure that was asked for");
     const auto start = std::chrono::steady_clock::now();
     run(launch);
     if (std::getenv("BATON_EMULATOR_TRACE") != nullptr) {
@@ -312,14 +329,18 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, 
 // ------------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
+  *count = device_count();
+  return *count > 0 ? cudaSuccess : report(cudaErrorNoDevice);
 }
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = current_device;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : report(cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= device_count()) return report(cudaErrorInvalidDevice);
+  current_device = device;
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::snprintf(properties->name, sizeof(properties->name), "emulated GPU");
