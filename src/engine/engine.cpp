@@ -214,8 +214,8 @@ StepResult Engine::State::compute(const StepPlan& plan) {
   return parts.executor->wait();
 }
 
-// One failed step may be an accident; a GPU that has really failed fails every step from then on, at once,
-// and would look idle to whoever chooses by load.
+// One failed step may be an accident; a GPU that has really failed, as it says itself or as several steps
+// show, fails every step from then on, at once, and would look idle to whoever chooses by load.
 void Engine::State::watch_device(const StepResult& result) {
   if (!result.device_failure) {
     failed_in_a_row = 0;
@@ -223,7 +223,9 @@ void Engine::State::watch_device(const StepResult& result) {
   }
   ++failed_steps;
   parts.logger->error("a step failed on the device", {{"why", result.device_failure->message}});
-  if (++failed_in_a_row < kFailedSteps || device_failed.exchange(true)) return;
+  ++failed_in_a_row;
+  if (failed_in_a_row < kFailedSteps && !result.device_lost) return;
+  if (device_failed.exchange(true)) return;
   parts.logger->error(
       "the device has failed: this engine takes no more requests until the daemon is started again",
       {{"failed_steps", failed_in_a_row}});

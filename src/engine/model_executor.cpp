@@ -77,10 +77,10 @@ class ModelExecutor final : public Executor {
 
   // What was launched before the failure may still write to blocks that others get now.
   StepResult failed(const Error& error) {
-    ops_.settle();
     RowResult row;
     row.error = error;
     StepResult result;
+    result.device_lost = !ops_.settle();
     result.rows.assign(plan_->rows.size(), row);
     return result;
   }

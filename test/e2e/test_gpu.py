@@ -63,6 +63,9 @@ class Gpu(DaemonTest):
                 except urllib.error.HTTPError as error:
                     self.assertIn(error.code, (500, 502, 503), error.read())  # said, never a wrong word
                     return None
+                except urllib.error.URLError as error:  # while the first daemon, whom we ask, is started again
+                    self.assertIsInstance(error.reason, ConnectionRefusedError)
+                    return None
                 self.assertEqual(content(found), case["answer"])
                 return (found["baton"]["prefill_node"], found["baton"]["decode_node"])
 

@@ -67,6 +67,7 @@ struct RowResult {
 struct StepResult {
   std::vector<RowResult> rows;
   std::optional<Error> device_failure;  // nothing was computed, and every row has this error
+  bool device_lost = false;             // with it: nothing will be computed any more
 };
 
 struct EndedSequence {

@@ -217,8 +217,9 @@ class Ops {
     return std::nullopt;
   }
   virtual bool samples() const { return false; }  // whether sample() is worth asking
-  // After a step that failed half-way: returns when the device has stopped working on it.
-  virtual void settle() noexcept {}
+  // After a step that failed half-way: returns when the device has stopped working on it. False: the device
+  // computes nothing any more, for this process.
+  virtual bool settle() noexcept { return true; }
   virtual std::span<const float> to_host(
       const Tensor& x) = 0;  // f32 values, rows * cols, valid until the next begin_step
 

@@ -363,9 +363,14 @@ std::optional<std::vector<RowSample>> CudaOps::sample(const Tensor& logits,
   return sampler_->sample(logits, rows);
 }
 
-void CudaOps::settle() noexcept {
+// The first wait may say what the step did; an error that the second one says, too, stays until the process
+// ends.
+bool CudaOps::settle() noexcept {
   cudaStreamSynchronize(stream_);
   cudaGetLastError();
+  const bool works = cudaStreamSynchronize(stream_) == cudaSuccess;
+  cudaGetLastError();
+  return works;
 }
 
 std::span<const float> CudaOps::to_host(const Tensor& x) {

@@ -63,7 +63,7 @@ class CudaOps : public Ops {
   std::optional<std::vector<RowSample>> sample(const Tensor& logits,
                                                std::span<const RowSampling> rows) override;
   bool samples() const override { return true; }
-  void settle() noexcept override;
+  bool settle() noexcept override;
   std::span<const float> to_host(const Tensor& x) override;
 
   cudaStream_t stream() const { return stream_; }
