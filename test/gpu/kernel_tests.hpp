@@ -1,10 +1,13 @@
 // The kernels' own tests, below Ops: raw arrays against references in double. Each prints what fails.
 #pragma once
 
+#include <cstdlib>
 #include <utility>
 #include <vector>
 
 namespace baton::cuda::test {
+// Without the largest shapes: where a GPU is emulated they take too long (BATON_SHORT_TESTS).
+inline bool short_tests() { return std::getenv("BATON_SHORT_TESTS") != nullptr; }
 bool matmul_tests();
 bool dependent_launch_tests();
 void matmul_bench(double copy_gbps, double matrix_tflops);

@@ -122,6 +122,7 @@ std::string CudaOps::numerics_id() const {
 Result<void> CudaOps::begin_model(const ModelTypes& types) {
   fp8_products_ = types.fp8_products;
   rounds_rows_ = false;
+  code_products_.clear();
   if (activations_fixed_) return {};
   if (types.weights == DType::i32 || types.weights == DType::e4m3)
     return make_error(ErrorCode::unsupported,
