@@ -1,5 +1,7 @@
 #include "baton/hub/pull.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <deque>
 #include <memory>
@@ -17,9 +19,13 @@ bool is_token(const std::string& token) {
   return std::ranges::all_of(token, [](char c) { return c > ' ' && c < '\x7f'; });
 }
 
+// Of an origin, as origin_of gives it. A name that only begins with 127. is somebody's.
 bool is_loopback(const std::string& origin) {
-  return origin.starts_with("http://127.") || origin.starts_with("http://localhost:") ||
-         origin.starts_with("http://[::1]:");
+  const auto begin = origin.find("//") + 2;
+  const std::string host = origin.substr(begin, origin.rfind(':') - begin);
+  in_addr address{};
+  return host == "localhost" || host == "[::1]" ||
+         (::inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127);
 }
 
 Result<PullOptions> settle(PullOptions options, PullObserver& observer) {
