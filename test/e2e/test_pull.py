@@ -275,7 +275,7 @@ class Pull(DaemonTest):
 
     def test_files_at_once(self):
         self.hub.files |= {f"model-0000{i}-of-00006.safetensors": os.urandom(256 << 10) for i in range(1, 7)}
-        self.hub.slow = 0.05
+        self.hub.slow = 0.01
         for jobs, least in ((1, 1), (3, 2)):
             self.hub.peak, self.target = 0, self.home / f"jobs{jobs}"
             self.pull("--jobs", jobs)
