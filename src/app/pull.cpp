@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <iostream>
 #include <memory>
 
 #include "app/command.hpp"
 #include "app/pull_options.hpp"
+#include "app/signals.hpp"
 #include "app/system.hpp"
 #include "app/transfer_rate.hpp"
 #include "baton/base/log.hpp"
@@ -60,17 +60,13 @@ class Screen final : public hub::PullObserver {
       : name_(name),
         terminal_(::isatty(STDERR_FILENO) != 0),
         logger_(make_stderr_logger(LogLevel::info, false)) {
-    sigemptyset(&signals_);
-    sigaddset(&signals_, SIGINT);
-    sigaddset(&signals_, SIGTERM);
-    ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    block_signals(signals_);
     std::signal(SIGPIPE, SIG_IGN);
   }
   int signal() const { return signal_; }  // that ended it; 0: none
 
   bool keep_going() override {
-    const timespec none{};
-    if (signal_ == 0) signal_ = std::max(0, ::sigtimedwait(&signals_, nullptr, &none));
+    if (signal_ == 0) signal_ = wait_signal(signals_, Duration(0));
     return signal_ == 0;
   }
   void planned(const hub::PullReport& report) override {
@@ -118,7 +114,7 @@ class Screen final : public hub::PullObserver {
   const std::string name_;
   const bool terminal_;
   std::unique_ptr<Logger> logger_;
-  sigset_t signals_{};
+  const sigset_t signals_ = signal_set({SIGINT, SIGTERM});
   int signal_ = 0;
   SteadyClock clock_;
   std::string what_;  // is being drawn
