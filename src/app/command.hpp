@@ -35,6 +35,7 @@ struct Chosen {
   std::function<int()> run;
 };
 void add_serve(CLI::App& app, Chosen& chosen);
+void add_pull(CLI::App& app, Chosen& chosen);
 void add_api_key(CLI::App& app, Chosen& chosen);
 void add_doctor(CLI::App& app, Chosen& chosen);
 void add_simulate(CLI::App& app, Chosen& chosen);

@@ -18,6 +18,7 @@ int run(int argc, char** argv) {
   app.failure_message(CLI::FailureMessage::simple);
   baton::Chosen chosen;
   baton::add_serve(app, chosen);
+  baton::add_pull(app, chosen);
   baton::add_api_key(app, chosen);
   baton::add_doctor(app, chosen);
   baton::add_simulate(app, chosen);

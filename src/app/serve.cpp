@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <thread>
@@ -15,6 +16,7 @@
 #include "app/config_file.hpp"
 #include "app/daemon.hpp"
 #include "app/devices.hpp"
+#include "app/pull_options.hpp"
 #include "app/serve_options.hpp"
 #include "app/signals.hpp"
 #include "app/supervisor.hpp"
@@ -39,12 +41,22 @@ LogLevel parse_level(const std::string& text) {
   return text == "error" ? LogLevel::error : LogLevel::info;
 }
 
+// Other servers fetch a model by its name on a Hub; here that is said, where a path might be meant as one.
+Result<void> check_model(const std::string& model) {
+  std::error_code ignored;
+  if (model.empty() || std::filesystem::exists(model, ignored)) return {};
+  const std::string hint = pull_hint(model, environment);
+  if (hint.empty()) return {};  // what reads the directory says that there is none
+  return make_error(ErrorCode::not_found, "no model directory " + model + "; " + hint, "--model");
+}
+
 Result<void> settle_options(Serve& serve) {
   if (!serve.config.empty()) {
     if (auto read = apply_config_file(serve.config, serve.flags.rows(), {"ucx", &serve.options.ucx}); !read)
       return read;
   }
   if (auto applied = serve.flags.apply(); !applied) return applied;
+  if (auto model = check_model(serve.options.model); !model) return model;
   if (serve.several()) {
     if (!serve.flags.given("--device")) return {};  // each daemon's options are checked when they are made
     return make_error(ErrorCode::invalid_argument,

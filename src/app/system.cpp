@@ -39,13 +39,11 @@ std::function<void(std::uint64_t, std::uint64_t)> progress_bar(std::string what,
   if (::isatty(STDERR_FILENO) == 0) return {};
   auto shown = std::make_shared<int>(-1);  // shared: std::function must be copyable
   return [what = std::move(what), amount, shown](std::uint64_t done, std::uint64_t total) {
-    constexpr int kWidth = 30;
     const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
     if (percent == *shown) return;
     *shown = percent;
-    const std::string bar(static_cast<std::size_t>(percent * kWidth / 100), '#');
-    std::fprintf(stderr, "\r%s [%-*s] %3d %% of %s%s", what.c_str(), kWidth, bar.c_str(), percent,
-                 amount(total).c_str(), percent == 100 ? "\n" : "");
+    std::fprintf(stderr, "\r%s%s", bar_text(what, percent, "of " + amount(total)).c_str(),
+                 percent == 100 ? "\n" : "");
   };
 }
 
@@ -87,6 +85,15 @@ Result<void> port_is_free(std::uint16_t port) {
   ::close(probe);
   if (!bound) return make_error(ErrorCode::io, std::string("taken: ") + std::strerror(why));
   return {};
+}
+
+std::string bar_text(const std::string& what, int percent, const std::string& tail) {
+  constexpr int kWidth = 30;
+  std::string bar(static_cast<std::size_t>(percent * kWidth / 100), '#');
+  bar.resize(kWidth, ' ');
+  const std::string number = std::to_string(percent);
+  return what + " [" + bar + "] " + std::string(3 - std::min<std::size_t>(3, number.size()), ' ') + number +
+         " % " + tail;
 }
 
 LoadProgress terminal_progress(std::string what) { return progress_bar(std::move(what), format_size); }

@@ -26,6 +26,9 @@ std::filesystem::path find_configs();
 // io with the system's reason where 127.0.0.1:port cannot be bound.
 Result<void> port_is_free(std::uint16_t port);
 
+// "what [####      ]  40 % tail", to be drawn over itself.
+std::string bar_text(const std::string& what, int percent, const std::string& tail);
+
 // A progress bar on stderr where that is a terminal; otherwise nothing.
 LoadProgress terminal_progress(std::string what);
 std::function<void(std::size_t, std::size_t)> count_progress(std::string what);  // of things instead of bytes
