@@ -78,16 +78,20 @@ int serve_until_stopped(Daemon& daemon, const ServeOptions& options) {
   }
 }
 
-void drain(Daemon& daemon, const ServeOptions& options, Logger& logger) {
+// Whether a signal asked for it, in the end; the second one exits at once.
+bool drain(Daemon& daemon, const ServeOptions& options, bool asked, Logger& logger) {
   logger.info("draining: no new requests; a second signal exits at once");
   daemon.begin_drain();
   const sigset_t signals = signal_set({SIGTERM, SIGINT});
   const SteadyClock clock;
   const TimePoint give_up = clock.now() + options.drain_timeout;
   while (!daemon.drained() && clock.now() < give_up) {
-    if (wait_signal(signals, std::chrono::milliseconds(20)) != 0) ::_exit(kStoppedAtOnce);
+    if (wait_signal(signals, std::chrono::milliseconds(20)) == 0) continue;
+    if (asked) ::_exit(kStoppedAtOnce);
+    asked = true;
   }
   if (!daemon.drained()) logger.warn("the drain timeout is over: dropping what is left");
+  return asked;
 }
 
 int run_daemon(const ServeOptions& options, Logger& logger) {
@@ -101,10 +105,10 @@ int run_daemon(const ServeOptions& options, Logger& logger) {
     return kCannotServe;
   }
   const int status = serve_until_stopped(**daemon, options);
-  drain(**daemon, options, logger);
+  const bool asked = drain(**daemon, options, status == 0, logger);
   (*daemon)->stop();
   logger.info("stopped");
-  return status;
+  return asked ? 0 : status;
 }
 
 int refuse(const Error& error) {

@@ -34,10 +34,10 @@ std::string show(Duration duration) {
   return seconds < 1 ? show(seconds * 1000) + "ms" : show(seconds) + "s";
 }
 
-// As parse_duration reads it, to the nanosecond for times of up to 999 s.
+// As parse_duration reads it, to the nanosecond.
 std::string exact(Duration duration) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.12gs", to_seconds(duration));
+  std::snprintf(text, sizeof text, "%.9fs", to_seconds(duration));
   return text;
 }
 

@@ -24,9 +24,7 @@ class ModelExecutor final : public Executor {
     } catch (const std::bad_alloc&) {
       return failed(make_error(ErrorCode::out_of_memory, "the machine has no memory left for this step"));
     } catch (const DeviceFailure& failure) {
-      StepResult result = failed(make_error(ErrorCode::unavailable, failure.what()));
-      result.device_failure = make_error(ErrorCode::unavailable, failure.what());
-      return result;
+      return failed(make_error(ErrorCode::unavailable, failure.what()));
     }
   }
 
@@ -75,13 +73,17 @@ class ModelExecutor final : public Executor {
   // A model that computes only NaN would otherwise stream an arbitrary token for ever.
   static Error nan_error() { return make_error(ErrorCode::internal, "the model computed NaN logits"); }
 
-  // What was launched before the failure may still write to blocks that others get now.
-  StepResult failed(const Error& error) {
-    RowResult row;
-    row.error = error;
+  // What was launched before the failure may still write to blocks that others get now. A device that is lost
+  // has no memory, either, whoever asks.
+  StepResult failed(Error error) {
     StepResult result;
     result.device_lost = !ops_.settle();
+    if (result.device_lost && error.code == ErrorCode::out_of_memory)
+      error = make_error(ErrorCode::unavailable, "the device fails whatever it is asked");
+    RowResult row;
+    row.error = error;
     result.rows.assign(plan_->rows.size(), row);
+    if (error.code == ErrorCode::unavailable) result.device_failure = std::move(error);
     return result;
   }
 

@@ -81,7 +81,11 @@ template <class T, Atomic kHow, bool kResult>
 bool atomic(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   const std::lock_guard lock(atomics());
   each(lanes, [&](int i) {
-    std::byte* place = warp.pointer(in, address_of(warp, in, i), sizeof(T), i, true, false);
+    const std::uint64_t address = address_of(warp, in, i);
+    std::byte* place = warp.pointer(in, address, sizeof(T), i, true, false);
+    if (in.space == Space::shared)
+      warp.check_race(warp.block, static_cast<std::uint32_t>(address), sizeof(T), Access::atomic, warp.clock,
+                      in);
     T before;
     std::memcpy(&before, place, sizeof(T));
     const auto operand = [&](std::size_t which) {

@@ -233,7 +233,7 @@ bool fma_pair(Warp& warp, const Instruction& in, std::uint32_t lanes) {
       const auto part = [&](std::uint32_t bits) {
         return Half::widen(static_cast<std::uint16_t>(bits >> shift));
       };
-      // Exact in double: products of two have 22 bits at most.
+      // All but exact in double: the products are.
       const double sum = static_cast<double>(part(a[i])) * part(b[i]) + part(c[i]);
       both |= static_cast<std::uint32_t>(Half::round(sum)) << shift;
     }
@@ -410,7 +410,8 @@ Run choose_run(const Opcode& opcode) {
   const std::string& name = opcode.name();
   const std::string& type = opcode.type();
   if (name == "fma" && opcode.has("rm") && type == "f32") return fma_down;
-  if (odd_rounding(opcode) && name != "cvt") return nullptr;
+  if (odd_rounding(opcode) || opcode.has("NaN") || opcode.has("relu") || opcode.has("xorsign"))
+    return nullptr;
   if (name == "add") return for_numbers<Add>(type);
   if (name == "sub") return for_numbers<Sub>(type);
   if (name == "mul") {

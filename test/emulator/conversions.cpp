@@ -38,7 +38,8 @@ void write(Warp& warp, const Operand& operand, int lane, To value) {
 // From reals to integers by the rounding that is asked for, clamped, NaN to 0.
 template <class To, class From>
 To to_integer(From value) {
-  if (std::isnan(value)) return 0;
+  if (std::isnan(value))
+    return sizeof(To) == 8 && sizeof(From) == 8 ? static_cast<To>(std::uint64_t{1} << 63) : To{0};
   if (static_cast<long double>(value) >= static_cast<long double>(std::numeric_limits<To>::max()))
     return std::numeric_limits<To>::max();
   if (static_cast<long double>(value) <= static_cast<long double>(std::numeric_limits<To>::min()))

@@ -1,6 +1,7 @@
 // Copies that happen later: cp.async, done when its thread waits for it, and boxes that the copy engine
 // brings, done when nobody can go on without them.
 #include <cstring>
+#include <utility>
 
 #include "machine.hpp"
 #include "mbarrier.hpp"
@@ -12,7 +13,7 @@ namespace {
 
 void finish(Warp& warp, const Instruction& in, std::vector<AsyncCopy>& group) {
   for (const AsyncCopy& copy : group) {
-    warp.check_race(warp.block, copy.shared, copy.bytes + copy.zeros, true, warp.clock, in);
+    warp.check_race(warp.block, copy.shared, copy.bytes + copy.zeros, Access::write, warp.clock, in);
     if (copy.bytes > 0) std::memcpy(copy.to, copy.from, copy.bytes);
     std::memset(copy.to + copy.bytes, 0, copy.zeros);
   }
@@ -41,6 +42,8 @@ bool copy_async(Warp& warp, const Instruction& in, std::uint32_t lanes) {
     copy.zeros = bytes - read;
     const std::uint64_t from = warp.value(in.from[1], i);
     if (from % bytes != 0) warp.fault(in, i, "a source that is not a multiple of the copy's size");
+    // It may be written from here on: by then nobody may read or write there any more.
+    warp.check_race(warp.block, copy.shared, bytes, Access::write, warp.clock, in);
     if (read > 0) copy.from = warp.pointer(in, Space::global, from, read, i, false);
     groups_of(warp, i).back().push_back(copy);
   });
@@ -89,6 +92,7 @@ struct Box {
   std::array<std::int64_t, 4> start{};
   std::uint32_t to = 0;
   std::uint32_t barrier = 0;
+  bool waited = true;  // for the kernel ahead, when it was asked for
   Clock started;
 };
 
@@ -97,12 +101,13 @@ std::uint32_t swizzled(std::uint32_t address) { return address ^ (address >> 7 &
 // One element row after the other, in shared memory without gaps; what lies outside of the array is zero.
 void bring(Warp& warp, const Instruction& in, const Box& box) {
   const TensorMap& map = box.map;
+  const bool waited_by_now = std::exchange(warp.waited, box.waited);
   std::uint64_t elements = 1;
   for (std::uint32_t d = 0; d < map.rank; ++d) elements *= map.box[d];
   const auto bytes = static_cast<std::uint32_t>(elements * map.element);
   warp.pointer(in, Space::shared, box.to, 16, -1, true, false);
   if (box.to + bytes > warp.block.shared_end) warp.fault(in, -1, "a box beyond shared memory");
-  warp.check_race(warp.block, box.to, bytes, true, box.started, in);
+  warp.check_race(warp.block, box.to, bytes, Access::write, box.started, in);
   std::array<std::uint32_t, 4> at{};
   for (std::uint64_t element = 0; element < elements; ++element) {
     std::uint64_t from = map.base;
@@ -121,13 +126,13 @@ void bring(Warp& warp, const Instruction& in, const Box& box) {
     }
     for (std::uint32_t d = 0; d < map.rank && ++at[d] == map.box[d]; ++d) at[d] = 0;
   }
+  warp.waited = waited_by_now;
   MBarrier barrier;
   std::byte* place = warp.pointer(in, Space::shared, box.barrier, 8, -1, true, false);
   std::memcpy(&barrier, place, sizeof(barrier));
   barrier.bytes -= static_cast<std::int32_t>(bytes);
-  barrier.turn();
+  barrier.turn(warp.block.phases_of(box.barrier), box.started);
   std::memcpy(place, &barrier, sizeof(barrier));
-  join(warp.block.clock_of(box.barrier), box.started);
 }
 
 // [to], [map, {coordinates}], [mbarrier]
@@ -142,6 +147,7 @@ bool copy_box(Warp& warp, const Instruction& in, std::uint32_t lanes) {
     box.barrier = static_cast<std::uint32_t>(warp.value(in.from[2], i));
     if (box.to % (box.map.swizzle_128 ? 1024 : 128) != 0)
       warp.fault(in, i, "a box at a place that is not aligned");
+    box.waited = warp.waited;
     box.started = warp.release();
     warp.block.cluster->copies.push_back([&warp, &in, box] { bring(warp, in, box); });
   });

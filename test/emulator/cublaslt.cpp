@@ -67,13 +67,17 @@ bool inside(const void* data, std::size_t elements, cudaDataType type) {
   return find_range(reinterpret_cast<std::uint64_t>(data), elements * element_bytes(type), range);
 }
 
+bool outer_scaled(const Product& product) {
+  return product.a_mode == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+}
+
 bool supported(const Product& product, const Layout& a, const Layout& b, const Layout& d) {
   if (product.transpose_a != CUBLAS_OP_T || product.transpose_b != CUBLAS_OP_N || a.rows != b.rows)
     return false;
   if (a.type != b.type || a.cols != d.rows || b.cols != d.cols) return false;
   if (product.bias != nullptr && product.bias_type != d.type) return false;
   if (a.type != CUDA_R_8F_E4M3) return d.type == a.type || d.type == CUDA_R_32F;
-  const bool outer = product.a_mode == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+  const bool outer = outer_scaled(product);
   return (product.a_mode == product.b_mode) && (!outer || d.type == CUDA_R_16BF || d.type == CUDA_R_16F) &&
          a.rows % 16 == 0 && a.cols % 16 == 0 && a.stride % 16 == 0 && b.stride % 16 == 0 &&
          d.stride * static_cast<std::int64_t>(element_bytes(d.type)) % 16 == 0;
@@ -85,6 +89,10 @@ cudaError_t multiply(const Product& product, const Layout& a, const Layout& b, c
   if (!inside(a_data, static_cast<std::size_t>(a.stride) * (a.cols - 1) + a.rows, a.type) ||
       !inside(b_data, static_cast<std::size_t>(b.stride) * (b.cols - 1) + b.rows, b.type) ||
       !inside(d_data, static_cast<std::size_t>(d.stride) * (d.cols - 1) + d.rows, d.type) ||
+      (product.a_scale != nullptr &&
+       !inside(product.a_scale, outer_scaled(product) ? d.rows : 1, CUDA_R_32F)) ||
+      (product.b_scale != nullptr &&
+       !inside(product.b_scale, outer_scaled(product) ? d.cols : 1, CUDA_R_32F)) ||
       (product.bias != nullptr && !inside(product.bias, d.rows, d.type))) {
     std::fprintf(stderr, "emulator: a product of cuBLASLt reaches beyond its memory\n");
     return cudaErrorIllegalAddress;
@@ -95,7 +103,7 @@ cudaError_t multiply(const Product& product, const Layout& a, const Layout& b, c
       weights[row * a.rows + k] = read(a_data, row * static_cast<std::size_t>(a.stride) + k, a.type);
   }
   std::vector<float> x(b.rows);
-  const bool outer = product.a_mode == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+  const bool outer = outer_scaled(product);
   for (std::size_t column = 0; column < d.cols; ++column) {
     for (std::size_t k = 0; k < b.rows; ++k)
       x[k] = read(b_data, column * static_cast<std::size_t>(b.stride) + k, b.type);

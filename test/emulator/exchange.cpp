@@ -117,9 +117,10 @@ Choice choose_exchange(const Opcode& opcode) {
                  : opcode.has("bfly") ? shuffle<Way::butterfly>
                                       : shuffle<Way::index>;
   } else if (opcode.name() == "vote") {
-    choice.run = opcode.has("any")   ? vote<Vote::any>
-                 : opcode.has("all") ? vote<Vote::all>
-                                     : vote<Vote::ballot>;
+    choice.run = opcode.has("any")      ? vote<Vote::any>
+                 : opcode.has("all")    ? vote<Vote::all>
+                 : opcode.has("ballot") ? vote<Vote::ballot>
+                                        : nullptr;
   } else if (opcode.name() == "redux") {
     choice.run = choose_reduction(opcode);
   } else if (opcode.name() == "bar" && opcode.has("warp")) {

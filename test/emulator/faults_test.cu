@@ -80,13 +80,13 @@ __global__ void beyond_shared(int* to, int index) {
 // 64 threads are there, the barrier waits for `expected`.
 __global__ void named_barrier(int expected) { asm volatile("bar.sync 1, %0;" ::"r"(expected)); }
 
-template <bool kInOrder>
+template <bool kInOrder, bool kBegun = true>
 __global__ void count_arrivals(int* to) {
   __shared__ std::uint64_t barrier;
   volatile __shared__ int number;
   const auto place = static_cast<std::uint32_t>(__cvta_generic_to_shared(&barrier));
   if (threadIdx.x == 0) asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(place) : "memory");
-  __syncthreads();
+  if (kBegun) __syncthreads();
   if (threadIdx.x == 32) {
     number = 7;
     asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(place) : "memory");
@@ -111,6 +111,35 @@ __global__ void never_arrives() {
       : "memory");
 }
 
+// The second copy may come while others still read the first.
+template <bool kReadBefore>
+__global__ void copy_over(int* to, const int* from) {
+  __shared__ alignas(16) int numbers[256];
+  const auto place = static_cast<std::uint32_t>(__cvta_generic_to_shared(numbers + threadIdx.x * 4));
+  const auto fetch = [&] {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from + threadIdx.x * 4) : "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  };
+  fetch();
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  __syncthreads();
+  to[threadIdx.x] = numbers[(threadIdx.x ^ 32) * 4];
+  if (kReadBefore) __syncthreads();
+  fetch();
+  __syncthreads();
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
+}
+
+template <bool kBarrier>
+__global__ void count(int* to) {
+  __shared__ int sum;
+  if (threadIdx.x == 0) sum = 0;
+  __syncthreads();
+  atomicAdd(&sum, 1);
+  if (kBarrier) __syncthreads();
+  to[threadIdx.x] = *static_cast<volatile int*>(&sum);
+}
+
 // Launched so that it may start before the kernel ahead has ended.
 template <bool kWait>
 __global__ void copy_after(int* to, const int* from) {
@@ -132,6 +161,10 @@ void shared_memory() {
   expect(fault.empty() && values[63] == 2, "two rounds with two barriers", fault);
   values_after(64, fault, [](int* to) { twice<false><<<1, 64>>>(to); });
   expect(has(fault, "a write that races with a read"), "a write before others have read is a race", fault);
+  values = values_after(64, fault, [](int* to) { count<true><<<1, 64>>>(to); });
+  expect(fault.empty() && values[0] == 64, "atomics do not race with each other", fault);
+  values_after(64, fault, [](int* to) { count<false><<<1, 64>>>(to); });
+  expect(has(fault, "races with a"), "a read races with them", fault);
   values_after(1, fault, [](int* to) { beyond_shared<<<1, 32>>>(to, 31); });
   expect(fault.empty(), "the last number of shared memory", fault);
   values_after(1, fault, [](int* to) { beyond_shared<<<1, 32>>>(to, 32); });
@@ -141,14 +174,18 @@ void shared_memory() {
 void late_copies() {
   std::string fault;
   int* from = nullptr;
-  cudaMalloc(&from, 128 * sizeof(int));
-  std::vector<int> numbers(128);
-  for (int i = 0; i < 128; ++i) numbers[i] = i;
-  cudaMemcpy(from, numbers.data(), 128 * sizeof(int), cudaMemcpyHostToDevice);
+  cudaMalloc(&from, 256 * sizeof(int));
+  std::vector<int> numbers(256);
+  for (int i = 0; i < 256; ++i) numbers[i] = i;
+  cudaMemcpy(from, numbers.data(), 256 * sizeof(int), cudaMemcpyHostToDevice);
   auto values = values_after(32, fault, [&](int* to) { copy_ahead<true><<<1, 32>>>(to, from); });
   expect(fault.empty() && values[31] == 124, "an asynchronous copy that is waited for", fault);
   values = values_after(32, fault, [&](int* to) { copy_ahead<false><<<1, 32>>>(to, from); });
   expect(values[31] != 124, "one that is not waited for has not happened", fault);
+  values_after(64, fault, [&](int* to) { copy_over<true><<<1, 64>>>(to, from); });
+  expect(fault.empty(), "one that comes when all have read", fault);
+  values_after(64, fault, [&](int* to) { copy_over<false><<<1, 64>>>(to, from); });
+  expect(has(fault, "races with a read"), "one that may come before", fault);
   cudaFree(from);
 }
 
@@ -174,6 +211,8 @@ void meetings() {
   expect(fault.empty() && values[0] == 7, "an mbarrier orders what came before the arrival", fault);
   values_after(32, fault, [](int* to) { count_arrivals<false><<<1, 64>>>(to); });
   expect(has(fault, "races with a"), "reading without the wait is a race", fault);
+  values_after(32, fault, [](int* to) { count_arrivals<true, false><<<1, 64>>>(to); });
+  expect(has(fault, "whose beginning races"), "an mbarrier that others use before they know it", fault);
   values_after(1, fault, [](int*) { never_arrives<<<1, 1>>>(); });
   expect(has(fault, "deadlock"), "an mbarrier at which nobody arrives", fault);
 }

@@ -12,12 +12,22 @@
 
 namespace baton::emulator {
 
-Clock& Block::clock_of(std::uint32_t mbarrier) {
-  for (auto& [address, clock] : mbarriers) {
-    if (address == mbarrier) return clock;
+Phases& Block::phases_of(std::uint32_t mbarrier) {
+  for (auto& [address, phases] : mbarriers) {
+    if (address == mbarrier) return phases;
   }
-  mbarriers.emplace_back(mbarrier, Clock{});
+  mbarriers.emplace_back(mbarrier, Phases{});
   return mbarriers.back().second;
+}
+
+void Cluster::release() {
+  std::uint32_t expected = 0;
+  for (const auto& block : blocks) expected += block->threads - block->ended;
+  if (arrived == 0 || arrived < expected) return;
+  arrived = 0;
+  ++generation;
+  opened = std::move(barrier);
+  barrier.clear();
 }
 
 void Block::release(Barrier& barrier, std::uint32_t expected) {
@@ -34,6 +44,7 @@ void Block::release(Barrier& barrier, std::uint32_t expected) {
 void Block::thread_ended(std::uint32_t count) {
   ended += count;
   if (barriers[0].arrived > 0) release(barriers[0], threads - ended);
+  cluster->release();
 }
 
 namespace {

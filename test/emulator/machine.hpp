@@ -145,6 +145,8 @@ struct Cluster {
   Clock barrier;
   Clock opened;
   std::vector<std::function<void()>> copies;  // started, not done
+
+  void release();  // the barrier, if all have arrived that have not ended
 };
 
 struct Barrier {
@@ -156,8 +158,11 @@ struct Barrier {
   Clock opened;
 };
 
+enum class Access : std::uint8_t { read, write, atomic };
+
 // Who wrote and read four bytes of shared memory last.
 struct Shadow {
+  bool atomic = false;  // the write was: other atomics do not race with it
   std::int32_t writer = -1;
   std::uint32_t written = 0;
   std::int32_t reader = -1;
@@ -166,6 +171,11 @@ struct Shadow {
 };
 
 constexpr std::uint32_t kSharedStart = 1024;  // what lies below belongs to the system
+
+// What came before the arrivals at an mbarrier: in its phase so far, and in the one that ended last.
+struct Phases {
+  Clock gathering, opened;
+};
 
 struct Block {
   Cluster* cluster = nullptr;
@@ -178,10 +188,10 @@ struct Block {
   std::size_t shared_end = 0;
   std::array<Barrier, 16> barriers;
   std::vector<Shadow> shadows;
-  std::vector<std::pair<std::uint32_t, Clock>> mbarriers;  // what arrived there so far
+  std::vector<std::pair<std::uint32_t, Phases>> mbarriers;  // by address
   std::vector<std::unique_ptr<Warp>> warps;
 
-  Clock& clock_of(std::uint32_t mbarrier);
+  Phases& phases_of(std::uint32_t mbarrier);
   void release(Barrier& barrier, std::uint32_t expected);
   void thread_ended(std::uint32_t count);
 };
@@ -232,8 +242,10 @@ class Warp {
                      bool checked = true);
   std::byte* pointer(const Instruction& in, Space space, std::uint64_t address, std::size_t bytes, int lane,
                      bool write, bool checked = true);
-  void check_race(Block& owner, std::uint32_t address, std::size_t bytes, bool write, const Clock& clock,
+  void check_race(Block& owner, std::uint32_t address, std::size_t bytes, Access access, const Clock& clock,
                   const Instruction& in);
+  // That what was written there has been seen here, as an mbarrier's beginning must have been.
+  void check_seen(std::uint32_t address, const Instruction& in) const;
   [[noreturn]] void fault(const Instruction& in, int lane, const std::string& what) const;
 
   std::uint32_t alive() const;
@@ -253,6 +265,7 @@ class Warp {
   Group* current = nullptr;
   bool waited = true;  // for the kernel ahead
   std::int64_t cluster_generation = 0;
+  std::uint64_t began = 0;         // at this number of instructions, in this block
   std::uint64_t instructions = 0;  // run so far
   Clock clock;
   std::array<std::vector<std::vector<AsyncCopy>>, kLanes> copies;  // of each lane: groups; the last is open

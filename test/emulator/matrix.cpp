@@ -164,6 +164,24 @@ void read_columns(Warp& warp, const Instruction& in, const Descriptor& matrix, i
   }
 }
 
+// The race check alone: from when it is asked for, a product may read.
+void touch_rows(Warp& warp, const Instruction& in, const Descriptor& matrix, int first, int count) {
+  for (int row = first; row < first + count; ++row) {
+    const auto at = matrix.start + static_cast<std::uint32_t>(row / 8) * matrix.stride +
+                    static_cast<std::uint32_t>(row % 8) * 128;
+    for (std::uint32_t half = 0; half < 2; ++half) sixteen_bytes(warp, in, at + half * 16);
+  }
+}
+void touch_columns(Warp& warp, const Instruction& in, const Descriptor& matrix, int count) {
+  for (int k = 0; k < 16; ++k) {
+    for (int n = 0; n < count; n += 8)
+      sixteen_bytes(warp, in,
+                    matrix.start + static_cast<std::uint32_t>(n / 64) * matrix.leading +
+                        static_cast<std::uint32_t>(k / 8) * matrix.stride +
+                        static_cast<std::uint32_t>(k % 8) * 128 + static_cast<std::uint32_t>(n % 64) * 2);
+  }
+}
+
 template <class Small, int kColumns>
 void multiply_warp(Warp& warp, const Instruction& in, std::uint64_t first, std::uint64_t second, bool add) {
   constexpr std::size_t kResults = kColumns / 2;
@@ -201,6 +219,13 @@ bool multiply_later(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   const bool a_in_registers = in.list.size() == kColumns / 2 + 5;
   const std::uint64_t first = warp.value(in.from[0], 0), second = warp.value(in.from[1], 0);
   const bool add = warp.value(in.from[a_in_registers ? 1 : 2], 0) != 0;
+  const Descriptor b_matrix(a_in_registers ? first : second);
+  if (!a_in_registers) touch_rows(warp, in, Descriptor(first), static_cast<int>(warp.index % 4) * 16, 16);
+  if (warp.value(in.list.back(), 0) != 0) {
+    touch_columns(warp, in, b_matrix, kColumns);
+  } else {
+    touch_rows(warp, in, b_matrix, 0, kColumns);
+  }
   if (warp.products.empty()) warp.products.emplace_back();
   warp.products.back().push_back(
       [&warp, &in, first, second, add] { multiply_warp<Small, kColumns>(warp, in, first, second, add); });

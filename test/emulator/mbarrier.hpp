@@ -1,6 +1,8 @@
 // The 8 bytes of an mbarrier, and what changes them.
 #pragma once
 
+#include <utility>
+
 #include "machine.hpp"
 
 namespace baton::emulator {
@@ -11,10 +13,14 @@ struct MBarrier {
   std::uint16_t pending = 0;
   std::int32_t bytes = 0;  // that copies still have to bring
 
-  void turn() {
+  // After an arrival, or bytes that came: the phase ends where nothing is missing.
+  void turn(Phases& phases, const Clock& before) {
+    join(phases.gathering, before);
     if (pending != 0 || bytes != 0) return;
     phase ^= 1;
     pending = expected;
+    phases.opened = std::move(phases.gathering);
+    phases.gathering.clear();
   }
 };
 static_assert(sizeof(MBarrier) == 8);

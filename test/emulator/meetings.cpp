@@ -71,14 +71,7 @@ bool cluster_arrive(Warp& warp, const Instruction&, std::uint32_t lanes) {
   warp.cluster_generation = cluster.generation;
   join(cluster.barrier, warp.release());
   cluster.arrived += count_of(lanes);
-  std::uint32_t expected = 0;
-  for (const auto& block : cluster.blocks) expected += block->threads - block->ended;
-  if (cluster.arrived == expected) {
-    cluster.arrived = 0;
-    ++cluster.generation;
-    cluster.opened = std::move(cluster.barrier);
-    cluster.barrier.clear();
-  }
+  cluster.release();
   return true;
 }
 
@@ -101,7 +94,7 @@ bool mbarrier_init(Warp& warp, const Instruction& in, std::uint32_t lanes) {
     const auto count = static_cast<std::uint16_t>(warp.value(in.from[1], i));
     const MBarrier made{.expected = count, .pending = count};
     std::memcpy(place, &made, sizeof(made));
-    warp.block.clock_of(mbarrier_address(warp, in, i)).clear();
+    warp.block.phases_of(mbarrier_address(warp, in, i)) = {};
   });
   return true;
 }
@@ -123,12 +116,13 @@ bool mbarrier_wait(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   each(lanes, [&](int i) {
     MBarrier barrier;
     const std::uint32_t address = mbarrier_address(warp, in, i);
+    warp.check_seen(address, in);
     std::memcpy(&barrier, warp.pointer(in, address, 8, i, false, false), sizeof(barrier));
     complete = complete && barrier.phase != (warp.value(in.from[1], i) & 1);
   });
   if (!complete) return false;
   each(lanes, [&](int i) {
-    join(warp.clock, warp.block.clock_of(mbarrier_address(warp, in, i)));
+    join(warp.clock, warp.block.phases_of(mbarrier_address(warp, in, i)).opened);
     warp.set(in.to, i, 1);
   });
   return true;
@@ -139,13 +133,13 @@ bool mbarrier_wait(Warp& warp, const Instruction& in, std::uint32_t lanes) {
 void arrive(Warp& warp, const Instruction& in, std::uint32_t address, std::int32_t more_bytes, int lane) {
   std::byte* place = warp.pointer(in, Space::shared, address, 8, lane, true, false);
   MBarrier barrier;
+  warp.check_seen(address, in);
   std::memcpy(&barrier, place, sizeof(barrier));
   if (barrier.expected == 0 || barrier.pending == 0)
     warp.fault(in, lane, "an arrival that the mbarrier does not expect");
-  join(warp.block.clock_of(address), warp.release());
   barrier.bytes += more_bytes;
   --barrier.pending;
-  barrier.turn();
+  barrier.turn(warp.block.phases_of(address), warp.release());
   std::memcpy(place, &barrier, sizeof(barrier));
 }
 

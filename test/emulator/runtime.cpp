@@ -36,6 +36,7 @@ struct CUgraphExec_st {
 
 namespace {
 
+constexpr std::size_t kMostShared = 227 << 10;  // of a block
 constexpr std::size_t kMemory = std::size_t{4} << 30;
 constexpr int kMultiprocessors = 132;  // an H200: grids and splits follow from it
 
@@ -167,7 +168,8 @@ cudaError_t launch_kernel(const void* function, Dimensions grid, Dimensions bloc
     return report(cudaErrorNoKernelImageForDevice);
   }
   if (grid.count() == 0 || block.count() == 0 || block.count() > 1024 ||
-      shared > found->second.largest_shared)
+      shared > found->second.largest_shared || grid.y > 65535 || grid.z > 65535 ||
+      shared + launch.program->shared_bytes > kMostShared)
     return report(cudaErrorInvalidConfiguration);
   launch.grid = grid;
   launch.block = block;
@@ -204,6 +206,10 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
     return report(cudaErrorInvalidValue);
   if ((kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice) && !is_device(from))
     return report(cudaErrorInvalidValue);
+  // Wherever a pointer lies in an allocation, all of it must.
+  for (const void* data : {static_cast<const void*>(to), from})
+    if (find_range(reinterpret_cast<std::uint64_t>(data), 1, range) && !is_device(data))
+      return report(cudaErrorInvalidValue);
   std::memmove(to, from, bytes);
   return cudaSuccess;
 }
@@ -310,7 +316,7 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
   const auto found = kernels().find(function);
   if (found == kernels().end()) return report(cudaErrorInvalidDeviceFunction);
   if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
-    if (value > 227 << 10) return report(cudaErrorInvalidValue);
+    if (value < 0 || static_cast<std::size_t>(value) > kMostShared) return report(cudaErrorInvalidValue);
     found->second.largest_shared = static_cast<std::size_t>(value);
   }
   return cudaSuccess;

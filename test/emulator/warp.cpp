@@ -11,7 +11,8 @@ namespace baton::emulator {
 
 namespace {
 
-constexpr int kSlice = 50'000;  // instructions, before another warp has its turn
+constexpr std::uint64_t kMost = 2'000'000'000;  // of a warp in a block: it waits for what never comes
+constexpr int kSlice = 50'000;                  // instructions, before another warp has its turn
 
 }  // namespace
 
@@ -41,6 +42,7 @@ void Warp::start() {
   for (auto& lane : copies) lane.clear();
   products.clear();
   waited = !launch.dependent;
+  began = instructions;
   cluster_generation = 0;
   clock.assign(block.cluster->blocks.size() * block.cluster->warps_per_block, 0);
   clock[id()] = 1;
@@ -169,6 +171,8 @@ bool Warp::advance() {
 bool Warp::run_group(std::size_t which) {
   current = &groups[which];
   Group& group = *current;
+  if (instructions - began > kMost)
+    fault(program_.instructions[static_cast<std::size_t>(group.at)], -1, "a warp that does not end");
   const bool alone = groups.size() == 1;
   bool any = false;
   for (int step = 0; step < kSlice; ++step) {
@@ -276,6 +280,7 @@ std::byte* Warp::pointer(const Instruction& in, Space space, std::uint64_t addre
       Block* owner = &block;
       std::uint64_t offset = address;
       if (space == Space::cluster && (address >> 24) != 0) {
+        if ((address >> 24) > block.cluster->blocks.size()) fault(in, lane, "shared memory of no block");
         owner = block.cluster->blocks[(address >> 24) - 1].get();
         offset = address & 0xffffff;
         if (owner->ended == owner->threads) fault(in, lane, "shared memory of a block that has ended");
@@ -283,7 +288,9 @@ std::byte* Warp::pointer(const Instruction& in, Space space, std::uint64_t addre
       if (offset < kSharedStart || offset + bytes > owner->shared_end)
         fault(in, lane,
               "shared address " + std::to_string(offset) + " of " + std::to_string(owner->shared_end));
-      if (checked) check_race(*owner, static_cast<std::uint32_t>(offset), bytes, write, clock, in);
+      if (checked)
+        check_race(*owner, static_cast<std::uint32_t>(offset), bytes, write ? Access::write : Access::read,
+                   clock, in);
       return owner->shared + offset;
     }
     case Space::local:
@@ -317,45 +324,51 @@ std::byte* Warp::pointer(const Instruction& in, Space space, std::uint64_t addre
   return reinterpret_cast<std::byte*>(address);
 }
 
-void Warp::check_race(Block& owner, std::uint32_t address, std::size_t bytes, bool write, const Clock& when,
-                      const Instruction& in) {
+void Warp::check_seen(std::uint32_t address, const Instruction& in) const {
+  const Shadow& shadow = block.shadows[address / 4];
+  if (shadow.writer >= 0 && shadow.writer != static_cast<std::int32_t>(id()) &&
+      shadow.written > clock[static_cast<std::size_t>(shadow.writer)])
+    fault(in, -1, "an mbarrier whose beginning races with its use");
+}
+
+void Warp::check_race(Block& owner, std::uint32_t address, std::size_t bytes, Access access,
+                      const Clock& when, const Instruction& in) {
   const auto me = static_cast<std::int32_t>(id());
   const std::uint32_t now = when[static_cast<std::size_t>(me)];
+  const bool write = access != Access::read;
+  const auto unseen = [&](int other, std::uint32_t number) {
+    return other >= 0 && other != me && number > when[static_cast<std::size_t>(other)];
+  };
+  const auto raced = [&](std::size_t word, const char* with, int other) {
+    fault(in, -1,
+          std::string(write ? "a write" : "a read") + " that races with a " + with + " of warp " +
+              std::to_string(other) + " at shared address " + std::to_string(word * 4));
+  };
   for (std::size_t word = address / 4; word <= (address + bytes - 1) / 4; ++word) {
     Shadow& shadow = owner.shadows[word];
-    if (shadow.writer >= 0 && shadow.writer != me &&
-        shadow.written > when[static_cast<std::size_t>(shadow.writer)])
-      fault(in, -1,
-            std::string(write ? "a write" : "a read") + " that races with a write of warp " +
-                std::to_string(shadow.writer) + " at shared address " + std::to_string(word * 4));
+    if (unseen(shadow.writer, shadow.written) && !(shadow.atomic && access == Access::atomic))
+      raced(word, "write", shadow.writer);
     if (!write) {
       if (shadow.reader == me || shadow.reader < 0) {
         shadow.reader = me;
         shadow.read = now;
-      } else {
-        if (shadow.readers == nullptr) {
-          shadow.readers = std::make_unique<Clock>(when.size());
-        } else if (shadow.readers->size() < when.size()) {
-          shadow.readers->resize(when.size());
-        }
-        (*shadow.readers)[static_cast<std::size_t>(me)] = now;
+        continue;
       }
+      if (shadow.readers == nullptr) shadow.readers = std::make_unique<Clock>(when.size());
+      if (shadow.readers->size() < when.size()) shadow.readers->resize(when.size());
+      (*shadow.readers)[static_cast<std::size_t>(me)] = now;
       continue;
     }
-    const auto raced = [&](int reader, std::uint32_t read) {
-      if (reader >= 0 && reader != me && read > when[static_cast<std::size_t>(reader)])
-        fault(in, -1,
-              "a write that races with a read of warp " + std::to_string(reader) + " at shared address " +
-                  std::to_string(word * 4));
-    };
-    raced(shadow.reader, shadow.read);
+    if (unseen(shadow.reader, shadow.read)) raced(word, "read", shadow.reader);
     if (shadow.readers != nullptr) {
       for (std::size_t reader = 0; reader < shadow.readers->size(); ++reader)
-        raced(static_cast<int>(reader), (*shadow.readers)[reader]);
+        if (unseen(static_cast<int>(reader), (*shadow.readers)[reader]))
+          raced(word, "read", static_cast<int>(reader));
       shadow.readers.reset();
     }
     shadow.writer = me;
     shadow.written = now;
+    shadow.atomic = access == Access::atomic;
     shadow.reader = -1;
   }
 }

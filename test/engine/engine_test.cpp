@@ -14,9 +14,29 @@ using namespace std::chrono_literals;
 
 namespace {
 
+// A device that computes nothing, for now or, `lost`, for good.
+class FailingExecutor final : public Executor {
+ public:
+  explicit FailingExecutor(bool lost) : lost_(lost) {}
+  void submit(const StepPlan& plan) override { rows_ = plan.rows.size(); }
+  StepResult wait() override {
+    RowResult row;
+    row.error = make_error(ErrorCode::unavailable, "it failed");
+    StepResult result;
+    result.rows.assign(rows_, row);
+    result.device_failure = row.error;
+    result.device_lost = lost_;
+    return result;
+  }
+
+ private:
+  const bool lost_;
+  std::size_t rows_ = 0;
+};
+
 struct Fixture {
   explicit Fixture(std::int32_t blocks, std::chrono::microseconds step_time = {},
-                   std::int32_t batch_tokens = 64) {
+                   std::int32_t batch_tokens = 64, std::unique_ptr<Executor> executor = nullptr) {
     const KvSpec spec = fake_kv_spec(4);
     kv.emplace(
         *KvMemory::allocate(spec, spec.layout.block_bytes() * static_cast<std::size_t>(blocks), 1, Device{}));
@@ -24,7 +44,8 @@ struct Fixture {
     options.limits = {16, batch_tokens, 64, 4096};
     options.vocab = kFakeVocab;
     Engine::Parts parts;
-    parts.executor = std::make_unique<FakeExecutor>(kv->view(), step_time);
+    parts.executor =
+        executor ? std::move(executor) : std::make_unique<FakeExecutor>(kv->view(), step_time);
     parts.kv = kv->view();
     parts.clock = &clock;
     parts.logger = &null_logger();
@@ -58,6 +79,23 @@ Request make_request(std::uint64_t id, std::size_t prompt_tokens, std::int32_t m
   request.stop.max_tokens = max_tokens;
   request.sampling.seed = id;
   return request;
+}
+
+TEST_CASE("a device that says that it is lost is given up at once, another after three failed steps") {
+  for (const bool lost : {true, false}) {
+    Fixture fixture(64, {}, 64, std::make_unique<FailingExecutor>(lost));
+    std::uint64_t asked = 0;
+    while (!fixture.engine->stats().device_failed && asked < 10) {
+      const auto sink = std::make_shared<CollectingSink>();
+      const auto submitted = fixture.engine->submit(make_request(++asked, 5, 4), {}, sink);
+      if (!submitted) break;
+      REQUIRE(sink->wait_end());
+      for (int i = 0; i < 1000 && fixture.engine->stats().failed_steps < asked; ++i)
+        std::this_thread::sleep_for(5ms);
+    }
+    CHECK(fixture.engine->stats().device_failed);
+    CHECK(fixture.engine->stats().failed_steps == (lost ? 1U : 3U));
+  }
 }
 
 }  // namespace

@@ -19,6 +19,12 @@ int main(int argc, char** argv) {
     return 77;
   }
   int failed = 0;
+  for (std::size_t i = 1; i < names.size() && names[0] == "kernels"; ++i) {
+    const auto tests = baton::gpu::kernel_tests();
+    if (std::any_of(tests.begin(), tests.end(), [&](const auto& test) { return names[i] == test.first; })) continue;
+    std::printf("FAILED there are no kernel tests called '%s'\n", names[i].c_str());
+    ++failed;
+  }
   if (names.empty() || names[0] == "kernels") {
     for (const auto& [name, test] : baton::gpu::kernel_tests()) {
       if (names.size() > 1 && std::find(names.begin() + 1, names.end(), name) == names.end()) continue;

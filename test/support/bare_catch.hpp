@@ -78,7 +78,8 @@ class Approx {
   double margin_ = 0;
 };
 
-// The number of tests that failed. With names, only tests whose name contains one of them.
+// The number of tests that failed. With names, only tests whose name contains one of them; a name that no
+// test contains counts as one that failed.
 inline int run_bare_tests(const std::vector<std::string>& names) {
   int failed = 0, ran = 0;
   for (const Test& test : tests()) {
@@ -98,6 +99,13 @@ inline int run_bare_tests(const std::vector<std::string>& names) {
     if (!passed) ++failed;
     std::printf("%s %s\n", passed ? "passed" : "FAILED", test.name);
     std::fflush(stdout);
+  }
+  for (const std::string& part : names) {
+    bool known = false;
+    for (const Test& test : tests()) known = known || std::string(test.name).find(part) != std::string::npos;
+    if (known) continue;
+    std::printf("FAILED no test has '%s' in its name\n", part.c_str());
+    ++failed;
   }
   std::printf("%d tests, %d failed\n", ran, failed);
   return failed;

@@ -53,6 +53,11 @@ GemmCall call_of(const CudaMatrix& weight) {
   return call;
 }
 
+std::tuple<std::int64_t, std::int64_t, bool, std::int64_t> code_key(const CudaMatrix& weight,
+                                                                    std::int64_t rows) {
+  return {weight.out, weight.in, weight.bias_data() != nullptr, rows};
+}
+
 }  // namespace
 
 Codes CudaOps::codes_of(std::span<const WeightView> weights) const {
@@ -81,8 +86,7 @@ bool CudaOps::takes_codes(const Linear* next, std::int64_t rows) {
   if (!rounds_rows_ || next == nullptr || rows <= kSkinnyCodeRows) return false;
   const CudaMatrix& weight = matrix_of(*next);
   if (weight.element != cuda::Element::e4m3 || weight.in % 16 != 0) return false;
-  const auto [known, fresh] =
-      code_products_.try_emplace({weight.out, weight.in, weight.bias_data() != nullptr, rows}, false);
+  const auto [known, fresh] = code_products_.try_emplace(code_key(weight, rows), false);
   if (fresh) {
     alignas(16) static std::byte operand[16] = {};
     GemmCall call = call_of(weight);
@@ -136,8 +140,9 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
   const Tensor y = allocate(x.rows, silu_mul ? weight.out / 2 : weight.out, result);
   if (x.rows == 0) return y;
   if (x.dtype == DType::e4m3) {
-    if (!library_product(x, weight, y)) throw DeviceFailure("cuBLASLt no longer has a product that it had");
-    return y;
+    if (library_product(x, weight, y)) return y;
+    code_products_[code_key(weight, x.rows)] = false;  // the next step goes another way
+    throw DeviceFailure("cuBLASLt refuses a product that it said it had");
   }
   const cuda::MatmulArguments args = arguments_of(x, weight, y, silu_mul);
   const bool codes = weight.element == cuda::Element::e4m3;
