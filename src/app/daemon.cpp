@@ -291,6 +291,9 @@ Result<void> Daemon::Parts::start_cluster_transport() {
   ucx.pool = kv->bytes().data();
   ucx.pool_bytes = kv->bytes().size();
   auto made = make_ucx_transport(ucx, logger);
+  if (!made && made.error().field == "interface_address")
+    return make_error(made.error().code, "--peer-listen " + options.peer_listen + ": " + made.error().message,
+                      "--peer-listen");
   if (!made) return std::move(made).error();
   transport = std::move(*made);
   return {};

@@ -21,23 +21,6 @@ void put(std::vector<std::byte>& out, std::uint64_t value, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
 }
 
-std::optional<IpAddress> from_sockaddr(const sockaddr* address) {
-  IpAddress ip;
-  if (address == nullptr) return std::nullopt;
-  if (address->sa_family == AF_INET) {
-    std::memcpy(ip.bytes.data(), &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, 4);
-    return ip;
-  }
-  if (address->sa_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
-    if (IN6_IS_ADDR_LINKLOCAL(&v6)) return std::nullopt;  // means nothing without its interface
-    ip.family = 6;
-    std::memcpy(ip.bytes.data(), &v6, 16);
-    return ip;
-  }
-  return std::nullopt;
-}
-
 unsigned count_bits(const IpAddress& mask) {
   unsigned bits = 0;
   for (const std::byte byte : mask.bytes)
@@ -55,6 +38,8 @@ bool same_subnet(const Interface& ours, const IpAddress& other) {
 }
 
 }  // namespace
+
+bool IpAddress::any() const { return bytes == IpAddress{}.bytes; }
 
 bool IpAddress::loopback() const {
   if (family == 4) return bytes[0] == std::byte{127};
@@ -113,6 +98,29 @@ Result<UcxAddress> parse_ucx_address(std::span<const std::byte> bytes) {
   return address;
 }
 
+std::string to_string(const IpAddress& address) {
+  char text[INET6_ADDRSTRLEN] = {};
+  inet_ntop(address.family == 4 ? AF_INET : AF_INET6, address.bytes.data(), text, sizeof text);
+  return text;
+}
+
+std::optional<IpAddress> from_sockaddr(const sockaddr* address) {
+  IpAddress ip;
+  if (address == nullptr) return std::nullopt;
+  if (address->sa_family == AF_INET) {
+    std::memcpy(ip.bytes.data(), &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, 4);
+    return ip;
+  }
+  if (address->sa_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
+    if (IN6_IS_ADDR_LINKLOCAL(&v6)) return std::nullopt;  // means nothing without its interface
+    ip.family = 6;
+    std::memcpy(ip.bytes.data(), &v6, 16);
+    return ip;
+  }
+  return std::nullopt;
+}
+
 Result<IpAddress> parse_ip(const std::string& text) {
   IpAddress ip;
   if (inet_pton(AF_INET, text.c_str(), ip.bytes.data()) == 1) return ip;
@@ -162,10 +170,11 @@ Hash128 machine_id() {
 }
 
 std::optional<IpAddress> choose_candidate(const UcxAddress& peer, Hash128 machine,
-                                          std::span<const Interface> ours) {
+                                          std::span<const Interface> ours, std::uint8_t family) {
   const bool same_machine = peer.machine == machine;
   std::optional<IpAddress> first;
   for (const IpAddress& ip : peer.candidates) {
+    if (ip.family != family) continue;
     if (ip.loopback()) {
       if (same_machine) return ip;
       continue;  // their loopback, not ours
@@ -173,7 +182,7 @@ std::optional<IpAddress> choose_candidate(const UcxAddress& peer, Hash128 machin
     if (!first) first = ip;
   }
   for (const IpAddress& ip : peer.candidates) {
-    if (ip.loopback()) continue;
+    if (ip.family != family || ip.loopback()) continue;
     if (std::ranges::any_of(ours, [&](const Interface& i) { return !i.loopback && same_subnet(i, ip); }))
       return ip;
   }

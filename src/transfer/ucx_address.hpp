@@ -23,6 +23,7 @@ struct IpAddress {
   std::array<std::byte, 16> bytes{};
   bool operator==(const IpAddress&) const = default;
   bool loopback() const;
+  bool any() const;  // 0.0.0.0 or ::
 };
 
 struct UcxAddress {
@@ -44,13 +45,16 @@ struct Interface {
 std::vector<std::byte> encode_ucx_address(const UcxAddress& address);
 Result<UcxAddress> parse_ucx_address(std::span<const std::byte> bytes);
 
+std::string to_string(const IpAddress& address);
 Result<IpAddress> parse_ip(const std::string& text);
 sockaddr_storage to_sockaddr(const IpAddress& address, std::uint16_t port);
-std::vector<Interface> local_interfaces();
+std::optional<IpAddress> from_sockaddr(const sockaddr* address);  // nothing for IPv6 link-local ones, too
+std::vector<Interface> local_interfaces();                        // in the kernel's order
 Hash128 machine_id();
 
-// The candidate to connect to: on the same machine loopback, else one in a subnet of ours, else the first.
+// The candidate to connect to, among those of this family: on the same machine loopback, else one in a subnet
+// of ours, else the first.
 std::optional<IpAddress> choose_candidate(const UcxAddress& peer, Hash128 machine,
-                                          std::span<const Interface> ours);
+                                          std::span<const Interface> ours, std::uint8_t family);
 
 }  // namespace baton::transfer

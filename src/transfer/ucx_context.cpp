@@ -66,6 +66,8 @@ std::map<std::string, std::string> default_settings(const UcxOptions& options,
     if (options.pool_on_gpu) settings["TLS"] += gpu_transports;
   }
   if (const auto ip = parse_ip(options.transport.interface_address); ip) {
+    // One family, never both: listen_address.hpp.
+    settings["TCP_AF_PRIO"] = ip->family == 4 ? "inet" : "inet6";
     for (const Interface& interface : local_interfaces())
       if (interface.address == *ip) settings["NET_DEVICES"] = interface.name + rdma_devices;
   }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "listen_address.hpp"
 #include "listener_drain.hpp"
 #include "ucx_link_name.hpp"
 
@@ -73,6 +74,10 @@ Result<std::uint16_t> UcxNetwork::start(const IpAddress& listen) {
   auto worker = UcxWorker::make(parts_.context);
   if (!worker) return worker.error();
   worker_ = std::move(*worker);
+  listen_ = listen;
+  std::set<int> opened = SourceFilter::listening_sockets();
+  std::erase_if(opened, [&](int fd) { return others.contains(fd); });
+  if (auto right = check_tcp_sockets(opened, listen); !right) return right.error();
 
   ucp_am_handler_param_t handler{};
   handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
@@ -103,7 +108,7 @@ Result<std::uint16_t> UcxNetwork::start(const IpAddress& listen) {
   listener_port_ = ntohs(port);
   // Bound to loopback, nobody but this machine's processes can come anyway.
   if (!listen.loopback()) {
-    std::set<int> opened = SourceFilter::listening_sockets();
+    opened = SourceFilter::listening_sockets();
     std::erase_if(opened, [&](int fd) { return others.contains(fd); });
     filter_.guard(std::move(opened));
   }
@@ -335,12 +340,13 @@ void UcxNetwork::open_link(const std::string& peer, const UcxAddress& address) {
   link->sender = address.sender;
   links_[peer] = link;
   refused_.erase(address.sender);
-  const auto candidate = choose_candidate(address, machine_id(), local_interfaces());
+  const auto candidate = choose_candidate(address, machine_id(), local_interfaces(), listen_.family);
   std::vector<IpAddress> sources = address.sources;
   sources.insert(sources.end(), address.candidates.begin(), address.candidates.end());
   filter_.allow(peer, std::move(sources));
   if (!candidate || stopping_) {
-    parts_.logger.warn("no address of this peer can be reached", {{"peer", peer}});
+    parts_.logger.warn("no address of this peer can be reached: its KV blocks are computed again",
+                       {{"peer", peer}, {"our_address", to_string(listen_)}});
     return;
   }
   const sockaddr_storage remote = to_sockaddr(*candidate, address.port);
@@ -349,6 +355,15 @@ void UcxNetwork::open_link(const std::string& peer, const UcxAddress& address) {
   params.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
   params.sockaddr.addr = reinterpret_cast<const sockaddr*>(&remote);
   params.sockaddr.addrlen = sizeof remote;
+#if UCP_API_VERSION >= UCP_VERSION(1, 13)
+  // The peer connects back to where we seem to come from, and there UCX's own port must be.
+  const sockaddr_storage local = to_sockaddr(listen_, 0);
+  if (!listen_.any()) {
+    params.field_mask |= UCP_EP_PARAM_FIELD_LOCAL_SOCK_ADDR;
+    params.local_sockaddr.addr = reinterpret_cast<const sockaddr*>(&local);
+    params.local_sockaddr.addrlen = listen_.family == 4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  }
+#endif
   link->out = open_endpoint(params);
   if (link->out != nullptr) link->out->peer = peer;
 }

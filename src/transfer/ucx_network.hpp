@@ -98,6 +98,7 @@ class UcxNetwork {
   const Parts parts_;
   std::unique_ptr<UcxWorker> worker_;
   ucp_listener_h listener_ = nullptr;
+  IpAddress listen_;
   std::uint16_t listener_port_ = 0;
   SourceFilter filter_;
   std::thread thread_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "digest.hpp"
+#include "listen_address.hpp"
 #include "outgoing.hpp"
 #include "receive_table.hpp"
 #include "task_thread.hpp"
@@ -49,23 +50,21 @@ class UcxTransport final : public KvTransport {
   }
 
   Result<void> start() {
-    IpAddress listen;  // 0.0.0.0
-    if (!options_.interface_address.empty()) {
-      auto ip = parse_ip(options_.interface_address);
-      if (!ip) return ip.error();
-      listen = *ip;
-    }
+    const auto ip = parse_ip(options_.interface_address);
+    if (!ip) return ip.error();
+    const IpAddress listen = *ip;
     auto port = network_.start(listen);
     if (!port) return port.error();
     address_.sender = self_;
     address_.machine = machine_id();
     address_.port = *port;
     for (const Interface& interface : local_interfaces()) address_.sources.push_back(interface.address);
-    if (listen != IpAddress{} && listen != IpAddress{.family = 6, .bytes = {}}) {
+    if (!listen.any()) {
       address_.candidates = {listen};
     } else {
       for (const Interface& interface : local_interfaces())
-        if (interface.address.family == listen.family) address_.candidates.push_back(interface.address);
+        if (is_of_ucx(interface, local_interfaces()) && interface.address.family == listen.family)
+          address_.candidates.push_back(interface.address);
     }
     if (address_.candidates.empty())
       return make_error(ErrorCode::unavailable, "no network interface is up", "interface_address");
@@ -120,7 +119,15 @@ class UcxTransport final : public KvTransport {
 
 }  // namespace
 
-Result<std::unique_ptr<KvTransport>> make_ucx_transport(const UcxOptions& options, Logger& logger) {
+Result<std::unique_ptr<KvTransport>> make_ucx_transport(const UcxOptions& wanted, Logger& logger) {
+  const std::string& interface_address = wanted.transport.interface_address;
+  const auto listen = choose_listen_address(interface_address, local_interfaces());
+  if (!listen) return listen.error();
+  UcxOptions options = wanted;
+  options.transport.interface_address = to_string(*listen);
+  if (!interface_address.empty() && !listen->any() && *listen != *parse_ip(interface_address))
+    logger.info("KV blocks travel over another address: UCX cannot use this one",
+                {{"wanted", interface_address}, {"address", options.transport.interface_address}});
   auto context = UcxContext::make(options, logger);
   if (!context) return context.error();
   auto transport = std::make_unique<UcxTransport>(options, std::move(*context), logger);

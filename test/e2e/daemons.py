@@ -46,9 +46,11 @@ class Daemon:
 
     running = []  # of this test
 
-    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, network=None, peer_port=None, ports=1):
+    def __init__(self, name: str, role: str = "mixed", peers=(), extra=(), cluster=True, kv_memory="64M", threads=1, network=None, peer_port=None, ports=1, peer_host=None):
         self.name, self.port, self.peer_port = name, free_port(ports), peer_port or free_port(ports)
         self.host = network.address if network else "127.0.0.1"
+        peer_host = peer_host or self.host
+        self.peer_address = f"[{peer_host}]:{self.peer_port}" if ":" in peer_host else f"{peer_host}:{self.peer_port}"
         self.scheme = "https" if "--tls-cert" in extra else "http"
         self.headers = {}  # of every request to it, e.g. an API key
         self.log = tempfile.NamedTemporaryFile(prefix=f"baton-{name}-", suffix=".log", delete=False)
@@ -56,9 +58,9 @@ class Daemon:
         if network:
             command = network.command + command + ["--host", self.host, "--insecure"]
         if cluster:
-            command += ["--peer-listen", f"{self.host}:{self.peer_port}"]
+            command += ["--peer-listen", self.peer_address]
         for peer in peers:
-            command += ["--peer", f"{peer.host}:{peer.peer_port}"]
+            command += ["--peer", peer.peer_address]
         self.process = subprocess.Popen(command + list(extra), stderr=self.log, stdout=self.log)
         Daemon.running.append(self)
 
@@ -108,6 +110,11 @@ class Daemon:
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
+
+    def end(self, seconds: float = 30) -> int:
+        """Its exit status after a SIGTERM."""
+        self.signal(signal.SIGTERM)
+        return self.process.wait(seconds)
 
     def kill(self) -> None:
         if self.process.poll() is None:

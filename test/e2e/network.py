@@ -1,5 +1,6 @@
 """Network namespaces: each daemon on a host of its own, with a cable that can be cut or made slow. Needs root."""
 import os
+import socket
 import subprocess
 import unittest
 
@@ -23,12 +24,24 @@ def possible() -> bool:
     return True
 
 
+def ipv6() -> bool:
+    """Whether this machine has IPv6 at all: its loopback can be bound to."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 class Host:
     """One namespace, reached at `address`."""
 
     def __init__(self, switch: "Switch", number: int):
         self.name, self.cable, self._far = f"{switch.name}n{number}", f"{switch.name}c{number}", f"{switch.name}f{number}"
         self.address = f"{switch.subnet}.{number}"
+        # Two; to the next host's first one the kernel goes from the second one, which is in the same subnet.
+        self.addresses6 = [f"{switch.subnet6}:{subnet}::{number}" for subnet in ("ab" if number % 2 else "ba")]
         self.command = ["ip", "netns", "exec", self.name]
         ip("netns", "add", self.name)
         ip("link", "add", self.cable, "type", "veth", "peer", "name", self._far)
@@ -36,6 +49,9 @@ class Host:
         ip("link", "set", self.cable, "master", switch.name, "up")
         for command in (["addr", "add", f"{self.address}/24", "dev", self._far], ["link", "set", self._far, "up"], ["link", "set", "lo", "up"]):
             ip("-n", self.name, *command)
+        if ipv6():
+            for address in reversed(self.addresses6):  # the kernel lists the latest first
+                ip("-n", self.name, "addr", "add", f"{address}/64", "dev", self._far, "nodad")
 
     def cut(self) -> None:
         """Nothing goes in or out, and nobody is told."""
@@ -61,6 +77,7 @@ class Switch:
     def __init__(self):
         number = os.getpid() % 250
         self.name, self.subnet = f"bt{os.getpid() % 100000}", f"10.203.{number}"
+        self.subnet6 = f"fd00:ba70:{number:x}"
         self.hosts = []
         # An address of its own: it would take that of a cable, and another one when that is cut, and nobody would find it.
         ip("link", "add", self.name, "address", "02:ba:70:00:00:01", "type", "bridge")
@@ -78,3 +95,4 @@ class Switch:
 
 
 needs_namespaces = unittest.skipUnless(possible(), "network namespaces need root and the kernel's veth and bridge")
+needs_ipv6 = unittest.skipUnless(ipv6(), "this machine has no IPv6 loopback")

@@ -117,7 +117,8 @@ __global__ void copy_over(int* to, const int* from) {
   __shared__ alignas(16) int numbers[256];
   const auto place = static_cast<std::uint32_t>(__cvta_generic_to_shared(numbers + threadIdx.x * 4));
   const auto fetch = [&] {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from + threadIdx.x * 4) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from + threadIdx.x * 4)
+                 : "memory");
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
   fetch();

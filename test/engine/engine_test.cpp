@@ -44,8 +44,7 @@ struct Fixture {
     options.limits = {16, batch_tokens, 64, 4096};
     options.vocab = kFakeVocab;
     Engine::Parts parts;
-    parts.executor =
-        executor ? std::move(executor) : std::make_unique<FakeExecutor>(kv->view(), step_time);
+    parts.executor = executor ? std::move(executor) : std::make_unique<FakeExecutor>(kv->view(), step_time);
     parts.kv = kv->view();
     parts.clock = &clock;
     parts.logger = &null_logger();

@@ -21,7 +21,8 @@ int main(int argc, char** argv) {
   int failed = 0;
   for (std::size_t i = 1; i < names.size() && names[0] == "kernels"; ++i) {
     const auto tests = baton::gpu::kernel_tests();
-    if (std::any_of(tests.begin(), tests.end(), [&](const auto& test) { return names[i] == test.first; })) continue;
+    if (std::any_of(tests.begin(), tests.end(), [&](const auto& test) { return names[i] == test.first; }))
+      continue;
     std::printf("FAILED there are no kernel tests called '%s'\n", names[i].c_str());
     ++failed;
   }

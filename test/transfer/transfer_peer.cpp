@@ -1,7 +1,8 @@
 // The other process of the two-process tests: a UCX transport driven by lines on stdin.
 //
-// With --pace its sends take 2 ms each.
-//   connect ADDRESS | disconnect | send ID COUNT BYTES SEED | expect ID COUNT BYTES SEED | close ID | quit
+// With --pace its sends take 2 ms each; with --interface=IP its sockets are bound there, else to 127.0.0.1.
+//   connect ADDRESS | disconnect | deafen | send ID COUNT BYTES SEED | expect ID COUNT BYTES SEED | close ID
+//   | quit
 // It prints its address first, then "block INDEX OUTCOME", "sent INDEX OUTCOME" and "closed" as they happen.
 #include <cstdlib>
 #include <iostream>
@@ -11,6 +12,7 @@
 #include "baton/transfer/ucx_transport.hpp"
 #include "child.hpp"
 #include "contract.hpp"
+#include "deaf.hpp"
 
 using namespace baton;
 using namespace baton::test;
@@ -44,7 +46,10 @@ int main(int argc, char** argv) {
   UcxOptions options;
   options.transport.interface_address = "127.0.0.1";
   options.force_rendezvous = std::getenv("BATON_TEST_RENDEZVOUS") != nullptr;
-  if (argc > 1 && std::string(argv[1]) == "--pace") options.transport.faults = &pace;
+  for (const std::string& argument : std::vector<std::string>(argv + 1, argv + argc)) {
+    if (argument == "--pace") options.transport.faults = &pace;
+    if (argument.starts_with("--interface=")) options.transport.interface_address = argument.substr(12);
+  }
   std::vector<std::unique_ptr<Blocks>> kept;  // outlive the transport
   auto transport = make_ucx_transport(options, null_logger());
   if (!transport) {
@@ -63,6 +68,7 @@ int main(int argc, char** argv) {
     if (verb == "quit") break;
     if (verb == "disconnect") (*transport)->disconnect("parent");
     if (verb == "connect" && !(*transport)->connect("parent", bytes_of(id_text))) return 2;
+    if (verb == "deafen") deafen(**transport);
     if (verb == "close") (*transport)->close(id);
     if (verb == "expect") {
       Blocks hashes(count, bytes, seed);

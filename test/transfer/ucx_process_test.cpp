@@ -377,11 +377,13 @@ TEST_CASE("addresses: parsing refuses, choosing prefers") {
     (void)parse_ucx_address(changed);
   }
   const std::vector<Interface> ours{{"lo", loopback, 8, true}, {"eth0", *parse_ip("10.1.9.9"), 16, false}};
-  CHECK(choose_candidate(address, {3, 4}, ours) == loopback);
-  CHECK(choose_candidate(address, {3, 5}, ours) == near);
-  CHECK(choose_candidate(address, {3, 5}, {}) == far);
+  CHECK(choose_candidate(address, {3, 4}, ours, 4) == loopback);
+  CHECK(choose_candidate(address, {3, 5}, ours, 4) == near);
+  CHECK(choose_candidate(address, {3, 5}, {}, 4) == far);
+  CHECK(choose_candidate(address, {3, 4}, ours, 6) == *parse_ip("2001:db8::1"));
   address.candidates = {loopback};
-  CHECK_FALSE(choose_candidate(address, {3, 5}, ours));
+  CHECK_FALSE(choose_candidate(address, {3, 5}, ours, 4));
+  CHECK_FALSE(choose_candidate(address, {3, 4}, ours, 6));
 }
 
 namespace {
