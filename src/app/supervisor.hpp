@@ -1,7 +1,7 @@
 // The process above several daemons (`baton serve --devices`): starts one for each device, starts those again
 // that die, passes signals on, and ends when they have.
 //
-// It serves nothing, touches no device and has one thread, so there is little that it could die of; when it
+// It serves nothing, computes nothing and has one thread, so there is little that it could die of; when it
 // does, its daemons die with it.
 #pragma once
 
