@@ -75,7 +75,7 @@ class Recorder:
     def __init__(self, target: int):
         self.recorded, self.target, self.sockets, self.host = b"", target, [], "127.0.0.1"
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.peer_port = self.listener.getsockname()[1]
+        self.peer_address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
