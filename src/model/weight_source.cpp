@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <system_error>
+#include <thread>
 
 #include "baton/tensor/convert.hpp"
 
@@ -28,6 +31,25 @@ std::int64_t elements_of(const std::vector<std::int64_t>& shape) {
   std::int64_t count = 1;
   for (const std::int64_t dimension : shape) count *= dimension;
   return count;
+}
+
+// part(first, last) for all of [0, count), on all cores where so many values are worth it.
+void on_all_cores(std::int64_t count, std::int64_t values,
+                  const std::function<void(std::int64_t, std::int64_t)>& part) {
+  constexpr std::int64_t kWorthAThread = 1 << 18;
+  const auto cores = static_cast<std::int64_t>(std::max(1U, std::thread::hardware_concurrency()));
+  const std::int64_t parts = std::max<std::int64_t>(1, std::min({cores, values / kWorthAThread, count}));
+  std::vector<std::jthread> others;
+  others.reserve(static_cast<std::size_t>(parts));
+  for (std::int64_t i = 1; i < parts; ++i) {
+    const std::int64_t first = count * i / parts, last = count * (i + 1) / parts;
+    try {
+      others.emplace_back(part, first, last);
+    } catch (const std::system_error&) {  // no more threads: then by ourselves
+      part(first, last);
+    }
+  }
+  part(0, count / parts);
 }
 
 }  // namespace
@@ -97,18 +119,23 @@ void WeightSource::expand_blocks(const Projection& wanted, WeightView& view) {
   if (!scales || !ops_) return;
   const auto* codes = static_cast<const std::byte*>(view.data);
   const auto row_bytes = static_cast<std::size_t>(view.in) * size_of(view.dtype);
-  std::vector<std::byte>& values = expanded_.emplace_back(static_cast<std::size_t>(view.out) * row_bytes);
-  for (std::int64_t output = 0; output < view.out; ++output) {
-    for (std::int64_t block = 0; block < across; ++block) {
-      const std::int64_t first = block * blocks_.in;
-      convert_values(codes + output * view.in + first, DType::e4m3,
-                     std::min<std::int64_t>(blocks_.in, view.in - first), view.dtype,
-                     values.data() + static_cast<std::size_t>(output) * row_bytes +
-                         static_cast<std::size_t>(first) * size_of(view.dtype),
-                     (*scales)[static_cast<std::size_t>(output / blocks_.out * across + block)]);
+  std::byte* const values = expanded_
+                                .emplace_back(std::make_unique_for_overwrite<std::byte[]>(
+                                    static_cast<std::size_t>(view.out) * row_bytes))
+                                .get();
+  on_all_cores(view.out, view.out * view.in, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t output = begin; output < end; ++output) {
+      for (std::int64_t block = 0; block < across; ++block) {
+        const std::int64_t first = block * blocks_.in;
+        convert_values(codes + output * view.in + first, DType::e4m3,
+                       std::min<std::int64_t>(blocks_.in, view.in - first), view.dtype,
+                       values + static_cast<std::size_t>(output) * row_bytes +
+                           static_cast<std::size_t>(first) * size_of(view.dtype),
+                       (*scales)[static_cast<std::size_t>(output / blocks_.out * across + block)]);
+      }
     }
-  }
-  view.data = values.data();
+  });
+  view.data = values;
 }
 
 std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted) {
@@ -128,11 +155,13 @@ std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projec
   view->bias_dtype = bias->dtype;
   view->bias = bias->data;
   if (expanded && bias->dtype != view->dtype) {
-    std::vector<std::byte>& values =
-        expanded_.emplace_back(static_cast<std::size_t>(wanted.out) * size_of(view->dtype));
-    convert_values(bias->data, bias->dtype, wanted.out, view->dtype, values.data());
+    std::byte* const values = expanded_
+                                  .emplace_back(std::make_unique_for_overwrite<std::byte[]>(
+                                      static_cast<std::size_t>(wanted.out) * size_of(view->dtype)))
+                                  .get();
+    convert_values(bias->data, bias->dtype, wanted.out, view->dtype, values);
     view->bias_dtype = view->dtype;
-    view->bias = values.data();
+    view->bias = values;
     return view;
   }
   if (view->dtype != DType::e4m3 && bias->dtype != view->dtype)

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -74,8 +75,8 @@ class WeightSource {
 
   const Checkpoint& checkpoint_;
   const Fp8Blocks blocks_;
-  std::deque<std::vector<float>> scales_;        // of the views that are being put together
-  std::deque<std::vector<std::byte>> expanded_;  // likewise
+  std::deque<std::vector<float>> scales_;              // of the views that are being put together
+  std::deque<std::unique_ptr<std::byte[]>> expanded_;  // likewise
   Hash128 fingerprint_;
   Ops* ops_ = nullptr;
   LoadProgress progress_;
