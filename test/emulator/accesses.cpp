@@ -139,9 +139,6 @@ Run choose_atomic(const Opcode& opcode) {
   return nullptr;
 }
 
-// Fences, hints, and the launch of dependents: one thing happens after the other here anyway.
-bool nothing(Warp&, const Instruction&, std::uint32_t) { return true; }
-
 bool wait_for_grid(Warp& warp, const Instruction&, std::uint32_t) {
   warp.waited = true;
   return true;
@@ -157,15 +154,12 @@ bool trap(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   warp.fault(in, std::countr_zero(lanes), "a trap");
 }
 
-// A prefetch may miss memory without harm on a GPU; ours never should.
-bool prefetch(Warp&, const Instruction&, std::uint32_t) { return true; }
-
 }  // namespace
 
 Choice choose_memory(const Opcode& opcode) {
   Choice choice;
   const std::string& name = opcode.name();
-  const std::uint8_t width = opcode.type().ends_with("64") ? 8 : 4;
+  const std::uint8_t width = lane_bytes(opcode.type());
   choice.widths = {8, width, width, width};
   if (name == "ld" || name == "st") {
     choice.run = choose_access(opcode);
@@ -179,11 +173,8 @@ Choice choose_memory(const Opcode& opcode) {
     choice.run = wait_for_grid;
     choice.has_result = false;
   } else if (name == "fence" || name == "membar" || name == "griddepcontrol" || name == "setmaxnreg" ||
-             name == "discard" || name == "nanosleep") {
+             name == "discard" || name == "nanosleep" || name == "prefetch" || name == "prefetchu") {
     choice.run = nothing;
-    choice.has_result = false;
-  } else if (name == "prefetch" || name == "prefetchu") {
-    choice.run = prefetch;
     choice.has_result = false;
   } else if (name == "createpolicy") {
     choice.run = no_policy;

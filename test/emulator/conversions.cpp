@@ -218,7 +218,7 @@ Choice choose_conversion(const Opcode& opcode) {
   Choice choice;
   if (opcode.name() == "cvt") {
     choice.run = choose_run(opcode);
-    const std::uint8_t width = opcode.type().ends_with("64") ? 8 : 4;
+    const std::uint8_t width = lane_bytes(opcode.type());
     choice.widths = {width, width, width, width};
   } else if (opcode.name() == "cvta") {
     choice.widths = {8, 8, 8, 8};

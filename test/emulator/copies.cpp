@@ -27,9 +27,9 @@ std::vector<std::vector<AsyncCopy>>& groups_of(Warp& warp, int lane) {
 }
 
 // [to], [from], bytes {, bytes that are read; the rest are zeros}
+template <bool kHint>  // a policy stands last
 bool copy_async(Warp& warp, const Instruction& in, std::uint32_t lanes) {
-  const bool has_hint = in.text.find("cache_hint") != std::string::npos;
-  const bool has_size = in.from[3].width != 0 && !(has_hint && in.list.empty());
+  const bool has_size = in.from[3].width != 0 && !(kHint && in.list.empty());
   each(lanes, [&](int i) {
     const auto bytes = static_cast<std::uint32_t>(warp.value(in.from[2], i));
     const auto read = has_size ? static_cast<std::uint32_t>(warp.value(in.from[3], i)) : bytes;
@@ -154,8 +154,6 @@ bool copy_box(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   return true;
 }
 
-bool nothing(Warp&, const Instruction&, std::uint32_t) { return true; }
-
 }  // namespace
 
 Choice choose_copy(const Opcode& opcode) {
@@ -179,7 +177,7 @@ Choice choose_copy(const Opcode& opcode) {
   } else if (opcode.has("wait_all")) {
     choice.run = wait_all_copies;
   } else {
-    choice.run = copy_async;
+    choice.run = opcode.has("L2::cache_hint") ? copy_async<true> : copy_async<false>;
   }
   return choice;
 }

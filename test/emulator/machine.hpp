@@ -321,6 +321,12 @@ Choice choose_meeting(const Opcode& opcode);   // barriers of blocks and cluster
 Choice choose_copy(const Opcode& opcode);      // cp.async and the copy engine
 Choice choose_matrix(const Opcode& opcode);    // ldmatrix, mma, wgmma
 
+// For instructions whose effect cannot be seen here.
+inline bool nothing(Warp& /*warp*/, const Instruction& /*in*/, std::uint32_t /*lanes*/) { return true; }
+
+// The bytes of a lane of registers of a PTX type.
+inline std::uint8_t lane_bytes(const std::string& type) { return type.ends_with("64") ? 8 : 4; }
+
 // The bytes of one element of a PTX type such as f32 or b64.
 std::size_t type_bytes(const std::string& type);
 bool type_signed(const std::string& type);

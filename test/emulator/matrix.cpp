@@ -133,53 +133,47 @@ const std::uint16_t* sixteen_bytes(Warp& warp, const Instruction& in, std::uint3
   return reinterpret_cast<const std::uint16_t*>(warp.pointer(in, Space::shared, address, 16, 0, false));
 }
 
-// [count][16], each row's 16 numbers one after the other.
-template <class Small>
-void read_rows(Warp& warp, const Instruction& in, const Descriptor& matrix, int first, int count,
-               float (*to)[16]) {
-  const std::vector<float>& values = values_of<Small>();
+// Rows [first, first + count) of 16 numbers each, one after the other: use(row in the range, which half, 8
+// numbers).
+template <class Use>
+void each_row(Warp& warp, const Instruction& in, const Descriptor& matrix, int first, int count, Use&& use) {
   for (int row = first; row < first + count; ++row) {
     const auto at = matrix.start + static_cast<std::uint32_t>(row / 8) * matrix.stride +
                     static_cast<std::uint32_t>(row % 8) * 128;
-    for (std::uint32_t half = 0; half < 2; ++half) {
-      const std::uint16_t* from = sixteen_bytes(warp, in, at + half * 16);
-      for (int k = 0; k < 8; ++k) to[row - first][half * 8 + static_cast<std::uint32_t>(k)] = values[from[k]];
-    }
+    for (int half = 0; half < 2; ++half)
+      use(row - first, half, sixteen_bytes(warp, in, at + static_cast<std::uint32_t>(half) * 16));
   }
 }
 
-// [count][16] of a matrix that lies [16][count].
-template <class Small>
-void read_columns(Warp& warp, const Instruction& in, const Descriptor& matrix, int count, float (*to)[16]) {
-  const std::vector<float>& values = values_of<Small>();
+// A matrix [count][16] that lies [16][count]: use(k, first of 8 columns, 8 numbers).
+template <class Use>
+void each_column(Warp& warp, const Instruction& in, const Descriptor& matrix, int count, Use&& use) {
   for (int k = 0; k < 16; ++k) {
     for (int n = 0; n < count; n += 8) {
       const std::uint32_t at = matrix.start + static_cast<std::uint32_t>(n / 64) * matrix.leading +
                                static_cast<std::uint32_t>(k / 8) * matrix.stride +
                                static_cast<std::uint32_t>(k % 8) * 128 +
                                static_cast<std::uint32_t>(n % 64) * 2;
-      const std::uint16_t* from = sixteen_bytes(warp, in, at);
-      for (int i = 0; i < 8; ++i) to[n + i][k] = values[from[i]];
+      use(k, n, sixteen_bytes(warp, in, at));
     }
   }
 }
 
-// The race check alone: from when it is asked for, a product may read.
-void touch_rows(Warp& warp, const Instruction& in, const Descriptor& matrix, int first, int count) {
-  for (int row = first; row < first + count; ++row) {
-    const auto at = matrix.start + static_cast<std::uint32_t>(row / 8) * matrix.stride +
-                    static_cast<std::uint32_t>(row % 8) * 128;
-    for (std::uint32_t half = 0; half < 2; ++half) sixteen_bytes(warp, in, at + half * 16);
-  }
+template <class Small>
+void read_rows(Warp& warp, const Instruction& in, const Descriptor& matrix, int first, int count,
+               float (*to)[16]) {
+  const std::vector<float>& values = values_of<Small>();
+  each_row(warp, in, matrix, first, count, [&](int row, int half, const std::uint16_t* from) {
+    for (int k = 0; k < 8; ++k) to[row][half * 8 + k] = values[from[k]];
+  });
 }
-void touch_columns(Warp& warp, const Instruction& in, const Descriptor& matrix, int count) {
-  for (int k = 0; k < 16; ++k) {
-    for (int n = 0; n < count; n += 8)
-      sixteen_bytes(warp, in,
-                    matrix.start + static_cast<std::uint32_t>(n / 64) * matrix.leading +
-                        static_cast<std::uint32_t>(k / 8) * matrix.stride +
-                        static_cast<std::uint32_t>(k % 8) * 128 + static_cast<std::uint32_t>(n % 64) * 2);
-  }
+
+template <class Small>
+void read_columns(Warp& warp, const Instruction& in, const Descriptor& matrix, int count, float (*to)[16]) {
+  const std::vector<float>& values = values_of<Small>();
+  each_column(warp, in, matrix, count, [&](int k, int n, const std::uint16_t* from) {
+    for (int i = 0; i < 8; ++i) to[n + i][k] = values[from[i]];
+  });
 }
 
 template <class Small, int kColumns>
@@ -220,11 +214,13 @@ bool multiply_later(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   const std::uint64_t first = warp.value(in.from[0], 0), second = warp.value(in.from[1], 0);
   const bool add = warp.value(in.from[a_in_registers ? 1 : 2], 0) != 0;
   const Descriptor b_matrix(a_in_registers ? first : second);
-  if (!a_in_registers) touch_rows(warp, in, Descriptor(first), static_cast<int>(warp.index % 4) * 16, 16);
+  // From here on it may read: the race check alone, now.
+  const auto look = [](int, int, const std::uint16_t*) {};
+  if (!a_in_registers) each_row(warp, in, Descriptor(first), static_cast<int>(warp.index % 4) * 16, 16, look);
   if (warp.value(in.list.back(), 0) != 0) {
-    touch_columns(warp, in, b_matrix, kColumns);
+    each_column(warp, in, b_matrix, kColumns, look);
   } else {
-    touch_rows(warp, in, b_matrix, 0, kColumns);
+    each_row(warp, in, b_matrix, 0, kColumns, look);
   }
   if (warp.products.empty()) warp.products.emplace_back();
   warp.products.back().push_back(
@@ -247,8 +243,6 @@ bool wait_products(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   }
   return true;
 }
-
-bool nothing(Warp&, const Instruction&, std::uint32_t) { return true; }
 
 template <class Small>
 Run multiply_of(const Opcode& opcode) {

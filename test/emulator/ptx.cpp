@@ -72,8 +72,6 @@ class Tokens {
         std::string(text_.substr(begin == std::string_view::npos ? 0 : begin + 1,
                                  end - (begin == std::string_view::npos ? 0 : begin + 1))));
   }
-  std::size_t position() const { return at_; }
-  void back_to(std::size_t position) { at_ = position; }
 
  private:
   bool is_double_colon() const { return text_.substr(at_, 2) == "::"; }
@@ -252,14 +250,12 @@ class Parser {
       made.guard_inverted = tokens_.take('!');
       made.guard = unique(scope, tokens_.name(false));
     }
-    const std::size_t start = tokens_.position();
     made.opcode = tokens_.name(true);
     if (made.guard.empty() && made.opcode.find('.') == std::string::npos && tokens_.peek() == ':') {
       tokens_.expect(':');
       function_.labels[{scope, made.opcode}] = static_cast<int>(function_.statements.size());
       return;
     }
-    (void)start;
     while (!tokens_.take(';')) {
       made.arguments.push_back(argument(scope));
       while (tokens_.take('|')) made.arguments.push_back(argument(scope));

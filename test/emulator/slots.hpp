@@ -27,6 +27,4 @@ Slot<T> pack(T value) {
   }
 }
 
-inline std::uint8_t lane_bytes(const std::string& type) { return type.ends_with("64") ? 8 : 4; }
-
 }  // namespace baton::emulator

@@ -53,6 +53,23 @@ GemmCall call_of(const CudaMatrix& weight) {
   return call;
 }
 
+// To ask the library by: any aligned address stands for the operands.
+GemmCall code_probe(std::int64_t out, std::int64_t in, bool bias, std::int64_t rows, DType type) {
+  alignas(16) static std::byte operand[16] = {};
+  GemmCall call;
+  call.x = call.weight = call.y = operand;
+  call.x_scale = call.weight_scale = reinterpret_cast<const float*>(operand);
+  call.bias = bias ? operand : nullptr;
+  call.rows = static_cast<std::int32_t>(rows);
+  call.out = static_cast<std::int32_t>(out);
+  call.in = static_cast<std::int32_t>(in);
+  call.x_stride = in;
+  call.y_stride = out;
+  call.type = call.result = type;
+  call.scaling = GemmScaling::outer;
+  return call;
+}
+
 std::tuple<std::int64_t, std::int64_t, bool, std::int64_t> code_key(const CudaMatrix& weight,
                                                                     std::int64_t rows) {
   return {weight.out, weight.in, weight.bias_data() != nullptr, rows};
@@ -63,21 +80,11 @@ std::tuple<std::int64_t, std::int64_t, bool, std::int64_t> code_key(const CudaMa
 Codes CudaOps::codes_of(std::span<const WeightView> weights) const {
   if (activations_ == DType::f32 || deterministic_) return Codes::keep;
   if (!fp8_products_ || weights.empty() || weights[0].dtype != DType::e4m3) return Codes::expand;
-  alignas(16) static std::byte operand[16] = {};  // stands for all of them: their alignment is what counts
-  GemmCall call;
-  call.x = call.weight = call.y = operand;
-  call.x_scale = call.weight_scale = reinterpret_cast<const float*>(operand);
-  call.bias = weights[0].bias ? operand : nullptr;
-  call.in = static_cast<std::int32_t>(weights[0].in);
-  for (const WeightView& view : weights) call.out += static_cast<std::int32_t>(view.out);
-  call.x_stride = call.in;
-  call.y_stride = call.out;
-  call.type = call.result = activations_;
-  call.scaling = GemmScaling::outer;
-  for (const std::int32_t rows : {32, 1024}) {
-    call.rows = rows;
-    if (!gemm_->can(call)) return Codes::expand;
-  }
+  std::int64_t out = 0;
+  for (const WeightView& view : weights) out += view.out;
+  for (const std::int64_t rows : {32, 1024})
+    if (!gemm_->can(code_probe(out, weights[0].in, weights[0].bias != nullptr, rows, activations_)))
+      return Codes::expand;
   return Codes::keep;
 }
 
@@ -87,17 +94,9 @@ bool CudaOps::takes_codes(const Linear* next, std::int64_t rows) {
   const CudaMatrix& weight = matrix_of(*next);
   if (weight.element != cuda::Element::e4m3 || weight.in % 16 != 0) return false;
   const auto [known, fresh] = code_products_.try_emplace(code_key(weight, rows), false);
-  if (fresh) {
-    alignas(16) static std::byte operand[16] = {};
-    GemmCall call = call_of(weight);
-    call.x = call.y = operand;
-    call.type = call.result = activations_;
-    call.x_stride = call.in;
-    call.x_scale = reinterpret_cast<const float*>(operand);
-    call.y_stride = call.out;
-    call.rows = static_cast<std::int32_t>(rows);
-    known->second = gemm_->can(call);
-  }
+  if (fresh)
+    known->second =
+        gemm_->can(code_probe(weight.out, weight.in, weight.bias_data() != nullptr, rows, activations_));
   return known->second;
 }
 
