@@ -406,6 +406,34 @@ bool odd_rounding(const Opcode& opcode) {
   return opcode.has("rz") || opcode.has("rm") || opcode.has("rp") || opcode.has("sat");
 }
 
+Run choose_bits(const Opcode& opcode) {
+  const std::string& name = opcode.name();
+  const std::string& type = opcode.type();
+  if (name == "shl") {
+    if (type == "b16") return shift<std::uint16_t, true>;
+    return type == "b32" ? shift<std::uint32_t, true> : shift<std::uint64_t, true>;
+  }
+  if (name == "shr") {
+    if (type == "s16") return shift<std::int16_t, false>;
+    if (type == "s32") return shift<std::int32_t, false>;
+    if (type == "s64") return shift<std::int64_t, false>;
+    if (type.ends_with("16")) return shift<std::uint16_t, false>;
+    return type.ends_with("32") ? shift<std::uint32_t, false> : shift<std::uint64_t, false>;
+  }
+  if (name == "shf" && opcode.has("wrap")) return opcode.has("l") ? funnel_left : funnel_right;
+  if (name == "prmt" && opcode.parts.size() == 2) return permute;
+  if (name == "bfi") return type == "b32" ? insert_bits<std::uint32_t> : insert_bits<std::uint64_t>;
+  if (name == "bfe") {
+    if (type == "u32") return extract_bits<std::uint32_t>;
+    if (type == "s32") return extract_bits<std::int32_t>;
+    return type == "u64" ? extract_bits<std::uint64_t> : extract_bits<std::int64_t>;
+  }
+  if (name == "bfind" && type == "u32") return opcode.has("shiftamt") ? find_bit<true> : find_bit<false>;
+  if (name == "popc") return type == "b32" ? count_bits<std::uint32_t> : count_bits<std::uint64_t>;
+  if (name == "clz") return type == "b32" ? leading_zeros<std::uint32_t> : leading_zeros<std::uint64_t>;
+  return nullptr;
+}
+
 Run choose_run(const Opcode& opcode) {
   const std::string& name = opcode.name();
   const std::string& type = opcode.type();
@@ -445,29 +473,7 @@ Run choose_run(const Opcode& opcode) {
   if (name == "ex2" && type == "f32") return unary<float, Exp2>;
   if (name == "lg2" && type == "f32") return unary<float, Log2>;
   if (name == "brev" && type == "b32") return unary<std::uint32_t, Reverse>;
-  if (name == "shl") {
-    if (type == "b16") return shift<std::uint16_t, true>;
-    return type == "b32" ? shift<std::uint32_t, true> : shift<std::uint64_t, true>;
-  }
-  if (name == "shr") {
-    if (type == "s16") return shift<std::int16_t, false>;
-    if (type == "s32") return shift<std::int32_t, false>;
-    if (type == "s64") return shift<std::int64_t, false>;
-    if (type.ends_with("16")) return shift<std::uint16_t, false>;
-    return type.ends_with("32") ? shift<std::uint32_t, false> : shift<std::uint64_t, false>;
-  }
-  if (name == "shf" && opcode.has("wrap")) return opcode.has("l") ? funnel_left : funnel_right;
-  if (name == "prmt" && opcode.parts.size() == 2) return permute;
-  if (name == "bfi") return type == "b32" ? insert_bits<std::uint32_t> : insert_bits<std::uint64_t>;
-  if (name == "bfe") {
-    if (type == "u32") return extract_bits<std::uint32_t>;
-    if (type == "s32") return extract_bits<std::int32_t>;
-    return type == "u64" ? extract_bits<std::uint64_t> : extract_bits<std::int64_t>;
-  }
-  if (name == "bfind" && type == "u32") return opcode.has("shiftamt") ? find_bit<true> : find_bit<false>;
-  if (name == "popc") return type == "b32" ? count_bits<std::uint32_t> : count_bits<std::uint64_t>;
-  if (name == "clz") return type == "b32" ? leading_zeros<std::uint32_t> : leading_zeros<std::uint64_t>;
-  return nullptr;
+  return choose_bits(opcode);
 }
 
 }  // namespace

@@ -272,6 +272,8 @@ class Warp {
   std::vector<std::vector<std::function<void()>>> products;        // wgmma, likewise
 
  private:
+  std::uint64_t value_of(const SpecialRow& special, int lane) const;
+  std::uint32_t guarded(const Instruction& in);
   bool run_group(std::size_t which);
   void tidy();
 

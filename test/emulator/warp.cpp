@@ -47,71 +47,55 @@ void Warp::start() {
   clock.assign(block.cluster->blocks.size() * block.cluster->warps_per_block, 0);
   clock[id()] = 1;
   for (const SpecialRow& special : program_.specials) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const std::uint32_t thread = first + static_cast<std::uint32_t>(lane);
-      std::uint64_t bits = 0;
-      switch (special.what) {
-        case Special::tid_x:
-          bits = thread % launch.block.x;
-          break;
-        case Special::tid_y:
-          bits = thread / launch.block.x % launch.block.y;
-          break;
-        case Special::tid_z:
-          bits = thread / launch.block.x / launch.block.y;
-          break;
-        case Special::ntid_x:
-          bits = launch.block.x;
-          break;
-        case Special::ntid_y:
-          bits = launch.block.y;
-          break;
-        case Special::ntid_z:
-          bits = launch.block.z;
-          break;
-        case Special::ctaid_x:
-          bits = block.index[0];
-          break;
-        case Special::ctaid_y:
-          bits = block.index[1];
-          break;
-        case Special::ctaid_z:
-          bits = block.index[2];
-          break;
-        case Special::nctaid_x:
-          bits = launch.grid.x;
-          break;
-        case Special::nctaid_y:
-          bits = launch.grid.y;
-          break;
-        case Special::nctaid_z:
-          bits = launch.grid.z;
-          break;
-        case Special::lane:
-          bits = static_cast<std::uint64_t>(lane);
-          break;
-        case Special::warp:
-          bits = index;
-          break;
-        case Special::cluster_rank:
-          bits = block.rank;
-          break;
-        case Special::cluster_size:
-          bits = block.cluster->blocks.size();
-          break;
-        case Special::param:
-          bits = reinterpret_cast<std::uint64_t>(launch.parameters.data()) + special.offset;
-          break;
-        case Special::local:
-          bits = reinterpret_cast<std::uint64_t>(local.data()) +
-                 static_cast<std::uint64_t>(lane) * program_.local_bytes + special.offset;
-          break;
-        case Special::zero:
-          break;
-      }
-      set(special.row, lane, bits);
-    }
+    for (int lane = 0; lane < kLanes; ++lane) set(special.row, lane, value_of(special, lane));
   }
+}
+
+std::uint64_t Warp::value_of(const SpecialRow& special, int lane) const {
+  const Launch& launch = *block.cluster->launch;
+  const std::uint32_t thread = index * kLanes + static_cast<std::uint32_t>(lane);
+  switch (special.what) {
+    case Special::tid_x:
+      return thread % launch.block.x;
+    case Special::tid_y:
+      return thread / launch.block.x % launch.block.y;
+    case Special::tid_z:
+      return thread / launch.block.x / launch.block.y;
+    case Special::ntid_x:
+      return launch.block.x;
+    case Special::ntid_y:
+      return launch.block.y;
+    case Special::ntid_z:
+      return launch.block.z;
+    case Special::ctaid_x:
+      return block.index[0];
+    case Special::ctaid_y:
+      return block.index[1];
+    case Special::ctaid_z:
+      return block.index[2];
+    case Special::nctaid_x:
+      return launch.grid.x;
+    case Special::nctaid_y:
+      return launch.grid.y;
+    case Special::nctaid_z:
+      return launch.grid.z;
+    case Special::lane:
+      return static_cast<std::uint64_t>(lane);
+    case Special::warp:
+      return index;
+    case Special::cluster_rank:
+      return block.rank;
+    case Special::cluster_size:
+      return block.cluster->blocks.size();
+    case Special::param:
+      return reinterpret_cast<std::uint64_t>(launch.parameters.data()) + special.offset;
+    case Special::local:
+      return reinterpret_cast<std::uint64_t>(local.data()) +
+             static_cast<std::uint64_t>(lane) * program_.local_bytes + special.offset;
+    case Special::zero:
+      break;
+  }
+  return 0;
 }
 
 std::uint32_t Warp::alive() const {
@@ -168,6 +152,15 @@ bool Warp::advance() {
   return any;
 }
 
+// The lanes for which the instruction's predicate holds.
+std::uint32_t Warp::guarded(const Instruction& in) {
+  if (in.guard.width == 0) return 0xffffffffU;
+  std::uint32_t holds = 0;
+  const auto* predicate = slots<std::uint32_t>(in.guard);
+  for (int lane = 0; lane < kLanes; ++lane) holds |= (predicate[lane] != 0 ? 1U : 0U) << lane;
+  return in.guard.inverted ? ~holds : holds;
+}
+
 bool Warp::run_group(std::size_t which) {
   current = &groups[which];
   Group& group = *current;
@@ -177,13 +170,7 @@ bool Warp::run_group(std::size_t which) {
   bool any = false;
   for (int step = 0; step < kSlice; ++step) {
     const Instruction& in = program_.instructions[static_cast<std::size_t>(group.at)];
-    std::uint32_t lanes = group.lanes;
-    if (in.guard.width != 0) {
-      std::uint32_t holds = 0;
-      const auto* predicate = slots<std::uint32_t>(in.guard);
-      for (int lane = 0; lane < kLanes; ++lane) holds |= (predicate[lane] != 0 ? 1U : 0U) << lane;
-      lanes &= in.guard.inverted ? ~holds : holds;
-    }
+    const std::uint32_t lanes = group.lanes & guarded(in);
     switch (in.flow) {
       case Flow::plain:
         if (lanes != 0) in.run(*this, in, lanes);
@@ -221,23 +208,19 @@ bool Warp::run_group(std::size_t which) {
       case Flow::leave:
         if (lanes == 0) {
           ++group.at;
-          break;
-        }
-        if (group.calls.empty()) {
-          if (lanes != group.lanes) {
-            group.lanes &= ~lanes;
-            ++group.at;
-            block.thread_ended(static_cast<std::uint32_t>(std::popcount(lanes)));
-            break;
-          }
-          group.lanes = 0;
+        } else if (!group.calls.empty()) {
+          if (lanes != group.lanes) fault(in, 0, "a return that only some lanes make");
+          group.at = group.calls.back();
+          group.calls.pop_back();
+        } else {
+          group.lanes &= ~lanes;
+          ++group.at;
           block.thread_ended(static_cast<std::uint32_t>(std::popcount(lanes)));
-          tidy();
-          return true;
+          if (group.lanes == 0) {
+            tidy();
+            return true;
+          }
         }
-        if (lanes != group.lanes) fault(in, 0, "a return that only some lanes make");
-        group.at = group.calls.back();
-        group.calls.pop_back();
         break;
     }
     any = true;

@@ -9,26 +9,33 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <tuple>
+#include <utility>
 
 #include "support/catch.hpp"
 
 namespace baton::hub::test {
 namespace {
 
+// A socket that listens on loopback, and its port.
+std::pair<int, std::uint16_t> listen_on_loopback() {
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  REQUIRE(::listen(listener, 16) == 0);
+  socklen_t size = sizeof address;
+  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  return {listener, ntohs(address.sin_port)};
+}
+
 // Listens on loopback and gives each connection in turn one scripted answer, after its request has come;
 // keeps connections open where the script is at its end. The thread ends with the last answer.
 class ScriptedServer {
  public:
-  explicit ScriptedServer(std::vector<std::string> answers)
-      : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    REQUIRE(::listen(listener_, 16) == 0);
-    socklen_t size = sizeof address;
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
+  explicit ScriptedServer(std::vector<std::string> answers) {
+    std::tie(listener_, port_) = listen_on_loopback();
     thread_ = std::thread([this, answers = std::move(answers)] {
       for (const std::string& answer : answers)
         if (!serve(answer)) return;
@@ -79,15 +86,10 @@ class ScriptedServer {
 // A listener that never accepts: connections succeed, and then nothing comes.
 class SilentServer {
  public:
-  SilentServer() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    REQUIRE(::listen(listener_, 16) == 0);
-    socklen_t size = sizeof address;
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    url = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/x";
+  SilentServer() {
+    std::uint16_t port = 0;
+    std::tie(listener_, port) = listen_on_loopback();
+    url = "http://127.0.0.1:" + std::to_string(port) + "/x";
   }
   ~SilentServer() { ::close(listener_); }
   std::string url;
