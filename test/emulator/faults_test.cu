@@ -7,9 +7,12 @@
 #include <vector>
 
 #include "emulator.hpp"
+#include "kernels/cuda/arrival.cuh"
+#include "kernels/cuda/launch.cuh"
 
 namespace {
 
+using baton::cuda::wait_for_previous;
 using baton::emulator::take_fault;
 
 int failed = 0;
@@ -32,6 +35,13 @@ std::vector<int> values_after(int count, std::string& fault, Launch&& launch) {
   cudaMemcpy(values.data(), data, count * sizeof(int), cudaMemcpyDeviceToHost);
   cudaFree(data);
   return values;
+}
+
+// The kernels are compiled for older GPUs, too, and run for sm_90 alone.
+__device__ void wait_for_phase(std::uint32_t barrier) {
+#if __CUDA_ARCH__ >= 900
+  baton::cuda::arrival::wait(barrier, 0);
+#endif
 }
 
 template <bool kBarrier>
@@ -92,11 +102,7 @@ __global__ void count_arrivals(int* to) {
     asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(place) : "memory");
   }
   if (threadIdx.x < 32) {
-    if (kInOrder)
-      asm volatile(
-          "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared.b64 done, [%0], 0;\n@!done bra "
-          "again;\n}" ::"r"(place)
-          : "memory");
+    if (kInOrder) wait_for_phase(place);
     to[threadIdx.x] = number;
   }
 }
@@ -105,10 +111,7 @@ __global__ void never_arrives() {
   __shared__ std::uint64_t barrier;
   const auto place = static_cast<std::uint32_t>(__cvta_generic_to_shared(&barrier));
   asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(place) : "memory");
-  asm volatile(
-      "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared.b64 done, [%0], 0;\n@!done bra "
-      "again;\n}" ::"r"(place)
-      : "memory");
+  wait_for_phase(place);
 }
 
 // The second copy may come while others still read the first.
@@ -144,9 +147,9 @@ __global__ void count(int* to) {
 // Launched so that it may start before the kernel ahead has ended.
 template <bool kWait>
 __global__ void copy_after(int* to, const int* from) {
-  if (kWait) asm volatile("griddepcontrol.wait;" ::: "memory");
+  if (kWait) wait_for_previous();
   const int number = from[threadIdx.x];
-  asm volatile("griddepcontrol.wait;" ::: "memory");
+  wait_for_previous();
   to[threadIdx.x] = number;
 }
 
@@ -224,15 +227,8 @@ std::string fault_of_dependent(bool wait_on_host) {
   values_after(256, fault, [&](int* to) {
     reverse<true><<<1, 256>>>(to);
     if (wait_on_host) cudaDeviceSynchronize();
-    cudaLaunchAttribute attribute{};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(1);
-    config.blockDim = dim3(32);
-    config.attrs = &attribute;
-    config.numAttrs = 1;
-    cudaLaunchKernelEx(&config, copy_after<kWait>, to + 32, static_cast<const int*>(to));
+    baton::cuda::launch(copy_after<kWait>, dim3(1), dim3(32), 0, nullptr, to + 32,
+                        static_cast<const int*>(to));
   });
   return fault;
 }
