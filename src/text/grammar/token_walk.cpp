@@ -1,0 +1,98 @@
+#include "text/grammar/token_walk.hpp"
+
+#include <algorithm>
+
+#include "baton/base/token_mask.hpp"
+
+namespace baton::text {
+
+TokenSet::TokenSet(std::vector<TokenId> tokens, std::size_t vocabulary) {
+  if (tokens.size() <= mask_words(vocabulary)) {
+    tokens.shrink_to_fit();
+    few_ = std::move(tokens);
+    return;
+  }
+  bits_.resize(mask_words(vocabulary));
+  for (const TokenId token : tokens) bits_[static_cast<std::size_t>(token) / 32] |= 1U << (token % 32);
+}
+
+void TokenSet::add_to(std::span<std::uint32_t> allowed) const {
+  for (const TokenId token : few_) {
+    const auto word = static_cast<std::size_t>(token) / 32;
+    if (word < allowed.size()) allowed[word] |= 1U << (token % 32);
+  }
+  const std::size_t words = std::min(bits_.size(), allowed.size());
+  for (std::size_t i = 0; i < words; ++i) allowed[i] |= bits_[i];
+}
+
+TokenWalk::TokenWalk(const TokenIndex& index, Walker& walker, Position from)
+    : index_(index), walker_(walker), levels_(index.longest() + 1), left_(index.longest() + 1) {
+  levels_[0].at.push_back(from);
+}
+
+TokenWalk::Verdict TokenWalk::judge(Entry entry) {
+  const std::string_view bytes = index_.bytes(entry);
+  const auto same = std::ranges::mismatch(bytes, last_).in1 - bytes.begin();
+  depth_ = std::min(depth_, static_cast<std::size_t>(same));
+  last_ = bytes;
+  while (depth_ < bytes.size() && !levels_[depth_].at.empty()) {
+    walker_.step(levels_[depth_].at, static_cast<std::uint8_t>(bytes[depth_]), levels_[depth_ + 1]);
+    left_[depth_ + 1] = left_[depth_] || levels_[depth_ + 1].left;
+    ++depth_;
+  }
+  if (depth_ == bytes.size()) {
+    if (!levels_[depth_].at.empty() || levels_[depth_].left) return Verdict::yes;
+    return left_[depth_ - 1] ? Verdict::open : Verdict::no;
+  }
+  return left_[depth_] ? Verdict::open : Verdict::no;
+}
+
+Entry TokenWalk::next(Entry entry, Verdict verdict) const {
+  // Nothing is left where it stopped short of the token's end: the same for all that begin so.
+  const bool stopped = levels_[depth_].at.empty() && depth_ > 0;
+  if (verdict == Verdict::yes || !stopped) return entry + 1;
+  return index_.skip(entry, depth_);
+}
+
+NodeMask mask_of_node(const Automaton& automaton, const TokenIndex& index, Node node) {
+  NodeMask out;
+  Walker walker(automaton);
+  TokenWalk walk(index, walker, {node, kBottom});
+  std::vector<TokenId> yes;
+  const auto add_open = [&](Entry begin, Entry end) {
+    if (!out.open.empty() && out.open.back().end == begin) {
+      out.open.back().end = end;
+    } else {
+      out.open.push_back({begin, end});
+    }
+  };
+  for (const ByteEdge& edge : automaton.edges(node)) {
+    const Entry end = index.first_with(edge.bytes.last + std::size_t{1});
+    for (Entry entry = index.first_with(edge.bytes.first); entry < end;) {
+      const TokenWalk::Verdict verdict = walk.judge(entry);
+      const Entry next = walker.lost() ? entry + 1 : std::min(end, walk.next(entry, verdict));
+      if (walker.lost() || verdict == TokenWalk::Verdict::open) {
+        add_open(entry, next);  // whoever asks gets lost in it, too, and says so
+      } else if (verdict == TokenWalk::Verdict::yes) {
+        yes.push_back(index.id(entry));
+      }
+      entry = next;
+    }
+  }
+  out.yes = TokenSet(std::move(yes), index.vocabulary());
+  return out;
+}
+
+void judge_open(const TokenIndex& index, Walker& walker, Position position, std::span<const EntryRange> open,
+                std::vector<TokenId>& out) {
+  TokenWalk walk(index, walker, position);
+  for (const EntryRange& range : open) {
+    for (Entry entry = range.begin; entry < range.end && !walker.lost();) {
+      const TokenWalk::Verdict verdict = walk.judge(entry);
+      if (verdict == TokenWalk::Verdict::yes) out.push_back(index.id(entry));
+      entry = walk.next(entry, verdict);
+    }
+  }
+}
+
+}  // namespace baton::text
