@@ -1,11 +1,12 @@
 // What binding an output to a grammar costs its engine: masks over a real vocabulary, while a text of JSON is
 // written token by token.
 //
-//   grammar_bench FOLDER_OF_A_TOKENIZER [TEXT_BYTES]
+//   grammar_bench FOLDER_OF_A_TOKENIZER [--text]
+//
+// --text prints the text that is written, for scripts/compare_grammars.py.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,7 @@ std::string text_of(std::size_t bytes) {
   for (int i = 0; out.size() < bytes; ++i) {
     out += i == 0 ? "" : ", ";
     out += R"({"name": "Person number )" + std::to_string(i) + R"(", "age": )" + std::to_string(20 + i % 60) +
-           R"(, "city": "San Francisco", "tags": ["new", "a \"friend\"", "caf\u00e9"], "score": 0.)" +
+           R"(, "city": "San Francisco", "tags": ["new", "a \"friend\"", "café"], "score": 0.)" +
            std::to_string(i) + R"(, "active": true, "notes": null})";
   }
   return out + "]}";
@@ -53,16 +54,20 @@ void report(const char* what, std::vector<double> times) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: grammar_bench FOLDER_OF_A_TOKENIZER [TEXT_BYTES]\n");
+    std::fprintf(stderr, "usage: grammar_bench FOLDER_OF_A_TOKENIZER [--text]\n");
     return 2;
+  }
+  const std::string text = text_of(4000);
+  if (argc > 2) {
+    std::printf("%s", text.c_str());
+    return 0;
   }
   const auto tokenizer = baton::load_tokenizer(argv[1]);
   if (!tokenizer) {
     std::fprintf(stderr, "%s\n", tokenizer.error().message.c_str());
     return 1;
   }
-  const auto tokens =
-      (*tokenizer)->encode(text_of(argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 4000), {false});
+  const auto tokens = (*tokenizer)->encode(text, {false});
   auto begin = Clock::now();
   const auto compiler = baton::make_grammar_compiler(**tokenizer, {});
   std::printf("vocabulary of %zu read in %.1f ms\n", (*tokenizer)->vocab_size(),

@@ -1,0 +1,159 @@
+#include "frontend/openai/output_format.hpp"
+
+#include <utility>
+
+namespace baton::frontend {
+namespace {
+
+constexpr std::size_t kMostChoices = 4096;
+
+using Kind = OutputFormat::Kind;
+
+class FormatParser {
+ public:
+  explicit FormatParser(JsonFields& fields) : fields_(fields) {}
+
+  OutputFormat parse() {
+    response_format();
+    structured_outputs();
+    for (const auto& [name, kind] :
+         {std::pair{"guided_json", Kind::json_schema}, std::pair{"guided_regex", Kind::regex},
+          std::pair{"guided_choice", Kind::choice}, std::pair{"guided_grammar", Kind::grammar}}) {
+      if (const Json* value = fields_.find(name)) set(kind, name, *value);
+    }
+    refuse(fields_, {"guided_whitespace_pattern"});
+    return std::move(out_);
+  }
+
+ private:
+  void response_format() {
+    const Json* format = fields_.find("response_format");
+    if (format == nullptr) return;
+    if (!format->is_object() || !format->contains("type") || !(*format)["type"].is_string())
+      return fields_.fail_type("response_format", "an object with a 'type'", *format);
+    const std::string type = (*format)["type"].get<std::string>();
+    if (type == "text") return;
+    if (type == "json_object") return claim(Kind::json_object, "response_format");
+    if (type != "json_schema")
+      return fields_.fail("response_format",
+                          "'response_format' of type '" + type.substr(0, 100) +
+                              "' is not supported: 'text', 'json_object' and 'json_schema' are.",
+                          ErrorCode::unsupported);
+    JsonFields inner(*format, "response_format.");
+    const Json* named = inner.find("json_schema");
+    if (named == nullptr || !named->is_object())
+      return fields_.fail("response_format.json_schema",
+                          "Missing or invalid 'response_format.json_schema': expected an object.");
+    const auto schema = named->find("schema");
+    if (schema == named->end() || schema->is_null())
+      return fields_.fail("response_format.json_schema.schema",
+                          "Missing required parameter: 'response_format.json_schema.schema'.");
+    set(Kind::json_schema, "response_format.json_schema.schema", *schema);
+  }
+
+  void structured_outputs() {
+    const Json* outputs = fields_.find("structured_outputs");
+    if (outputs == nullptr) return;
+    if (!outputs->is_object()) return fields_.fail_type("structured_outputs", "an object", *outputs);
+    JsonFields inner(*outputs, "structured_outputs.");
+    for (const auto& [name, kind] :
+         {std::pair{"json", Kind::json_schema}, std::pair{"regex", Kind::regex},
+          std::pair{"choice", Kind::choice}, std::pair{"grammar", Kind::grammar}}) {
+      if (const Json* value = inner.find(name)) set(kind, inner.path(name), *value);
+    }
+    bool object = false;
+    if (inner.boolean("json_object", object) && object)
+      claim(Kind::json_object, "structured_outputs.json_object");
+    refuse(inner, {"structural_tag", "whitespace_pattern", "disable_any_whitespace",
+                   "disable_additional_properties"});
+    if (inner.error()) fields_.fail(inner.error()->field, inner.error()->message, inner.error()->code);
+  }
+
+  // Of what would change the language: ignoring it would give another one than was asked for.
+  static void refuse(JsonFields& fields, std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      const Json* value = fields.find(name);
+      if (value == nullptr || *value == false) continue;
+      fields.fail(name, "'" + fields.path(name) + "' is not supported.", ErrorCode::unsupported);
+    }
+  }
+
+  void claim(Kind kind, const std::string& field) {
+    if (out_.kind != Kind::any)
+      return fields_.fail(field, "An answer has one format: '" + out_.field + "' and '" + field +
+                                     "' cannot be used together.");
+    out_.kind = kind;
+    out_.field = field;
+  }
+
+  void set(Kind kind, const std::string& field, const Json& value) {
+    claim(kind, field);
+    if (fields_.error()) return;
+    if (kind == Kind::json_schema) return schema(field, value);
+    if (kind == Kind::choice) return choices(field, value);
+    if (!value.is_string()) return fields_.fail_type(field, "a string", value);
+    out_.text = value.get<std::string>();
+  }
+
+  void schema(const std::string& field, const Json& value) {
+    out_.schema = value;
+    if (value.is_string()) {  // vLLM takes the schema's text, too
+      auto parsed = parse_json_object(value.get_ref<const std::string&>());
+      if (!parsed) return fields_.fail(field, "Invalid value for '" + field + "': it is no JSON object.");
+      out_.schema = *std::move(parsed);
+    }
+    if (!out_.schema.is_object()) fields_.fail_type(field, "a JSON schema, an object", value);
+  }
+
+  void choices(const std::string& field, const Json& value) {
+    if (!value.is_array()) return fields_.fail_type(field, "an array of strings", value);
+    if (value.empty() || value.size() > kMostChoices)
+      return fields_.fail(field, "Invalid '" + field + "': expected 1 to " + std::to_string(kMostChoices) +
+                                     " strings, got " + std::to_string(value.size()) + ".");
+    for (const Json& choice : value) {
+      if (!choice.is_string()) return fields_.fail_type(field, "an array of strings", choice);
+      out_.choices.push_back(choice.get<std::string>());
+    }
+  }
+
+  JsonFields& fields_;
+  OutputFormat out_;
+};
+
+Result<std::string> answer_of(const OutputFormat& format, GrammarText& grammar) {
+  switch (format.kind) {
+    case Kind::json_schema:
+      return grammar.json_schema(format.schema);
+    case Kind::regex:
+      return grammar.regex(format.text);
+    case Kind::choice:
+      return grammar.choice(format.choices);
+    default:
+      return grammar.json_object();
+  }
+}
+
+}  // namespace
+
+OutputFormat parse_output_format(JsonFields& fields) { return FormatParser(fields).parse(); }
+
+std::string grammar_behind(GrammarText& grammar, const std::string& answer, const ThinkingFirst& thinking) {
+  if (thinking.end.empty()) return grammar.text(answer);
+  const std::string thought = grammar.until(thinking.end) + " [ \\n\\r\\t]{0,8} ";
+  if (thinking.begun) return grammar.text(thought + answer);
+  return grammar.text("(" + GrammarText::literal(thinking.begin) + " " + thought + ")? " + answer);
+}
+
+Result<std::string> grammar_of(const OutputFormat& format, const ThinkingFirst& thinking) {
+  // A client's own grammar has its own root, and says for itself what may come first.
+  if (format.kind == Kind::grammar) return format.text;
+  GrammarText grammar;
+  auto answer = answer_of(format, grammar);
+  if (answer) return grammar_behind(grammar, *answer, thinking);
+  Error error = std::move(answer).error();
+  error.message = "Invalid '" + format.field + "': " + error.message;
+  error.field = format.field;
+  return error;
+}
+
+}  // namespace baton::frontend
