@@ -1,0 +1,106 @@
+"""Answers bound to a format, by daemons that prefill and decode apart: the model knows nothing of JSON, so what is well formed is the grammar's doing."""
+import json
+import re
+import unittest
+import urllib.error
+
+from daemons import DaemonTest, chat, content, demo_cases, post, stream
+
+QUESTION = demo_cases()[0]["messages"]
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 12},
+        "kind": {"enum": ["cat", "dog", 7, None]},
+        "sizes": {"type": "array", "items": {"type": "integer", "minimum": -3, "maximum": 120}, "minItems": 1, "maxItems": 4},
+        "inner": {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"], "additionalProperties": False},
+    },
+    "required": ["name", "kind", "sizes"],
+    "additionalProperties": False,
+}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "thing", "schema": SCHEMA, "strict": True}}
+
+
+class Formats(DaemonTest):
+    def check_thing(self, text: str):
+        thing = json.loads(text)
+        self.assertLessEqual(set(thing), {"name", "kind", "sizes", "inner"}, text)
+        self.assertTrue(1 <= len(thing["name"]) <= 12, text)
+        self.assertIn(thing["kind"], ["cat", "dog", 7, None])
+        self.assertTrue(1 <= len(thing["sizes"]) <= 4 and all(type(size) is int and -3 <= size <= 120 for size in thing["sizes"]), text)
+        if "inner" in thing:
+            self.assertIs(type(thing["inner"]["on"]), bool)
+
+    def refusal(self, daemon, **fields) -> dict:
+        with self.assertRaises(urllib.error.HTTPError) as raised:
+            chat(daemon, QUESTION, **fields)
+        self.assertEqual(raised.exception.code, 400)
+        return json.load(raised.exception)["error"]
+
+    def test_answers_follow_their_format(self):
+        prefill, decode = self.start_pair()
+        lone = self.start("lone", "mixed", cluster=False).wait_ready()
+        hot = {"temperature": 1.5, "max_tokens": 400}
+        for seed in range(8):
+            answer = chat(prefill, QUESTION, response_format=FORMAT, seed=seed, **hot)
+            self.assertEqual(answer["choices"][0]["finish_reason"], "stop")
+            self.check_thing(content(answer))
+            self.assertGreater(answer["baton"]["kv_blocks"] + answer["baton"]["kv_blocks_held"], 0)  # it did travel
+            self.assertEqual(content(answer), content(chat(lone, QUESTION, response_format=FORMAT, seed=seed, **hot)))
+        text, error, done = stream(prefill, QUESTION, response_format=FORMAT, seed=3, **hot)
+        self.assertIsNone(error)
+        self.assertTrue(done)
+        self.check_thing(text)
+        several = chat(prefill, QUESTION, structured_outputs={"json": SCHEMA}, n=4, seed=1, **hot)["choices"]
+        for choice in several:
+            self.check_thing(choice["message"]["content"])
+        self.assertGreater(len({choice["message"]["content"] for choice in several}), 1)
+        for daemon in (prefill, decode):
+            daemon.wait_at_rest()
+
+    def test_every_way_of_saying_it(self):
+        daemon = self.start("lone", "mixed", cluster=False).wait_ready()
+        ask = lambda **fields: content(chat(daemon, QUESTION, **{"temperature": 1.4, "seed": 5, "max_tokens": 120, **fields}))
+        for pattern in (r"[A-Z][a-z]{2,5} \d{3}", r"(yes|no), (because|though) [a-z ]{3,20}\."):
+            for fields in ({"guided_regex": pattern}, {"structured_outputs": {"regex": pattern}}):
+                self.assertRegex(ask(**fields), f"^(?:{pattern})$")
+        choices = ["left", "right", "right of it"]
+        for seed in range(5):
+            self.assertIn(ask(guided_choice=choices, seed=seed), choices)
+        grammar = 'root ::= item{3}\nitem ::= "<" [0-9]+ ">" | "(" item ")"'
+        text = ask(structured_outputs={"grammar": grammar}, max_tokens=300, temperature=0.5)
+        self.assertEqual(re.sub(r"[()]|\d", "", text), "<><><>")
+        body = {"prompt": "Once", "guided_json": json.dumps(SCHEMA), "temperature": 1.2, "seed": 2, "max_tokens": 400}
+        self.check_thing(json.load(post(daemon.url + "/v1/completions", body))["choices"][0]["text"])
+        # Whatever else is asked for: penalties, a bias against it, a few candidates only, no end before its time.
+        self.check_thing(ask(response_format=FORMAT, max_tokens=400, presence_penalty=1.5, frequency_penalty=1, repetition_penalty=1.3, top_k=2, min_tokens=30, ignore_eos=True))
+
+    def test_a_limit_cuts_and_an_object_is_one(self):
+        daemon = self.start("lone", "mixed", cluster=False).wait_ready()
+        cut = chat(daemon, QUESTION, response_format=FORMAT, max_tokens=4)["choices"][0]
+        self.assertEqual(cut["finish_reason"], "length")
+        self.assertTrue(cut["message"]["content"].startswith("{"))
+        for seed in range(6):
+            choice = chat(daemon, QUESTION, response_format={"type": "json_object"}, temperature=1.2, seed=seed, max_tokens=300, logit_bias={})["choices"][0]
+            if choice["finish_reason"] == "stop":
+                self.assertIs(type(json.loads(choice["message"]["content"])), dict)
+
+    def test_what_is_wrong_is_named(self):
+        daemon = self.start("lone", "mixed", cluster=False).wait_ready()
+        schema = lambda inner: {"type": "json_schema", "json_schema": {"name": "x", "schema": inner}}
+        wrong = self.refusal(daemon, response_format=schema({"type": "object", "properties": {"a": {"type": "number", "multipleOf": 3}}}))
+        self.assertEqual(wrong["param"], "response_format.json_schema.schema")
+        self.assertIn("multipleOf", wrong["message"])
+        self.assertEqual(self.refusal(daemon, response_format={"type": "json_schema"})["param"], "response_format.json_schema")
+        self.assertEqual(self.refusal(daemon, guided_regex="(a")["param"], "guided_regex")
+        self.assertEqual(self.refusal(daemon, guided_choice=[])["param"], "guided_choice")
+        grammar = self.refusal(daemon, structured_outputs={"grammar": 'root ::= "a\nb ::= c'})
+        self.assertEqual(grammar["param"], "structured_outputs.grammar")
+        self.assertIn("line 1", grammar["message"])
+        both = self.refusal(daemon, guided_regex="a", response_format={"type": "json_object"})
+        self.assertEqual(both["param"], "guided_regex")
+        self.assertIn("response_format", both["message"])
+
+
+if __name__ == "__main__":
+    unittest.main()
