@@ -8,8 +8,9 @@ namespace {
 
 constexpr std::size_t kMostNodeBytes = 32 << 20;  // of remembered masks of one grammar; then all are
 constexpr std::size_t kMostStackBytes = 8 << 20;  // forgotten
+constexpr std::size_t kCreditPerToken = 1 << 16;  // positions: 2 ms
 constexpr int kWide = 128;                        // first bytes of a node whose mask is worked out at once
-constexpr int kMostWide = 32;
+constexpr int kMostWide = 16;
 
 // Where one output stands.
 class OutputMask final : public TokenMask {
@@ -34,7 +35,9 @@ class OutputMask final : public TokenMask {
   }
 
   bool advance(TokenId token) override {
-    if (over_ || walker_.lost()) return false;
+    if (over_) return false;
+    if (walker_.lost()) return true;  // the next mask says so
+    walker_.earn(kCreditPerToken);
     if (std::ranges::find(grammar_->index().ends(), token) != grammar_->index().ends().end())
       return over_ = here_.left;
     const Entry entry = grammar_->index().entry_of(token);
@@ -44,12 +47,12 @@ class OutputMask final : public TokenMask {
       walker_.step(at.at, static_cast<std::uint8_t>(c), next);
       std::swap(at, next);
     }
-    if (walker_.lost() || (at.at.empty() && !at.left)) return false;
+    if (!walker_.lost() && at.at.empty() && !at.left) return false;
     here_ = std::move(at);
     return true;
   }
 
-  bool ended() const override { return over_ || here_.at.empty(); }
+  bool ended() const override { return over_ || (here_.at.empty() && !walker_.lost()); }
 
  private:
   struct Question {
@@ -60,7 +63,8 @@ class OutputMask final : public TokenMask {
   void write_text(std::span<std::uint32_t> allowed) {
     std::vector<Question> questions;
     for (const Position& position : here_.at) {
-      auto mask = grammar_->mask_of(grammar_->alike()[position.node]);
+      auto mask = grammar_->mask_of(grammar_->alike()[position.node], walker_);
+      if (mask == nullptr) return;
       mask->yes.add_to(allowed);
       if (!mask->open.empty()) questions.push_back({position, std::move(mask)});
     }
@@ -96,7 +100,8 @@ CompiledGrammar::CompiledGrammar(Automaton automaton, std::shared_ptr<const Toke
     int bytes = 0;
     for (const ByteEdge& edge : automaton_.edges(node)) bytes += edge.bytes.last - edge.bytes.first + 1;
     if (bytes < kWide) continue;
-    mask_of(node);
+    Walker walker(automaton_);  // one each: what is too wide is left to those who get there
+    mask_of(node, walker);
     ++wide;
   }
 }
@@ -105,13 +110,14 @@ std::unique_ptr<TokenMask> CompiledGrammar::start() const {
   return std::make_unique<OutputMask>(shared_from_this());
 }
 
-std::shared_ptr<const NodeMask> CompiledGrammar::mask_of(Node node) const {
+std::shared_ptr<const NodeMask> CompiledGrammar::mask_of(Node node, Walker& walker) const {
   {
     const std::scoped_lock lock(mutex_);
     const auto found = nodes_.find(node);
     if (found != nodes_.end()) return found->second;
   }
-  auto mask = std::make_shared<const NodeMask>(mask_of_node(automaton_, *index_, node));
+  auto mask = std::make_shared<const NodeMask>(mask_of_node(automaton_, *index_, walker, node));
+  if (walker.lost()) return nullptr;
   const std::scoped_lock lock(mutex_);
   if (node_bytes_ > kMostNodeBytes) {
     nodes_.clear();

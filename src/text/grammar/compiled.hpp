@@ -26,7 +26,8 @@ class CompiledGrammar final : public TokenGrammar, public std::enable_shared_fro
   const TokenIndex& index() const { return *index_; }
   const std::vector<Node>& alike() const { return alike_; }
 
-  std::shared_ptr<const NodeMask> mask_of(Node node) const;
+  // Worked out by `walker` where it is not known. Null where that got lost.
+  std::shared_ptr<const NodeMask> mask_of(Node node, Walker& walker) const;
   // What was remembered of the tokens that a set of positions allows beyond its nodes' own; null if nothing.
   std::shared_ptr<const TokenSet> find(const Hash128& positions) const;
   void remember(const Hash128& positions, std::shared_ptr<const TokenSet> tokens) const;

@@ -27,7 +27,7 @@ void TokenSet::add_to(std::span<std::uint32_t> allowed) const {
 
 TokenWalk::TokenWalk(const TokenIndex& index, Walker& walker, Position from)
     : index_(index), walker_(walker), levels_(index.longest() + 1), left_(index.longest() + 1) {
-  levels_[0].at.push_back(from);
+  levels_[0].at.add(from);
 }
 
 TokenWalk::Verdict TokenWalk::judge(Entry entry) {
@@ -54,9 +54,8 @@ Entry TokenWalk::next(Entry entry, Verdict verdict) const {
   return index_.skip(entry, depth_);
 }
 
-NodeMask mask_of_node(const Automaton& automaton, const TokenIndex& index, Node node) {
+NodeMask mask_of_node(const Automaton& automaton, const TokenIndex& index, Walker& walker, Node node) {
   NodeMask out;
-  Walker walker(automaton);
   TokenWalk walk(index, walker, {node, kBottom});
   std::vector<TokenId> yes;
   const auto add_open = [&](Entry begin, Entry end) {
@@ -68,11 +67,11 @@ NodeMask mask_of_node(const Automaton& automaton, const TokenIndex& index, Node 
   };
   for (const ByteEdge& edge : automaton.edges(node)) {
     const Entry end = index.first_with(edge.bytes.last + std::size_t{1});
-    for (Entry entry = index.first_with(edge.bytes.first); entry < end;) {
+    for (Entry entry = index.first_with(edge.bytes.first); entry < end && !walker.lost();) {
       const TokenWalk::Verdict verdict = walk.judge(entry);
-      const Entry next = walker.lost() ? entry + 1 : std::min(end, walk.next(entry, verdict));
-      if (walker.lost() || verdict == TokenWalk::Verdict::open) {
-        add_open(entry, next);  // whoever asks gets lost in it, too, and says so
+      const Entry next = std::min(end, walk.next(entry, verdict));
+      if (verdict == TokenWalk::Verdict::open) {
+        add_open(entry, next);
       } else if (verdict == TokenWalk::Verdict::yes) {
         yes.push_back(index.id(entry));
       }

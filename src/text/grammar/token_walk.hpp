@@ -56,8 +56,9 @@ struct NodeMask {
   TokenSet yes;
   std::vector<EntryRange> open;
 };
-NodeMask mask_of_node(const Automaton& automaton, const TokenIndex& index, Node node);
-// Of the tokens in `open`, those that may come at a position. Nothing that counts where the walker is lost.
+// Nothing that counts where the walker is lost.
+NodeMask mask_of_node(const Automaton& automaton, const TokenIndex& index, Walker& walker, Node node);
+// Of the tokens in `open`, those that may come at a position. Likewise.
 void judge_open(const TokenIndex& index, Walker& walker, Position position, std::span<const EntryRange> open,
                 std::vector<TokenId>& out);
 

@@ -5,12 +5,9 @@
 namespace baton::text {
 namespace {
 
-constexpr std::size_t kMostPositions = 256;
+constexpr std::size_t kMostPositions = 1024;
+constexpr std::size_t kFew = 16;  // positions that are looked through one by one
 constexpr std::size_t kMostFrames = 1 << 20;
-
-bool contains(const std::vector<Position>& positions, Position position) {
-  return std::ranges::find(positions, position) != positions.end();
-}
 
 Hash128 mix(Hash128 a, std::uint64_t value) {
   struct {
@@ -21,42 +18,59 @@ Hash128 mix(Hash128 a, std::uint64_t value) {
 
 }  // namespace
 
+void DistinctPositions::clear() {
+  list_.clear();
+  seen_.clear();
+}
+
+// A few are looked through; of more, `seen_` has them all.
+void DistinctPositions::add(Position position) {
+  const auto key = [](Position p) { return std::uint64_t{p.node} << 32 | p.parent; };
+  if (list_.size() < kFew) {
+    if (std::ranges::find(list_, position) == list_.end()) list_.push_back(position);
+    return;
+  }
+  if (seen_.empty())
+    for (const Position& p : list_) seen_.insert(key(p));
+  if (seen_.insert(key(position)).second) list_.push_back(position);
+}
+
 void Walker::open(Position position, Positions& out) {
   const auto plain = [&](Node node) { return automaton_.calls(node).empty() && !automaton_.ends(node); };
   if (plain(position.node)) {  // the usual case
-    if (!contains(out.at, position)) out.at.push_back(position);
+    out.at.add(position);
     return;
   }
   // opening_ holds what was found without a byte, taken or not: what is in it is not looked at twice.
-  opening_.assign(1, position);
+  opening_.clear();
+  opening_.add(position);
   for (std::size_t i = 0; i < opening_.size(); ++i) {
     if (opening_.size() > kMostPositions) lost_ = true;
+    pay();
     if (lost_) return;
     const Position here = opening_[i];
-    const auto find = [&](Position next) {
-      if (!contains(opening_, next)) opening_.push_back(next);
-    };
-    if (!automaton_.edges(here.node).empty() && !contains(out.at, here)) out.at.push_back(here);
+    if (!automaton_.edges(here.node).empty()) out.at.add(here);
     for (const CallEdge& call : automaton_.calls(here.node)) {
       // Where nothing follows the call, its end is the caller's: recursion at the end costs no frame.
       const bool last = automaton_.ends(call.back) && automaton_.edges(call.back).empty() &&
                         automaton_.calls(call.back).empty();
-      find({call.callee, last ? here.parent : frame(call.back, here.parent)});
+      opening_.add({call.callee, last ? here.parent : frame(call.back, here.parent)});
     }
     if (!automaton_.ends(here.node)) continue;
     if (here.parent == kBottom) {
       out.left = true;
     } else {
       const Call& call = frames_[here.parent];
-      find({call.back, call.parent});
+      opening_.add({call.back, call.parent});
     }
   }
 }
 
-void Walker::step(const std::vector<Position>& from, std::uint8_t byte, Positions& out) {
+void Walker::step(const DistinctPositions& from, std::uint8_t byte, Positions& out) {
   out.at.clear();
   out.left = false;
   for (const Position& position : from) {
+    pay();
     for (const ByteEdge& edge : automaton_.edges(position.node)) {
       if (byte > edge.bytes.last) continue;
       if (byte >= edge.bytes.first) open({edge.target, position.parent}, out);
@@ -64,6 +78,11 @@ void Walker::step(const std::vector<Position>& from, std::uint8_t byte, Position
     }
   }
   if (out.at.size() > kMostPositions) lost_ = true;
+}
+
+void Walker::pay() {
+  if (credit_ == 0) lost_ = true;
+  if (credit_ > 0) --credit_;
 }
 
 Frame Walker::frame(Node back, Frame parent) {
@@ -88,7 +107,7 @@ Hash128 Walker::identity(Frame frame, const std::vector<Node>& alike) {
   return identities_[frame];
 }
 
-Hash128 Walker::identity(const std::vector<Position>& positions, const std::vector<Node>& alike) {
+Hash128 Walker::identity(const DistinctPositions& positions, const std::vector<Node>& alike) {
   std::vector<Hash128> all;
   all.reserve(positions.size());
   for (const Position& position : positions)
