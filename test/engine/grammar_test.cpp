@@ -5,6 +5,7 @@
 
 #include "engine/demo_engines.hpp"
 #include "engine/fake_model.hpp"
+#include "engine/step_masks.hpp"
 #include "support/fake_grammar.hpp"
 
 using namespace baton;
@@ -246,4 +247,31 @@ TEST_CASE("a prefill that completes the grammar is no handoff") {
   REQUIRE(sink->finish());
   CHECK(sink->finish()->reason == FinishReason::stop);
   CHECK(pair.decode_stats().blocks_in_use == 0);
+}
+
+TEST_CASE("a step's masks belong to the rows that sample, and end with the vocabulary") {
+  const auto sequence = [](std::shared_ptr<const TokenGrammar> grammar) {
+    Request request = make_request(1, std::move(grammar));
+    return make_sequence(std::move(request), kBlockSize, BlockHashKey{}, {});
+  };
+  const auto grammar = exactly({5}, kEnd);
+  const auto free = sequence(nullptr), five = sequence(grammar), waits = sequence(grammar),
+             beyond = sequence(exactly({41}, kEnd)), six = sequence(exactly({6}, kEnd));
+  StepPlan plan;
+  for (const auto* s : {&free, &five, &waits, &beyond, &six})
+    plan.rows.push_back({.sequence = s->get(), .rows = 1, .sample = s != &waits});
+  std::vector<RowResult> results(plan.rows.size());
+  StepMasks masks;
+  masks.write(plan, 40, results);  // of which the second word has eight
+  CHECK(masks.of(0).empty());
+  CHECK(std::ranges::equal(masks.of(1), std::vector<std::uint32_t>{1U << 5, 0}));
+  CHECK(masks.of(2).empty());
+  CHECK(grammar->writes == 1);
+  CHECK(masks.of(3).empty());
+  CHECK(results[3].error);
+  CHECK(std::ranges::equal(masks.of(4), std::vector<std::uint32_t>{1U << 6, 0}));
+  for (const std::size_t row : {0, 1, 2, 4}) CHECK_FALSE(results[row].error);
+  plan.rows.resize(1);
+  masks.write(plan, 40, results);
+  CHECK(masks.of(0).empty());
 }

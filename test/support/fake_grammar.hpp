@@ -1,6 +1,7 @@
 // Grammars over token ids, for tests of everything that follows one and knows no text.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -42,6 +43,7 @@ class FakeGrammar final : public TokenGrammar {
             allowed[word] |= std::uint32_t{1} << bit;
         any = any || allowed[word] != 0;
       }
+      if (!any) std::ranges::fill(allowed, ~std::uint32_t{0});  // means nothing then
       return any;
     }
     bool advance(TokenId token) override {
