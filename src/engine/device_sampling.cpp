@@ -4,7 +4,7 @@
 
 namespace baton {
 
-RowSampling row_sampling(const Sequence& sequence) {
+RowSampling row_sampling(const Sequence& sequence, std::span<const std::uint32_t> mask) {
   const Request& request = sequence.request;
   const SamplingParams& params = request.sampling;
   RowSampling row;
@@ -22,6 +22,7 @@ RowSampling row_sampling(const Sequence& sequence) {
   row.bias = params.logit_bias;
   row.counts = sequence.counts;
   row.banned = banned_tokens(sequence);
+  row.mask = mask;
   return row;
 }
 

@@ -81,7 +81,7 @@ struct Engine::State {
   bool step();
   StepResult compute(const StepPlan& plan);
   void watch_device(const StepResult& result);
-  void emit(const StepPlan& plan, const StepResult& result);
+  void emit(const StepPlan& plan, const StepResult& result, const StepOutcome& outcome);
   void end(EndedSequence ended, TimePoint now);
   void publish_events();
   void send_snapshot(const std::string& to);
@@ -199,7 +199,7 @@ bool Engine::State::step() {
   StepOutcome outcome = scheduler.commit(plan, result, done);
   ++steps;
   largest_batch = std::max<std::uint64_t>(largest_batch, plan.rows.size());
-  emit(plan, result);
+  emit(plan, result, outcome);
   for (EndedSequence& ended : outcome.ended) end(std::move(ended), done);
   return true;
 }
@@ -232,9 +232,14 @@ void Engine::State::watch_device(const StepResult& result) {
 }
 
 // Tokens first: they are what clients wait for. Then the finished blocks start to travel.
-void Engine::State::emit(const StepPlan& plan, const StepResult& result) {
+void Engine::State::emit(const StepPlan& plan, const StepResult& result, const StepOutcome& outcome) {
+  const auto was_refused = [&](const Sequence* sequence) {
+    return std::ranges::any_of(outcome.ended, [&](const EndedSequence& ended) {
+      return ended.error && ended.sequence.get() == sequence;
+    });
+  };
   for (std::size_t i = 0; i < plan.rows.size(); ++i) {
-    if (!result.rows[i].token) continue;
+    if (!result.rows[i].token || was_refused(plan.rows[i].sequence)) continue;
     const Request& request = plan.rows[i].sequence->request;
     ++decode_tokens;
     active.token({key_of(request), request.generation, static_cast<std::uint32_t>(request.output.size()) - 1,
@@ -374,6 +379,8 @@ std::optional<Error> Engine::State::refuse(const SubmitCommand& command) const {
     return make_error(ErrorCode::invalid_argument, "the prompt holds a token id outside the vocabulary",
                       "prompt");
   }
+  if (!request.grammar.empty() && !request.compiled_grammar)
+    return make_error(ErrorCode::internal, "the request's grammar was not compiled", "grammar");
   return std::nullopt;
 }
 
@@ -429,6 +436,11 @@ void Engine::State::admit(Request request, HandoffReceiver::Delivery delivery) {
   auto sequence = make_sequence(std::move(request), parts.kv.layout.block_size, salted, now());
   sequence->blocks = std::move(delivery.blocks);
   sequence->computed = delivery.computed;
+  if (sequence->mask && sequence->mask->ended()) {  // the engine before was gone before it could say so
+    sequence->scheduled = sequence->first_token = sequence->finished = sequence->queued;
+    active.finish(finish_event(*sequence, FinishReason::stop, entry.handoff));
+    return;
+  }
   if (auto admitted = scheduler.admit(std::move(sequence)); !admitted) {
     active.fail(key, admitted.error());
     return;

@@ -6,6 +6,7 @@
 #include "baton/model/sampler.hpp"
 #include "baton/schedule/stop_rules.hpp"
 #include "engine/device_sampling.hpp"
+#include "engine/step_masks.hpp"
 
 namespace baton {
 namespace {
@@ -34,6 +35,8 @@ class ModelExecutor final : public Executor {
     const Tensor logits = model_.forward(batch_, kv_, ops_);
     StepResult result;
     result.rows.resize(plan_->rows.size());
+    // After the forward pass was launched: a device computes it meanwhile.
+    masks_.write(*plan_, static_cast<std::size_t>(logits.cols), result.rows);
     if (!sample_on_device(logits, result)) sample_on_host(logits, result);
     return result;
   }
@@ -41,14 +44,15 @@ class ModelExecutor final : public Executor {
   bool sample_on_device(const Tensor& logits, StepResult& result) {
     if (!ops_.samples()) return false;
     wanted_.clear();
-    for (const PlannedRows& planned : plan_->rows)
-      if (planned.sample) wanted_.push_back(row_sampling(*planned.sequence));
+    for (std::size_t i = 0; i < plan_->rows.size(); ++i)
+      if (plan_->rows[i].sample) wanted_.push_back(row_sampling(*plan_->rows[i].sequence, masks_.of(i)));
     auto samples = ops_.sample(logits, wanted_);
     if (!samples) return false;
     auto next = samples->begin();
     for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
       if (!plan_->rows[i].sample) continue;
       RowSample& sample = *next++;
+      if (has_ended(result.rows[i])) continue;
       if (sample.nan) {
         result.rows[i].error = nan_error();
         continue;
@@ -66,9 +70,13 @@ class ModelExecutor final : public Executor {
     for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
       if (!plan_->rows[i].sample) continue;
       const auto vocab = static_cast<std::size_t>(logits.cols);
-      sample(*plan_->rows[i].sequence, values.subspan(row++ * vocab, vocab), result.rows[i]);
+      const std::span<const float> of_row = values.subspan(row++ * vocab, vocab);
+      if (!has_ended(result.rows[i])) sample(*plan_->rows[i].sequence, of_row, masks_.of(i), result.rows[i]);
     }
   }
+
+  // By what its mask says: the row is computed and nothing is sampled.
+  static bool has_ended(const RowResult& row) { return row.error || row.complete; }
 
   // A model that computes only NaN would otherwise stream an arbitrary token for ever.
   static Error nan_error() { return make_error(ErrorCode::internal, "the model computed NaN logits"); }
@@ -109,14 +117,15 @@ class ModelExecutor final : public Executor {
     }
   }
 
-  void sample(const Sequence& sequence, std::span<const float> logits, RowResult& out) {
+  void sample(const Sequence& sequence, std::span<const float> logits, std::span<const std::uint32_t> mask,
+              RowResult& out) {
     if (std::isnan(logits[0]) && std::isnan(logits[logits.size() / 2]) && std::isnan(logits.back())) {
       out.error = nan_error();
       return;
     }
     const std::vector<TokenId> banned = banned_tokens(sequence);
-    const SampleInput input{logits, sequence.request.prompt, sequence.request.output, sequence.request.choice,
-                            banned};
+    const SampleInput input{
+        logits, sequence.request.prompt, sequence.request.output, sequence.request.choice, banned, mask};
     out.token = sampler_.sample(input, sequence.request.sampling);
   }
 
@@ -125,6 +134,7 @@ class ModelExecutor final : public Executor {
   const KvView kv_;
   const StepPlan* plan_ = nullptr;
   Batch batch_;
+  StepMasks masks_;
   std::vector<RowSampling> wanted_;
   Sampler sampler_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <optional>
 
 #include "model/exact_math.hpp"
 
@@ -30,8 +31,21 @@ float maximum_of(std::span<const float> x) {
   return maximum;
 }
 
-// The lowest id of the largest logit; where all are -inf, the lowest id that is not banned.
-TokenId greedy(std::span<const float> logits, std::span<const TokenId> banned) {
+bool is_allowed(std::span<const std::uint32_t> mask, std::size_t id) {
+  return mask.empty() || (id / 32 < mask.size() && (mask[id / 32] >> (id % 32) & 1U) != 0);
+}
+
+// Where every logit is -inf; 0 where nothing may be taken.
+TokenId lowest_allowed(const SampleInput& input) {
+  for (std::size_t i = 0; i < input.logits.size(); ++i) {
+    const auto id = static_cast<TokenId>(i);
+    if (is_allowed(input.mask, i) && std::ranges::find(input.banned, id) == input.banned.end()) return id;
+  }
+  return 0;
+}
+
+// The lowest id of the largest logit; none where all are -inf.
+std::optional<TokenId> largest(std::span<const float> logits) {
   constexpr std::size_t kBlock = 2048;  // remembered per block, so that only one block is searched for the id
   float maximum = kMinusInfinity;
   std::size_t winner = 0;
@@ -42,14 +56,24 @@ TokenId greedy(std::span<const float> logits, std::span<const TokenId> banned) {
       winner = begin;
     }
   }
-  if (maximum == kMinusInfinity) {
-    for (std::size_t i = 0; i < logits.size(); ++i)
-      if (std::find(banned.begin(), banned.end(), static_cast<TokenId>(i)) == banned.end())
-        return static_cast<TokenId>(i);
-    return 0;
-  }
+  if (maximum == kMinusInfinity) return std::nullopt;
   const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(winner);
   return static_cast<TokenId>(std::find(begin, logits.end(), maximum) - logits.begin());
+}
+
+TokenId greedy(std::span<const float> logits, const SampleInput& input) {
+  const std::optional<TokenId> best = largest(logits);
+  return best ? *best : lowest_allowed(input);
+}
+
+void keep_allowed(std::span<const std::uint32_t> mask, std::span<float> logits) {
+  for (std::size_t first = 0; first < logits.size(); first += 32) {
+    const std::uint32_t allowed = first / 32 < mask.size() ? mask[first / 32] : 0;
+    if (allowed == ~std::uint32_t{0}) continue;
+    const std::size_t count = std::min<std::size_t>(32, logits.size() - first);
+    for (std::size_t i = 0; i < count; ++i)
+      if ((allowed >> i & 1U) == 0) logits[first + i] = kMinusInfinity;
+  }
 }
 
 // A token's rank as one integer: the larger the logit the smaller, then the lower the id the smaller.
@@ -187,17 +211,18 @@ SampledToken Sampler::sample(const SampleInput& input, const SamplingParams& par
   if (params.temperature > 0) {
     adjust(input, params);
     sampled.token = draw(input, params);
-  } else if (!params.logit_bias.empty() || params.has_penalties() || !input.banned.empty()) {
+  } else if (!params.logit_bias.empty() || params.has_penalties() || !input.banned.empty() ||
+             !input.mask.empty()) {
     adjust(input, params);
-    sampled.token = greedy(scratch_, input.banned);
+    sampled.token = greedy(scratch_, input);
   } else {
-    sampled.token = greedy(input.logits, {});
+    sampled.token = greedy(input.logits, input);
   }
   if (params.logprobs >= 0) add_logprobs(input.logits, static_cast<std::size_t>(params.logprobs), sampled);
   return sampled;
 }
 
-// scratch_ := the logits after logit_bias, penalties and bans.
+// scratch_ := the logits after logit_bias, penalties, bans and mask.
 void Sampler::adjust(const SampleInput& input, const SamplingParams& params) {
   const std::size_t vocab = input.logits.size();
   scratch_.assign(input.logits.begin(), input.logits.end());
@@ -207,6 +232,7 @@ void Sampler::adjust(const SampleInput& input, const SamplingParams& params) {
   for (const TokenId token : input.banned)
     if (in_vocabulary(token, vocab)) scratch_[static_cast<std::size_t>(token)] = kMinusInfinity;
   for (float& x : scratch_) x = sane(x);
+  if (!input.mask.empty()) keep_allowed(input.mask, scratch_);
 }
 
 // repetition_penalty as in Hugging Face (over prompt and output, divides positive logits and multiplies
@@ -243,7 +269,7 @@ void Sampler::penalise(const SampleInput& input, const SamplingParams& params) {
 
 TokenId Sampler::draw(const SampleInput& input, const SamplingParams& params) {
   const float maximum = maximum_of(scratch_);
-  if (maximum == kMinusInfinity) return greedy(scratch_, input.banned);
+  if (maximum == kMinusInfinity) return lowest_allowed(input);
   const double temperature = params.temperature;
   masked_ = false;
   if (params.top_k > 0 && static_cast<std::size_t>(params.top_k) < scratch_.size()) keep_top_k(params.top_k);
@@ -255,7 +281,7 @@ TokenId Sampler::draw(const SampleInput& input, const SamplingParams& params) {
   if (masked_) {
     for (const std::uint64_t candidate : candidates_) winner.consider(id_of(candidate));
   } else {
-    winner.consider(greedy(scratch_, {}));  // a high score to beat, early
+    winner.consider(greedy(scratch_, input));  // a high score to beat, early
     for (std::size_t i = 0; i < scratch_.size(); ++i) winner.consider(static_cast<std::int32_t>(i));
   }
   return winner.token();

@@ -17,6 +17,7 @@ using peer::Enumerated;
 using peer::field;
 using peer::Finite;
 using peer::kMaxBlockHashes;
+using peer::kMaxGrammar;
 using peer::kMaxItems;
 using peer::Like;
 using peer::Limited;
@@ -46,7 +47,7 @@ void describe(auto& c, Like<Request> auto& v) {
            field("stop", v.stop), field("cache_salt", v.cache_salt), field("tenant", v.tenant),
            field("priority", v.priority), TimeSince{"arrival", v.arrival}, TimeLeft{"deadline", v.deadline},
            Enumerated{"phase", v.phase, Phase::decode}, field("prefill_node", v.prefill_node),
-           field("decode_node", v.decode_node));
+           field("decode_node", v.decode_node), Limited{"grammar", v.grammar, kMaxGrammar});
 }
 
 void describe(auto& c, Like<TokenLogprob> auto& v) {

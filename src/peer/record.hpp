@@ -29,6 +29,7 @@
 namespace baton::peer {
 
 inline constexpr std::size_t kMaxText = 64 << 10;        // bytes of a string
+inline constexpr std::size_t kMaxGrammar = 1 << 20;      // bytes of a grammar's text
 inline constexpr std::size_t kMaxErrorText = 4 << 10;    // of an error's message; longer ones are cut
 inline constexpr std::size_t kMaxTokens = 16 << 20;      // of a prompt
 inline constexpr std::size_t kMaxBlockHashes = 4 << 20;  // of one block event message
@@ -45,7 +46,7 @@ struct Plain {
   T& value;
 };
 template <class T>
-struct Limited {  // a list or byte string of at most `limit` items
+struct Limited {  // a list, byte string or text of at most `limit` items
   const char* name;
   T& value;
   std::size_t limit;
@@ -174,7 +175,10 @@ class Encoder : public Coder {
   template <class T>
   void put(const Limited<T>& f) {
     limit(f.value.size(), f.limit);
-    item(f.value);
+    if constexpr (Like<T, std::string>)
+      out_.write_text(f.value);
+    else
+      item(f.value);
   }
   template <class T>
   void put(const TokenList<T>& f) {
@@ -288,7 +292,10 @@ class Decoder : public Coder {
   }
   template <class T>
   void get(const Limited<T>& f) {
-    list(f.value, f.limit);
+    if constexpr (Like<T, std::string>)
+      text(f.value, f.limit);
+    else
+      list(f.value, f.limit);
   }
   template <class T>
   void get(const TokenList<T>& f) {

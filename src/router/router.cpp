@@ -40,6 +40,7 @@ void Router::start(const Parts& parts) {
   state_->parts = parts;
   if (state_->options.auto_roles) state_->controller.emplace(*state_->options.auto_roles);
   if (parts.metrics != nullptr) state_->index_metrics = std::make_unique<IndexMetrics>(*parts.metrics);
+  if (parts.grammars != nullptr) state_->served.start_compiling(*parts.grammars);
   state_->started = true;
   state_->thread = std::jthread([state = state_.get()](const std::stop_token& stop) { state->run(stop); });
 }
@@ -50,6 +51,7 @@ void Router::stop() {
   state_->thread.request_stop();
   state_->post([] {});
   state_->thread.join();
+  state_->served.stop_compiling();
   state_->tasks.close();
 }
 

@@ -33,6 +33,8 @@ Result<void> Scheduler::State::check_admissible(const Sequence& sequence) const 
   const std::int32_t size = sequence.size();
   const auto generated = static_cast<std::int32_t>(sequence.request.output.size());
   const std::int64_t still_to_come = std::int64_t{sequence.request.stop.max_tokens} - generated;
+  if (sequence.request.compiled_grammar && !sequence.mask)
+    return make_error(ErrorCode::internal, "the output so far does not follow its grammar", "grammar");
   if (size == 0) return make_error(ErrorCode::invalid_argument, "the prompt is empty", "prompt");
   if (still_to_come <= 0) {
     return make_error(ErrorCode::invalid_argument, "max_tokens leaves nothing to generate", "max_tokens");

@@ -1,5 +1,5 @@
 // Commit: what a step's results do to its sequences. Per sequence, in this order: count, advance, publish the
-// blocks that became full, append the sampled token, apply the stop rules.
+// blocks that became full, append the sampled token and go on in its grammar, apply the stop rules.
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -32,8 +32,12 @@ void Scheduler::State::settle(Entry& entry, const PlannedRows& planned, RowResul
                               StepOutcome& outcome) {
   Sequence& sequence = *entry.sequence;
   EndedSequence end;
-  if (planned.sample && !result.token && !result.error) {
-    result.error = make_error(ErrorCode::internal, "the step sampled no token for this sequence");
+  if (planned.sample && !result.error) {
+    if (!result.token && !result.complete)
+      result.error = make_error(ErrorCode::internal, "the step sampled no token for this sequence");
+    else if (!result.complete && sequence.mask && !sequence.mask->advance(result.token->token))
+      result.error =
+          make_error(ErrorCode::internal, "the token that was sampled does not follow the grammar");
   }
   if (result.error) {
     end.error = std::move(result.error);
@@ -43,11 +47,13 @@ void Scheduler::State::settle(Entry& entry, const PlannedRows& planned, RowResul
     publish_full_blocks(entry);
     if (!planned.sample) return;
 
-    append_token(sequence, result.token->token, block_size);
     if (!std::exchange(entry.sampled, true)) sequence.first_token = now;
-    outcome.sampled.push_back(&sequence);
-
-    const StopCause cause = stop_cause(sequence, limits.max_context);
+    StopCause cause = StopCause::token;
+    if (!result.complete) {
+      append_token(sequence, result.token->token, block_size);
+      outcome.sampled.push_back(&sequence);
+      cause = stop_cause(sequence, limits.max_context);
+    }
     end.by_length = cause == StopCause::length;
     end.handed_off = cause == StopCause::none && sequence.request.phase == Phase::prefill;
     if (cause == StopCause::none && !end.handed_off) return;

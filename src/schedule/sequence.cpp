@@ -26,6 +26,14 @@ void count_output(Sequence& sequence, TokenId token) {
   ++at->second;
 }
 
+std::unique_ptr<TokenMask> replay(const Request& request) {
+  if (!request.compiled_grammar) return nullptr;
+  std::unique_ptr<TokenMask> mask = request.compiled_grammar->start();
+  for (const TokenId token : request.output)
+    if (!mask->advance(token)) return nullptr;
+  return mask;
+}
+
 }  // namespace
 
 std::unique_ptr<Sequence> make_sequence(Request request, std::int32_t block_size, const BlockHashKey& key,
@@ -37,6 +45,7 @@ std::unique_ptr<Sequence> make_sequence(Request request, std::int32_t block_size
   sequence->tokens.insert(sequence->tokens.end(), r.prompt.begin(), r.prompt.end());
   sequence->tokens.insert(sequence->tokens.end(), r.output.begin(), r.output.end());
   sequence->counts = count_tokens(r);
+  sequence->mask = replay(r);
   sequence->hash_key = key;
   sequence->queued = now;
   extend_hashes(*sequence, block_size);

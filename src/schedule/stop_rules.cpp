@@ -1,5 +1,5 @@
 // Stop rules: banning and stopping agree on one boundary. The token with output index i may be a stop id, and
-// then ends the sequence, exactly where i >= min_tokens.
+// then ends the sequence, exactly where i >= min_tokens. A grammar that has ended ends it anywhere.
 #include "baton/schedule/stop_rules.hpp"
 
 #include <algorithm>
@@ -19,6 +19,7 @@ bool is_stop_id(const StopRules& rules, TokenId id) {
 StopCause stop_cause(const Sequence& sequence, std::int32_t max_context) {
   const StopRules& rules = sequence.request.stop;
   const auto generated = static_cast<std::int32_t>(sequence.request.output.size());
+  if (sequence.mask && sequence.mask->ended()) return StopCause::token;
   if (generated > rules.min_tokens && is_stop_id(rules, sequence.request.output.back())) {
     return StopCause::token;
   }
@@ -29,9 +30,10 @@ StopCause stop_cause(const Sequence& sequence, std::int32_t max_context) {
 
 std::vector<TokenId> banned_tokens(const Sequence& sequence) {
   const StopRules& rules = sequence.request.stop;
-  if (static_cast<std::int32_t>(sequence.request.output.size()) >= rules.min_tokens) return {};
-  std::vector<TokenId> banned = rules.stop_token_ids;
-  if (!rules.ignore_eos) {
+  const bool too_early = static_cast<std::int32_t>(sequence.request.output.size()) < rules.min_tokens;
+  std::vector<TokenId> banned;
+  if (too_early) banned = rules.stop_token_ids;
+  if (rules.ignore_eos ? sequence.mask != nullptr : too_early) {
     banned.insert(banned.end(), rules.eos_token_ids.begin(), rules.eos_token_ids.end());
   }
   return banned;

@@ -418,4 +418,59 @@ TEST_CASE("what the GPU samples is what the CPU samples, through Ops") {
   }
 }
 
+// Parameters of every kind, those with a mask beside those without, of vocabularies that fill their last word
+// and that do not; then more rows than the memory of the first batch holds.
+TEST_CASE("what the GPU samples under masks is what the CPU samples, through Ops") {
+  auto ops = require_ops({.device = {DeviceKind::cuda, 0}, .activations = DType::f32});
+  ops->begin_step(Batch{}, {});
+  Sampler sampler;
+  std::mt19937_64 random(5);
+  const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };
+  for (const std::size_t vocab : {std::size_t{1000}, std::size_t{1024}, std::size_t{33}, std::size_t{5003}}) {
+    const std::size_t count = vocab == 5003 ? 40 : 12;
+    const Matrix logits =
+        Matrix::random(static_cast<std::int64_t>(count), static_cast<std::int64_t>(vocab), 3, 6.0F);
+    std::vector<SamplingParams> params(count);
+    std::vector<std::vector<std::uint32_t>> masks(count);
+    std::vector<RowSampling> rows(count);
+    for (std::size_t r = 0; r < count; ++r) {
+      SamplingParams& p = params[r];
+      p.temperature = r % 3 == 0 ? 0.0F : 0.8F;
+      p.top_k = r % 4 == 1 ? 5 : 0;
+      p.top_p = r % 4 == 2 ? 0.8F : 1.0F;
+      p.min_p = r % 4 == 3 ? 0.05F : 0.0F;
+      p.seed = random();
+      p.logprobs = r % 2 == 0 ? 2 : -1;
+      if (r % 5 == 0) p.logit_bias = {{static_cast<TokenId>(below(vocab)), 4.0F}};
+      rows[r] = {.temperature = p.temperature,
+                 .top_p = p.top_p,
+                 .min_p = p.min_p,
+                 .top_k = p.top_k,
+                 .seed = p.seed,
+                 .logprobs = p.logprobs,
+                 .bias = p.logit_bias};
+      if (r % 6 == 1) rows[r].banned = {static_cast<TokenId>(below(vocab))};
+      if (r % 3 == 1) continue;  // no mask
+      // Some tokens, one token, or a mask that ends before the vocabulary does.
+      masks[r].resize(r % 7 == 2 ? (vocab + 63) / 64 : (vocab + 31) / 32);
+      for (std::size_t n = r % 4 == 0 ? 1 : 20; n > 0; --n) {
+        const std::size_t id = below(std::min(vocab, 32 * masks[r].size()));
+        masks[r][id / 32] |= std::uint32_t{1} << (id % 32);
+      }
+      rows[r].mask = masks[r];
+    }
+    const auto samples = ops->sample(upload(*ops, logits), rows);
+    REQUIRE(samples.has_value());
+    for (std::size_t r = 0; r < count; ++r) {
+      const std::span<const float> row = std::span(logits.values).subspan(r * vocab, vocab);
+      const auto want = sampler.sample({row, {}, {}, 0, rows[r].banned, masks[r]}, params[r]);
+      CHECK((*samples)[r].token == want.token);
+      if (params[r].logprobs < 0) continue;
+      CHECK(std::abs((*samples)[r].logprob - want.logprob) < 1e-4F);
+      for (std::size_t t = 0; t < want.top.size(); ++t)
+        CHECK((*samples)[r].top[t].first == want.top[t].token);
+    }
+  }
+}
+
 }  // namespace baton::test

@@ -108,8 +108,9 @@ class SampleTest {
     if (one_in(3)) p.logprobs = pick({0, 1, 5, 20, 64});
     if (one_in(8)) {
       c.allowed.resize(static_cast<std::size_t>(vocab));
-      const std::int32_t rarity = pick({2, 100, 5000});
-      for (std::size_t t = 0; t < c.allowed.size(); ++t) c.allowed[t] = one_in(rarity);
+      const std::int32_t rarity = pick({2, 100, 5000, vocab});
+      for (std::size_t t = 0; t < c.allowed.size(); ++t) c.allowed[t] = rarity < vocab && one_in(rarity);
+      if (rarity >= vocab) c.allowed[static_cast<std::size_t>(random(vocab))] = true;  // only one
     }
     return c;
   }
@@ -120,11 +121,16 @@ class SampleTest {
     return cases;
   }
 
-  SampledToken sample_on_cpu(const Case& c) {
-    std::vector<TokenId> banned = c.banned;
+  static std::vector<std::uint32_t> words_of(const Case& c) {
+    std::vector<std::uint32_t> words((c.allowed.size() + 31) / 32, 0);
     for (std::size_t t = 0; t < c.allowed.size(); ++t)
-      if (!c.allowed[t]) banned.push_back(static_cast<TokenId>(t));
-    return sampler_.sample({c.logits, c.prompt, c.output, c.choice, banned}, c.params);
+      if (c.allowed[t]) words[t / 32] |= 1U << (t % 32);
+    return words;
+  }
+
+  SampledToken sample_on_cpu(const Case& c) {
+    const std::vector<std::uint32_t> mask = words_of(c);
+    return sampler_.sample({c.logits, c.prompt, c.output, c.choice, c.banned, mask}, c.params);
   }
 
   // The device's lists of all rows.
@@ -174,9 +180,7 @@ class SampleTest {
     row.banned = from(first_banned, lists.banned);
     if (!c.allowed.empty()) {
       row.mask = static_cast<std::int32_t>(lists.masks.size() / mask_words);
-      std::vector<std::uint32_t> words(mask_words, 0);
-      for (std::size_t t = 0; t < c.allowed.size(); ++t)
-        if (c.allowed[t]) words[t / 32] |= 1U << (t % 32);
+      const std::vector<std::uint32_t> words = words_of(c);
       lists.masks.insert(lists.masks.end(), words.begin(), words.end());
     }
     lists.rows.push_back(row);

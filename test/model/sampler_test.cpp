@@ -2,6 +2,7 @@
 // is drawn (chi-square with fixed seeds, so that a pass is a pass for ever), determinism, log-probabilities.
 #include "baton/model/sampler.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -282,6 +283,68 @@ TEST_CASE("masks only mask: what is drawn without one is drawn with one that kee
       ++compared;
     }
     CHECK(compared > 140);
+  }
+}
+
+// A mask of `words` words that allows these.
+std::vector<std::uint32_t> allow(std::initializer_list<TokenId> tokens, std::size_t words) {
+  std::vector<std::uint32_t> mask(words, 0);
+  for (const TokenId token : tokens)
+    mask[static_cast<std::size_t>(token / 32)] |= std::uint32_t{1} << (token % 32);
+  return mask;
+}
+
+TEST_CASE("only what the mask allows is taken, in any way of sampling") {
+  const auto logits = random_logits(77, 21, 8.0F);  // no multiple of 32
+  const auto mask = allow({3, 31, 32, 40, 64, 76}, 3);
+  std::vector<TokenId> banned;  // the same, said the other way
+  for (TokenId id = 0; id < 77; ++id)
+    if ((mask[static_cast<std::size_t>(id / 32)] >> (id % 32) & 1U) == 0) banned.push_back(id);
+  Sampler sampler;
+  SamplingParams plain, greedy = greedy_params(), top_k, top_p, min_p, biased;
+  top_k.top_k = 3;
+  top_p.top_p = 0.7F;
+  min_p.min_p = 0.2F;
+  biased.logit_bias = {{5, 100.0F}, {40, 2.0F}};
+  biased.repetition_penalty = 1.5F;
+  const std::vector<TokenId> output(40, 40);
+  for (SamplingParams params : {plain, greedy, top_k, top_p, min_p, biased}) {
+    params.logprobs = 3;
+    for (std::size_t i = 0; i < output.size(); ++i) {
+      const auto so_far = std::span(output).first(i);
+      const SampledToken masked = sampler.sample({logits, {}, so_far, 0, {}, mask}, params);
+      const SampledToken by_bans = sampler.sample({logits, {}, so_far, 0, banned}, params);
+      CHECK(masked.token == by_bans.token);
+      CHECK(std::ranges::find(banned, masked.token) == banned.end());
+      CHECK(masked.logprob == by_bans.logprob);  // of the model, which knows no mask
+      for (std::size_t t = 0; t < 3; ++t) CHECK(masked.top[t].token == by_bans.top[t].token);
+    }
+  }
+}
+
+TEST_CASE("masks and bans add up, and ids beyond the words are not allowed") {
+  Sampler sampler;
+  const std::vector<float> rising = {1, 2, 3, 4};
+  const std::vector<float> nothing(40, -kInf);
+  std::vector<float> high(40, 0.0F);
+  high[39] = 9;
+  for (const float temperature : {0.0F, 1.0F}) {
+    SamplingParams params;
+    params.temperature = temperature;
+    const auto pick_of = [&](const std::vector<float>& logits, const std::vector<std::uint32_t>& mask,
+                             const std::vector<TokenId>& banned) {
+      return sampler.sample({logits, {}, {}, 0, banned, mask}, params).token;
+    };
+    CHECK(pick_of(rising, allow({1, 2}, 1), {2}) == 1);
+    CHECK(pick_of(rising, allow({2}, 1), {}) == 2);
+    CHECK(pick_of({kNaN, 1, -5, kInf}, allow({0, 2}, 1), {}) == 2);
+    // Where all are -inf: the lowest that is allowed and not banned.
+    CHECK(pick_of(nothing, allow({5, 33, 34}, 2), {5}) == 33);
+    CHECK(pick_of(nothing, allow({5, 6}, 1), {5}) == 6);
+    CHECK(pick_of(rising, allow({2}, 1), {2}) == 0);
+    CHECK(pick_of(high, allow({7}, 1), {}) == 7);
+    CHECK(pick_of(high, std::vector<std::uint32_t>(2, ~std::uint32_t{0}), {}) ==
+          (temperature > 0 ? pick_of(high, {}, {}) : 39));
   }
 }
 

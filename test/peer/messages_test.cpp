@@ -64,6 +64,8 @@ struct Draw {
     for (std::uint64_t i = below(5); i > 0; --i) r.sampling.logit_bias.emplace_back(i32(), real());
     r.stop = {i32(), i32(), below(2) == 0, tokens(), tokens()};
     r.cache_salt = text();
+    r.tenant = text();
+    r.grammar = text();
     r.priority = i32();
     r.arrival = kNow - Duration(below(1'000'000'000'000));
     if (below(3) != 0)
@@ -223,6 +225,8 @@ TEST_CASE("a request's fields arrive as they were") {
   CHECK(got.stop.eos_token_ids == sent.stop.eos_token_ids);
   CHECK(got.stop.stop_token_ids == sent.stop.stop_token_ids);
   CHECK(got.cache_salt == sent.cache_salt);
+  CHECK(got.tenant == sent.tenant);
+  CHECK(got.grammar == sent.grammar);
   CHECK(got.priority == sent.priority);
   CHECK(got.arrival == sent.arrival);
   CHECK(got.deadline == sent.deadline);
@@ -370,6 +374,19 @@ TEST_CASE("what a receiver would refuse is refused at the sender, by name") {
   REQUIRE_FALSE(result);
   CHECK(result.error().code == ErrorCode::too_large);
   CHECK(result.error().field == "submit.request.cache_salt");
+
+  request.cache_salt.clear();
+  request.grammar.assign(1 << 20, 'g');
+  out.clear();
+  REQUIRE(peer::append_message(out, SubmitMessage{request}, kNow));
+  const auto decoded = decode_message(out, kNow);
+  REQUIRE(decoded);
+  CHECK(std::get<SubmitMessage>(*decoded).request.grammar == request.grammar);
+  request.grammar += 'g';
+  result = peer::append_message(out, SubmitMessage{request}, kNow);
+  REQUIRE_FALSE(result);
+  CHECK(result.error().field == "submit.request.grammar");
+  CHECK(why(decode_message(encode_message(SubmitMessage{request}, kNow), kNow)) == "submit.request.grammar");
 }
 
 TEST_CASE("a long error text is cut between characters, not refused") {

@@ -3,10 +3,11 @@
 //
 // Gumbel-max with noise keyed by (seed, choice, output index, token id), so top-k/top-p only mask candidates.
 // Penalties are computed from the token ids every time. Order: logit_bias, penalties (repetition over prompt
-// and output; presence and frequency over output), banned tokens, temperature, top_k, top_p, min_p.
-// Temperature 0 is greedy. The lowest id wins every tie. A NaN logit counts as -inf; where every logit is
-// -inf, the lowest id that is not banned is taken. Logarithms and exponentials are computed with our own
-// IEEE arithmetic (src/model/exact_math.hpp), so that equal logits give equal tokens under any libm.
+// and output; presence and frequency over output), banned tokens and those outside the mask, temperature,
+// top_k, top_p, min_p. Temperature 0 is greedy. The lowest id wins every tie. A NaN logit counts as -inf;
+// where every logit is -inf, the lowest id that is allowed and not banned is taken. Logarithms and
+// exponentials are computed with our own IEEE arithmetic (src/model/exact_math.hpp), so that equal logits
+// give equal tokens under any libm.
 #pragma once
 
 #include <cstdint>
@@ -53,6 +54,8 @@ struct SampleInput {
   std::span<const TokenId> output;  // generated so far
   std::uint32_t choice = 0;
   std::span<const TokenId> banned;  // e.g. EOS below min_tokens
+  // Bit i % 32 of word i / 32: token i is allowed; an id beyond the words is not. Empty: all are.
+  std::span<const std::uint32_t> mask = {};
 };
 
 class Sampler {
@@ -69,9 +72,9 @@ class Sampler {
   std::uint64_t weigh(double p, double temperature, float maximum);
   void keep_min_p(double p, double temperature, float maximum);
 
-  std::vector<float> scratch_;             // [vocab] logits after bias, penalties, bans; never NaN or +inf
-  std::vector<std::uint32_t> marks_;       // [vocab] token counts while penalising; zero between calls
-  std::vector<std::int32_t> distinct_;     // the tokens that have a mark
+  std::vector<float> scratch_;          // [vocab] logits after bias, penalties, bans, mask; never NaN or +inf
+  std::vector<std::uint32_t> marks_;    // [vocab] token counts while penalising; zero between calls
+  std::vector<std::int32_t> distinct_;  // the tokens that have a mark
   std::vector<std::uint64_t> candidates_;  // rank and id of those that the masks kept
   std::vector<std::uint64_t> weights_;     // [vocab] probabilities of top_p's candidates
   bool masked_ = false;  // whether candidates_, rather than the whole vocabulary, is drawn from

@@ -24,7 +24,7 @@
 
 namespace baton {
 
-inline constexpr std::uint32_t kPeerProtocol = 4;
+inline constexpr std::uint32_t kPeerProtocol = 5;
 
 // What a daemon says of itself in the handshake. Peers must agree in the fields marked (=).
 struct NodeInfo {

@@ -25,7 +25,7 @@ namespace baton {
 // Accepting daemon -> engine.
 struct SubmitMessage {
   Request request;
-};  // deadline travels as the time that is left
+};  // deadline travels as the time that is left, the grammar as its text
 struct CancelMessage {
   RequestKey key;
   std::uint32_t generation = 0;

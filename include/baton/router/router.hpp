@@ -55,6 +55,9 @@ class Router final : public InferenceService, public ControlPlane, public PeerEv
     const Clock* clock = nullptr;
     Logger* logger = nullptr;
     MetricsRegistry* metrics = nullptr;  // null: none
+    // For what peers send; outlives stop(). Null: their requests with a grammar are refused. Requests that
+    // were accepted here come with theirs compiled.
+    GrammarCompiler* grammars = nullptr;
   };
   explicit Router(RouterOptions options);
   ~Router() override;  // stops

@@ -8,12 +8,14 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "baton/base/clock.hpp"
 #include "baton/base/hash.hpp"
 #include "baton/base/token.hpp"
+#include "baton/base/token_mask.hpp"
 #include "baton/model/sampler.hpp"
 
 namespace baton {
@@ -52,6 +54,10 @@ struct Request {
   Phase phase = Phase::whole;
   std::string prefill_node;
   std::string decode_node;
+  // What the output must follow (docs/grammar.md); empty: nothing. It travels as this text. Whoever hands the
+  // request to an engine has compiled it; a copy of a request keeps both.
+  std::string grammar;
+  std::shared_ptr<const TokenGrammar> compiled_grammar;  // shared: with the compiler's cache; never travels
 };
 
 struct RequestKey {

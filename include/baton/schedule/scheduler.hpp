@@ -59,9 +59,11 @@ struct StepPlan {
   bool empty() const { return rows.empty(); }
 };
 
-// results[i] belongs to plan.rows[i]; `token` is set exactly where `sample` was.
+// results[i] belongs to plan.rows[i]; where `sample` was set there is a token, an error, or the output is
+// complete.
 struct RowResult {
   std::optional<SampledToken> token;
+  bool complete = false;       // no further token may come: the sequence ends as with a stop id
   std::optional<Error> error;  // this row only; the sequence ends with it
 };
 struct StepResult {
@@ -73,7 +75,8 @@ struct StepResult {
 struct EndedSequence {
   std::unique_ptr<Sequence> sequence;  // blocks still pinned; destroying it releases them
   std::optional<Error> error;
-  bool by_length = false;   // else by EOS or a stop id, or (Phase::prefill) after its first token
+  bool by_length = false;   // else by EOS, a stop id or its grammar's end, or (Phase::prefill) after its
+                            // first token
   bool handed_off = false;  // Phase::prefill and not already ended by the first token
 };
 struct StepOutcome {
@@ -89,8 +92,9 @@ class Scheduler {
 
   // too_large: could never run even alone, up to max_tokens or max_context (an engine whose max_context fits
   // its pool refuses nothing for its max_tokens); overloaded: the queue is full; invalid_argument: nothing to
-  // compute. A sequence with attached blocks and computed > 0 continues from there; its full blocks are
-  // published, so they must be verified. On error the sequence is destroyed (its blocks are released).
+  // compute; internal: the output that it brought does not follow its grammar. A sequence with attached
+  // blocks and computed > 0 continues from there; its full blocks are published, so they must be verified. On
+  // error the sequence is destroyed (its blocks are released).
   Result<void> admit(std::unique_ptr<Sequence> sequence);
   // May be empty although sequences run or wait: then pins from outside the scheduler hold the blocks.
   StepPlan plan(TimePoint now);

@@ -29,6 +29,9 @@ struct Sequence {
   // Every token of prompt and output once, ascending, and how often the output has it; kept where sampling
   // has penalties. Counting anew costs a prompt of 4,000 tokens 0.3 ms a step.
   std::vector<std::pair<TokenId, std::int32_t>> counts;
+  // Where the output stands in the request's grammar. Null without one, and where the output that the request
+  // brought does not follow it: then the scheduler refuses the sequence.
+  std::unique_ptr<TokenMask> mask;
   std::vector<BlockRef> blocks;        // block table; an engine may attach received blocks before admit()
   std::int32_t computed = 0;           // tokens whose K and V are in `blocks`
   std::int32_t cached_tokens = 0;      // of the prompt, found by the prefix cache at admission
@@ -43,7 +46,7 @@ struct Sequence {
   bool in_prefill() const { return computed + 1 < size(); }
 };
 
-// tokens, hashes and times set up; no blocks yet.
+// tokens, hashes, mask and times set up; no blocks yet.
 std::unique_ptr<Sequence> make_sequence(Request request, std::int32_t block_size, const BlockHashKey& key,
                                         TimePoint now);
 

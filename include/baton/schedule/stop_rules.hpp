@@ -12,15 +12,16 @@ namespace baton {
 
 enum class StopCause : std::uint8_t {
   none,
-  token,   // EOS or a stop id
+  token,   // EOS or a stop id, or the output's grammar has ended
   length,  // max_tokens or the context's end
 };
 
-// Why the sequence ends with the newest token of its output; none where it goes on. A stop id wins over the
-// length. `max_context` 0: no limit.
+// Why the sequence ends with the newest token of its output; none where it goes on. A stop id, or the end of
+// the grammar, wins over the length. `max_context` 0: no limit.
 StopCause stop_cause(const Sequence& sequence, std::int32_t max_context);
 
 // Ids that the next token may not be: EOS (unless ignored) and stop ids below min_tokens. Usually empty.
+// With a grammar an ignored EOS is banned always: the mask allows it as the end of the output only.
 std::vector<TokenId> banned_tokens(const Sequence& sequence);
 
 }  // namespace baton

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct RowSampling {
       counts;  // tokens of prompt and output, each once, and how often the output has it; where there are
                // penalties
   std::vector<std::int32_t> banned;
+  // Bit i % 32 of word i / 32: token i is allowed; an id beyond the words is not. Empty: all are. The words
+  // are the caller's, until sample() returns.
+  std::span<const std::uint32_t> mask;
 };
 
 struct RowSample {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <new>
 
+#include "baton/base/token_mask.hpp"
 #include "runtime.hpp"
 
 namespace baton {
@@ -23,12 +24,13 @@ bool DeviceSampler::can(const Tensor& logits, std::span<const RowSampling> rows)
          });
 }
 
-DeviceSampler::Layout DeviceSampler::plan(std::span<const RowSampling> rows) const {
-  std::size_t bias = 0, counts = 0, banned = 0;
+DeviceSampler::Layout DeviceSampler::plan(std::span<const RowSampling> rows, std::size_t mask_bytes) const {
+  std::size_t bias = 0, counts = 0, banned = 0, masks = 0;
   for (const RowSampling& row : rows) {
     bias += row.bias.size();
     counts += row.counts.size();
     banned += row.banned.size();
+    masks += row.mask.empty() ? 0 : 1;
   }
   std::size_t offset = 0;
   const auto place = [&](std::size_t bytes) {
@@ -41,6 +43,7 @@ DeviceSampler::Layout DeviceSampler::plan(std::span<const RowSampling> rows) con
   layout.bias = place(bias * sizeof(cuda::TokenBias));
   layout.counts = place(counts * sizeof(cuda::TokenCount));
   layout.banned = place(banned * sizeof(cuda::BannedToken));
+  layout.masks = place(masks * mask_bytes);
   layout.input = offset;
   layout.tokens = place(rows.size() * sizeof(std::int32_t));
   layout.edges = place(rows.size() * 2 * sizeof(float));
@@ -73,7 +76,7 @@ void DeviceSampler::reserve(std::size_t bytes, std::int32_t rows, std::int32_t v
 }
 
 void DeviceSampler::fill(const Layout& layout, std::span<const RowSampling> rows) {
-  std::int32_t bias = 0, counts = 0, banned = 0;
+  std::int32_t bias = 0, counts = 0, banned = 0, masks = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const RowSampling& row = rows[i];
     const auto range = [](std::int32_t& next, std::size_t count) {
@@ -95,7 +98,7 @@ void DeviceSampler::fill(const Layout& layout, std::span<const RowSampling> rows
                                              .seed = row.seed,
                                              .output_index = row.output_index,
                                              .logprobs = row.logprobs,
-                                             .mask = -1,
+                                             .mask = row.mask.empty() ? -1 : masks++,
                                              .bias = range(bias, row.bias.size()),
                                              .counts = range(counts, row.counts.size()),
                                              .banned = range(banned, row.banned.size())};
@@ -106,6 +109,18 @@ void DeviceSampler::fill(const Layout& layout, std::span<const RowSampling> rows
     for (std::size_t j = 0; j < row.banned.size(); ++j) bans[j] = {row.banned[j], 0.0F};
     std::stable_sort(biases, biases + row.bias.size(),
                      [](const auto& a, const auto& b) { return a.token < b.token; });
+  }
+}
+
+// One after the other, in the order of the rows that have one.
+void DeviceSampler::fill_masks(const Layout& layout, std::span<const RowSampling> rows, std::size_t words) {
+  auto* next = host<std::uint32_t>(layout.masks);
+  for (const RowSampling& row : rows) {
+    if (row.mask.empty()) continue;
+    const std::size_t given = std::min(row.mask.size(), words);
+    std::copy_n(row.mask.data(), given, next);
+    std::fill_n(next + given, words - given, 0U);
+    next += words;
   }
 }
 
@@ -128,10 +143,12 @@ std::vector<RowSample> DeviceSampler::collect(const Layout& layout, std::span<co
 }
 
 std::vector<RowSample> DeviceSampler::sample(const Tensor& logits, std::span<const RowSampling> rows) {
-  const Layout layout = plan(rows);
+  const std::size_t words = mask_words(static_cast<std::size_t>(logits.cols));
+  const Layout layout = plan(rows, words * sizeof(std::uint32_t));
   const auto row_count = static_cast<std::int32_t>(rows.size());
   reserve(layout.end, row_count, static_cast<std::int32_t>(logits.cols));
   fill(layout, rows);
+  fill_masks(layout, rows, words);
   require(cudaMemcpyAsync(memory_.data(), host_, layout.input, cudaMemcpyHostToDevice, stream_),
           "cannot send sampling parameters");
   // The first and the last logit of each row: where both are NaN, the model has computed nothing else.
@@ -157,6 +174,8 @@ std::vector<RowSample> DeviceSampler::sample(const Tensor& logits, std::span<con
   args.bias = device<cuda::TokenBias>(layout.bias);
   args.counts = device<cuda::TokenCount>(layout.counts);
   args.banned = device<cuda::BannedToken>(layout.banned);
+  args.masks = device<std::uint32_t>(layout.masks);
+  args.mask_stride = static_cast<std::int64_t>(words);
   args.tokens = device<std::int32_t>(layout.tokens);
   args.logprobs = device<float>(layout.logprobs);
   args.top_tokens = device<std::int32_t>(layout.top_tokens);

@@ -28,12 +28,14 @@ class DeviceSampler {
  private:
   // Parts of one range of memory, on the host and on the device alike.
   struct Layout {
-    std::size_t rows = 0, bias = 0, counts = 0, banned = 0, input = 0;  // offsets; `input`: bytes to send
+    std::size_t rows = 0, bias = 0, counts = 0, banned = 0, masks = 0;  // offsets
+    std::size_t input = 0;                                              // bytes to send
     std::size_t tokens = 0, edges = 0, logprobs = 0, top_tokens = 0, top_logprobs = 0, end = 0;
   };
-  Layout plan(std::span<const RowSampling> rows) const;
+  Layout plan(std::span<const RowSampling> rows, std::size_t mask_bytes) const;
   void reserve(std::size_t bytes, std::int32_t rows, std::int32_t vocab);
   void fill(const Layout& layout, std::span<const RowSampling> rows);
+  void fill_masks(const Layout& layout, std::span<const RowSampling> rows, std::size_t words);
   std::vector<RowSample> collect(const Layout& layout, std::span<const RowSampling> rows,
                                  bool logprobs) const;
   template <class T>
