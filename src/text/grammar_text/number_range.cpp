@@ -61,7 +61,14 @@ class Digits {
     bool high = false;
   };
 
-  std::size_t last() const { return length_ + (integer_ ? 0 : kMaxDigits); }
+  // Numbers of 15 digits are still told apart as doubles: 1.0000000000000000001 is not above 1 to whoever
+  // parses it.
+  std::size_t last() const {
+    constexpr std::size_t kExact = 15;
+    if (integer_) return length_;
+    return std::max(
+        {length_ + 1, kExact, std::min(std::max(low_.size(), high_.size()) + 1, length_ + kMaxDigits)});
+  }
 
   // Whether the number may end behind `at` digits.
   bool may_end(std::size_t at, Tight tight) const {
@@ -116,10 +123,10 @@ class Digits {
   // Any digits behind `at` of them.
   std::string free(std::size_t at) const {
     if (at > length_) return digits(0, last() - at);
-    if (at == length_) return digits(1, kMaxDigits);
+    if (at == length_) return digits(1, last() - at);
     const std::string first = at == 0 && length_ > 1 ? "[1-9] " : "";
     const std::size_t count = length_ - at - (first.empty() ? 0 : 1);
-    return first + digits(count, count) + (integer_ ? "" : " (\".\" " + digits(1, kMaxDigits) + ")?");
+    return first + digits(count, count) + (integer_ ? "" : " (\".\" " + digits(1, last() - length_) + ")?");
   }
 
   static char digit_of(const std::string& bound, std::size_t at) {
