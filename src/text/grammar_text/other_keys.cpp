@@ -36,6 +36,17 @@ struct Trie {
   }
 };
 
+// The characters that stand for themselves inside a JSON string, and those that do not.
+const std::vector<CharSet::Range> kEscaped = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}};
+const std::vector<CharSet::Range> kRaw = CharSet(kEscaped).complement().ranges();
+
+// Those of `among` that are not taken.
+std::string others(std::vector<CharSet::Range> taken, const std::vector<CharSet::Range>& among) {
+  const std::vector<CharSet::Range> outside = CharSet(among).complement().ranges();
+  taken.insert(taken.end(), outside.begin(), outside.end());
+  return json_class(CharSet(std::move(taken)).complement());
+}
+
 }  // namespace
 
 std::string other_keys(GrammarText& out, const std::vector<std::string>& declared) {
@@ -57,8 +68,10 @@ std::string other_keys(GrammarText& out, const std::vector<std::string>& declare
       taken.push_back({character, character});
       body += GrammarText::literal(json_spelling(character)) + " " + rules[next] + " | ";
     }
-    const std::string others = json_class(CharSet(std::move(taken)).complement());
-    rules[i] = out.rule("other-key", body + others + " " + free);
+    body += others(taken, kRaw) + " " + free;
+    if (const std::string escaped = others(taken, kEscaped); !escaped.empty())
+      body += " | " + out.rule("escaped-text", escaped + " " + free);
+    rules[i] = out.rule("other-key", body);
   }
   return out.rule("other-key", "\"\\\"\" " + rules[0] + " \"\\\"\"");
 }

@@ -1,7 +1,7 @@
 // Objects: the declared properties in their order, each required or not, then any others.
 //
-// What may come first depends on which of the leading optional ones is written; from the second on there is a
-// comma before each, and what may follow no longer depends on what was written before.
+// Written from the end: what may come from a property on is this one and what may come from the next on, or,
+// where it is optional, also just the latter.
 #include <algorithm>
 #include <set>
 
@@ -14,7 +14,8 @@ namespace baton::text {
 namespace {
 
 struct Property {
-  std::string member;  // "key": value
+  std::string key;  // with the colon
+  std::string value;
   bool required = false;
 };
 
@@ -84,9 +85,7 @@ class ObjectWriter {
       (void)writer_.nothing(place_, "required", "wants \"" + name + "\", which nothing can follow");
       return false;
     }
-    if (value)
-      properties_.push_back(
-          {GrammarText::literal(json_quoted(name) + ":") + " " + json_space(out_) + " " + *value, required});
+    if (value) properties_.push_back({GrammarText::literal(json_quoted(name) + ":"), *value, required});
     return true;
   }
 
@@ -149,46 +148,58 @@ class ObjectWriter {
     return false;
   }
 
-  std::string comma(const std::string& member) const { return "\",\" " + json_space(out_) + " " + member; }
-
-  // Members from the first on, none of which may be all that there is.
+  // The members from property `i` on, the first of which is any that may come first there.
   std::string members() const {
-    const auto first_required = std::ranges::find_if(properties_, &Property::required);
-    const auto leading = static_cast<std::size_t>(first_required - properties_.begin());
-    std::string tail = further_tail(further_least_, further_most_);
-    for (std::size_t i = properties_.size(); i-- > leading + 1;) prepend(properties_[i], tail);
-    std::vector<std::string> beginnings;  // for each member that may be the first
-    const bool last_is_required = leading < properties_.size();
-    if (last_is_required) {
-      beginnings.push_back(joined(properties_[leading].member, tail));
-      prepend(properties_[leading], tail);
-    } else if (further_) {
-      const std::size_t least = std::max<std::size_t>(further_least_, 1) - 1;
-      const std::size_t most = further_most_ == kNoLimit ? kNoLimit : further_most_ - 1;
-      beginnings.push_back(joined(*further_, further_tail(least, most)));
+    std::vector<Rest> rests(properties_.size() + 1);
+    rests.back() = further_rest();
+    for (std::size_t i = properties_.size(); i-- > 0;) {
+      rests[i].value = joined(json_space(out_) + " " + properties_[i].value, tail(rests[i + 1]));
+      rests[i].required = properties_[i].required || rests[i + 1].required;
+      rests[i].members =
+          properties_[i].required ? properties_[i].key + " " + rests[i].value : optional_rest(rests, i);
     }
-    for (std::size_t i = leading; i-- > 0;) {
-      if (!tail.empty()) tail = out_.rule("members", tail);
-      const std::string member = out_.rule("member", properties_[i].member);
-      beginnings.push_back(joined(member, tail));
-      prepend({member, false}, tail);
+    return rests[0].members;
+  }
+
+  // What may be written from one property on.
+  struct Rest {
+    std::string members;    // at least one; "" where there are none
+    std::string value;      // behind the key of the first property, where that is there
+    bool required = false;  // whether there must be one
+  };
+
+  // The keys stand beside each other, not behind a rule each: so they can be told apart character by
+  // character. That makes the text as long as the square of a block.
+  std::string optional_rest(const std::vector<Rest>& rests, std::size_t i) const {
+    constexpr std::size_t kBlock = 16;
+    std::string members;
+    const std::size_t end = std::min((i / kBlock + 1) * kBlock, properties_.size());
+    for (;; ++i) {
+      if (i == end)
+        return out_.rule("members", members + (rests[end].members.empty() ? "" : " | " + rests[end].members));
+      members +=
+          (members.empty() ? "" : " | ") + properties_[i].key + " " + out_.rule("after", rests[i].value);
+      if (properties_[i].required) return out_.rule("members", members);
     }
-    std::ranges::reverse(beginnings);
-    return alternatives(beginnings).value_or("");
+  }
+
+  Rest further_rest() const {
+    if (!further_) return {};
+    const std::size_t least = std::max<std::size_t>(further_least_, 1) - 1;
+    const std::size_t most = further_most_ == kNoLimit ? kNoLimit : further_most_ - 1;
+    std::string members = *further_;
+    if (most > 0) members += " (\",\" " + json_space(out_) + " " + *further_ + ")" + repeated(least, most);
+    return {out_.rule("members", members), {}, further_least_ > 0};
+  }
+
+  std::string tail(const Rest& rest) const {
+    if (rest.members.empty()) return {};
+    const std::string written = "\",\" " + json_space(out_) + " " + rest.members;
+    return rest.required ? written : "(" + written + ")?";
   }
 
   static std::string joined(const std::string& first, const std::string& behind) {
     return behind.empty() ? first : first + " " + behind;
-  }
-
-  void prepend(const Property& property, std::string& tail) const {
-    const std::string one = comma(property.member);
-    tail = joined(property.required ? one : "(" + one + ")?", tail);
-  }
-
-  std::string further_tail(std::size_t least, std::size_t most) const {
-    if (!further_ || most == 0) return {};
-    return "(" + comma(*further_) + ")" + repeated(least, most);
   }
 
   SchemaWriter& writer_;

@@ -11,6 +11,7 @@ namespace baton::text {
 namespace {
 
 constexpr std::size_t kMostText = 1 << 20;  // what compiles, see GrammarLimits
+constexpr const char* kTooMuchText = "takes too much text as a grammar";
 constexpr const char* kNothing = "nothing can follow it";
 
 }  // namespace
@@ -28,6 +29,7 @@ Result<std::string> SchemaWriter::write() {
   const std::string root = reference("#", {});
   write_pending();
   if (!errors_.any()) refuse_circles();
+  if (out_.size() > kMostText) errors_.set(ErrorCode::too_large, "", kTooMuchText);
   if (errors_.any()) return errors_.first();
   return root;
 }
@@ -59,7 +61,7 @@ void SchemaWriter::write_pending() {
 std::optional<std::string> SchemaWriter::value(const Json& schema, const SchemaPlace& place) {
   errors_.spend(64);
   if (place.depth > kMaxDepth) errors_.set(ErrorCode::too_large, place.path, "nested too deep");
-  if (out_.size() > kMostText) errors_.set(ErrorCode::too_large, "", "takes too much text as a grammar");
+  if (out_.size() > kMostText) errors_.set(ErrorCode::too_large, "", kTooMuchText);
   if (errors_.any()) return "";
   if (schema == true) return json_value(out_);
   if (schema == false) return nothing(place, "", "false: nothing can follow it");
