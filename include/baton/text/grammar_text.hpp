@@ -6,6 +6,7 @@
 // a literal.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
@@ -23,7 +24,8 @@ class GrammarText {
 
   // A JSON value that follows `schema` (a boolean or an object; what is supported: docs/grammar.md). Keys
   // come in the order of the schema. unsupported or invalid_argument name the keyword and where it stands
-  // ("properties.age.multipleOf"), too_large a schema beyond the limits.
+  // ("properties.age.multipleOf"), too_large a schema beyond the limits. After an error the text is of no
+  // use.
   Result<std::string> json_schema(const nlohmann::ordered_json& schema);
   std::string json_object();  // any JSON object
   // The whole text matches `pattern` (the subset of regular expressions in docs/grammar.md, anchored at both
@@ -32,15 +34,27 @@ class GrammarText {
   std::string choice(std::span<const std::string> texts);  // one of these; at least one
   // Any text, up to and including the first `end`, which is not empty.
   std::string until(std::string_view end);
-  // Adds a rule; returns its name: `name`, with a number behind it where that is taken.
+
+  // Adds a rule and returns its name: that of a rule with the same body where there is one, otherwise `name`,
+  // with a number behind it where that is taken.
   std::string rule(std::string_view name, std::string_view body);
+  // The same in two steps, for rules that name each other.
+  std::string reserve(std::string_view name);
+  void define(const std::string& reserved, std::string_view body);
+
+  // What stands for a form that has no body of its own to be known by; null where it was not kept.
+  const std::string* known(std::string_view form) const;
+  void keep(std::string_view form, const std::string& expression);
 
   // The whole grammar, whose output is `root`, an expression.
   std::string text(std::string_view root) const;
+  std::size_t size() const { return size_; }  // of the rules so far, in bytes of text()
 
  private:
-  std::map<std::string, std::string> rules_;    // by name
-  std::map<std::string, std::string> written_;  // what stands for a form that was asked for before
+  std::map<std::string, std::string> rules_;                 // bodies by name
+  std::map<std::string, std::string, std::less<>> written_;  // what stands for a body or a form
+  std::map<std::string, std::size_t> numbers_;               // the last number behind a name
+  std::size_t size_ = 0;
 };
 
 }  // namespace baton

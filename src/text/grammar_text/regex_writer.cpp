@@ -1,0 +1,128 @@
+// Invariant: what is repeated without end is never empty. A grammar could turn in such a loop without reading
+// anything, which would make a rule begin with itself.
+#include "text/grammar_text/regex_writer.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "text/grammar_text/json_values.hpp"
+#include "text/utf8.hpp"
+
+namespace baton::text {
+
+namespace {
+
+using Kind = RegexNode::Kind;
+
+bool may_be_empty(const RegexNode& node) { return regex_length(node).least == 0; }
+
+// What stands for `node` in node*, without an empty match: (a*b?)* is (a|b)*. Appends its branches.
+void append_star_branches(const RegexNode& node, std::vector<const RegexNode*>& branches) {
+  if (!may_be_empty(node)) {
+    branches.push_back(&node);
+    return;
+  }
+  if (node.kind == Kind::repeat && node.most == 0) return;
+  // Each part of an empty choice, sequence or repetition may come alone, so the star reaches every order.
+  for (const RegexNode& child : node.children) append_star_branches(child, branches);
+}
+
+class Writer {
+ public:
+  Writer(GrammarText& out, Spelling spelling) : out_(out), spelling_(spelling) {}
+
+  std::string write(const RegexNode& node) {
+    switch (node.kind) {
+      case Kind::chars:
+        return chars(node.chars);
+      case Kind::sequence:
+        return sequence(node);
+      case Kind::choice:
+        return choice(node);
+      case Kind::repeat:
+        return repeat(node);
+      case Kind::begin:
+      case Kind::end:
+        break;  // none is left
+    }
+    return "\"\"";
+  }
+
+ private:
+  std::string chars(const CharSet& set) {
+    if (const auto character = set.single()) return GrammarText::literal(spelled(*character));
+    constexpr std::size_t kLong = 24;
+    std::string written = spelling_ == Spelling::json ? json_class(set) : plain_class(set);
+    return written.size() > kLong ? out_.rule("characters", written) : written;
+  }
+
+  std::string spelled(char32_t character) const {
+    if (spelling_ == Spelling::json) return json_spelling(character);
+    std::string text;
+    append_utf8(character, text);
+    return text;
+  }
+
+  std::string sequence(const RegexNode& node) {
+    std::string written;
+    const auto add = [&](const std::string& part) { written += (written.empty() ? "" : " ") + part; };
+    std::string text;  // characters that stand for themselves, to be one literal
+    for (const RegexNode& child : node.children) {
+      const auto character = child.kind == Kind::chars ? child.chars.single() : std::nullopt;
+      if (character) {
+        text += spelled(*character);
+        continue;
+      }
+      if (!text.empty()) add(GrammarText::literal(std::exchange(text, {})));
+      if (child.kind != Kind::sequence || !child.children.empty()) add(write(child));
+    }
+    if (!text.empty()) add(GrammarText::literal(text));
+    return written.empty() ? "\"\"" : written;
+  }
+
+  std::string choice(const RegexNode& node) {
+    std::string written;
+    for (const RegexNode& child : node.children) written += (written.empty() ? "(" : " | ") + write(child);
+    return written + ")";
+  }
+
+  std::string repeat(const RegexNode& node) {
+    if (node.most == 0) return "\"\"";
+    const RegexNode& what = node.children[0];
+    if (node.most == kNoLimit && may_be_empty(what)) return star(what);
+    const std::string body = what.kind == Kind::chars ? write(what) : "(" + write(what) + ")";
+    return body + repeated(node.least, node.most);
+  }
+
+  // what* of something that may be empty.
+  std::string star(const RegexNode& what) {
+    std::vector<const RegexNode*> branches;
+    append_star_branches(what, branches);
+    std::string written;
+    for (const RegexNode* branch : branches) written += (written.empty() ? "(" : " | ") + write(*branch);
+    return written.empty() ? "\"\"" : written + ")*";
+  }
+
+  GrammarText& out_;
+  Spelling spelling_;
+};
+
+}  // namespace
+
+std::string write_regex(GrammarText& out, const RegexNode& node, Spelling spelling) {
+  return Writer(out, spelling).write(node);
+}
+
+}  // namespace baton::text
+
+namespace baton {
+
+Result<std::string> GrammarText::regex(std::string_view pattern) {
+  auto parsed = text::parse_regex(pattern);
+  if (!parsed) return parsed.error();
+  auto node = text::without_anchors(std::move(*parsed), false);
+  if (!node) return node.error();
+  return rule("regex", text::write_regex(*this, *node, text::Spelling::plain));
+}
+
+}  // namespace baton
