@@ -29,8 +29,10 @@ struct Generation::Choice {
 
   const std::size_t index;
   OutputStream output;
+  std::optional<AnswerReader> reader;  // where the text may have calls or reasoning in it
   std::stop_source stop;
-  ChoiceText text;  // accumulated for unary answers
+  ChoiceText text;                     // accumulated for unary answers
+  std::vector<LogprobEntry> logprobs;  // with a reader: of text that it holds back
   std::optional<FinishEvent> finish;
   std::uint64_t tokens = 0;
   TimePoint last_token{};
@@ -57,7 +59,8 @@ Generation::Generation(GenerationContext context, PreparedRequest request)
 void Generation::add_choices() {
   OutputRules rules;
   rules.stop = request_.fields.stop;
-  rules.skip_special_tokens = request_.fields.skip_special_tokens;
+  rules.special = {request_.fields.skip_special_tokens,
+                   special_markers(request_.answer.format, context_.services.tokenizer)};
   rules.logprobs = request_.fields.logprobs;
   rules.end_tokens = request_.fields.stop_token_ids;
   if (!request_.fields.ignore_eos) {
@@ -68,6 +71,7 @@ void Generation::add_choices() {
     const PreparedPrompt& prompt = request_.prompts[prompt_of(i)];
     rules.text_offset = count_characters(prompt.echo);
     auto choice = std::make_unique<Choice>(i, context_.services.tokenizer, prompt, rules);
+    if (request_.answer.format != AnswerFormat{}) choice->reader.emplace(request_.answer, context_.random);
     choice->text.text = request_.fields.stream ? std::string() : prompt.echo;
     choices_.push_back(std::move(choice));
   }
@@ -158,7 +162,7 @@ void Generation::on_token(Choice& choice, const TokenArrival& arrival, std::stri
   deliver(choice, std::move(piece), out);
   if (!stopped) return;
   choice.stop.request_stop();
-  end(choice, "stop", out);
+  end(choice, "stop", false, out);
 }
 
 void Generation::on_finish(Choice& choice, const FinishEvent& event, std::string& out) {
@@ -172,7 +176,8 @@ void Generation::on_finish(Choice& choice, const FinishEvent& event, std::string
   OutputPiece piece = choice.output.finish();
   const bool stopped = piece.stopped;
   deliver(choice, std::move(piece), out);
-  end(choice, stopped ? "stop" : reason_name(event.reason), out);
+  const std::string_view reason = stopped ? "stop" : reason_name(event.reason);
+  end(choice, reason, !stopped && reason == "stop", out);
 }
 
 // The first frame of a choice: its role (chat) or the echoed prompt (completions).
@@ -189,23 +194,37 @@ void Generation::begin(Choice& choice, std::string& out) {
 }
 
 void Generation::deliver(Choice& choice, OutputPiece piece, std::string& out) {
-  if (piece.text.empty() && piece.logprobs.empty()) return;
-  if (!request_.fields.stream) {
-    choice.text.text += piece.text;
-    std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(choice.text.logprobs));
-    return;
+  if (choice.reader) {
+    std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(choice.logprobs));
+    for (ChoiceText& part : choice.reader->push(piece.text)) show(choice, std::move(part), out);
+  } else if (!piece.text.empty() || !piece.logprobs.empty()) {
+    show(choice, {0, std::move(piece.text), std::move(piece.logprobs), {}}, out);
   }
-  out += text_frame(head_, {choice.text.index, std::move(piece.text), std::move(piece.logprobs), {}},
-                    std::nullopt);
 }
 
-void Generation::end(Choice& choice, std::string_view reason, std::string& out) {
+void Generation::show(Choice& choice, ChoiceText part, std::string& out) {
+  part.index = choice.text.index;
+  if (choice.reader) part.logprobs = std::exchange(choice.logprobs, {});
+  if (request_.fields.stream) {
+    out += text_frame(head_, part, std::nullopt);
+  } else {
+    append(choice.text, std::move(part));
+  }
+}
+
+void Generation::end(Choice& choice, std::string_view reason, bool by_itself, std::string& out) {
   choice.ended = true;
-  choice.text.finish_reason = reason;
   context_.record.choice_ended(reason, choice.tokens);
+  if (choice.reader) {
+    for (ChoiceText& part : choice.reader->finish()) show(choice, std::move(part), out);
+    if (by_itself && choice.reader->called()) reason = "tool_calls";
+  }
+  ChoiceText last{choice.text.index, {}, std::move(choice.logprobs), reason};
   if (request_.fields.stream) {
     const auto info = choice.finish ? std::optional(choice.finish->handoff) : std::nullopt;
-    out += text_frame(head_, {choice.text.index, {}, {}, reason}, info);
+    out += text_frame(head_, last, info);
+  } else {
+    append(choice.text, std::move(last));
   }
   if (--open_ == 0) finish_all(out);
 }

@@ -68,8 +68,10 @@ class Generation {
   void on_token(Choice& choice, const TokenArrival& arrival, std::string& out);
   void on_finish(Choice& choice, const FinishEvent& event, std::string& out);
   void deliver(Choice& choice, OutputPiece piece, std::string& out);
+  void show(Choice& choice, ChoiceText part, std::string& out);
   void begin(Choice& choice, std::string& out);
-  void end(Choice& choice, std::string_view reason, std::string& out);
+  // `by_itself`: the model ended it, not a stop string or a limit.
+  void end(Choice& choice, std::string_view reason, bool by_itself, std::string& out);
   void finish_all(std::string& out);
   void stop_all();
   Usage usage() const;

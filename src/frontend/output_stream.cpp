@@ -8,7 +8,7 @@ OutputStream::OutputStream(const Tokenizer& tokenizer, std::span<const TokenId> 
                            OutputRules rules)
     : tokenizer_(tokenizer),
       rules_(std::move(rules)),
-      detokenizer_(tokenizer, prompt_tail, rules_.skip_special_tokens),
+      detokenizer_(tokenizer, prompt_tail, rules_.special),
       stops_(rules_.stop),
       characters_(rules_.text_offset) {}
 

@@ -22,7 +22,7 @@ namespace baton::frontend {
 struct OutputRules {
   std::vector<std::string> stop;
   std::vector<TokenId> end_tokens;  // ids that end the output
-  bool skip_special_tokens = true;
+  SpecialTokens special;
   bool logprobs = false;
   std::size_t text_offset = 0;  // characters that the choice's text already has (echo)
 };

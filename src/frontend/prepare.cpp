@@ -45,6 +45,17 @@ Error prompt_error(Error error, const std::string& field) {
   return error;
 }
 
+// Calls are looked for where the client can mean them.
+AnswerRules answer_rules(const ChatRequest& request, std::string_view prompt, const ServedModel& model) {
+  AnswerRules rules;
+  rules.format = model.answer;
+  if (request.tool_choice.kind == ToolChoice::Kind::none) rules.format.calls = CallFormat::none;
+  rules.inside_reasoning = opens_reasoning(rules.format.reasoning, prompt);
+  rules.show_reasoning = request.include_reasoning;
+  rules.several_calls = request.parallel_tool_calls;
+  return rules;
+}
+
 HttpReply json_reply(const Json& body) {
   HttpReply reply;
   reply.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -63,6 +74,7 @@ Result<PreparedRequest> prepare_chat(std::string_view body, const std::string& t
   if (!text) return std::move(text).error();
   PreparedRequest out;
   out.chat = true;
+  out.answer = answer_rules(*parsed, *text, services.model);
   out.fields = std::move(parsed->fields);
   out.tenant = tenant;
   out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);

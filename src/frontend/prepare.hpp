@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "baton/frontend/server.hpp"
+#include "frontend/answer_reader.hpp"
 #include "frontend/http_message.hpp"
 #include "frontend/openai/generation_fields.hpp"
 
@@ -26,6 +27,7 @@ struct PreparedRequest {
   GenerationFields fields;
   std::string cache_salt;  // isolation_salt of tenant and fields.cache_salt
   std::vector<PreparedPrompt> prompts;
+  AnswerRules answer;  // of a chat
 
   std::size_t choices() const { return prompts.size() * static_cast<std::size_t>(fields.n); }
 };

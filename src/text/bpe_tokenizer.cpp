@@ -62,9 +62,7 @@ class BpeTokenizer final : public Tokenizer {
     return std::move(chain.text());
   }
 
-  std::unique_ptr<DecodeStream> decode_stream(bool skip_special_tokens) const override {
-    return std::make_unique<Stream>(*this, skip_special_tokens);
-  }
+  std::unique_ptr<DecodeStream> decode_stream() const override { return std::make_unique<Stream>(*this); }
 
   std::size_t vocab_size() const override { return std::max(parts_.model->id_end(), parts_.added.id_end()); }
 
@@ -83,12 +81,10 @@ class BpeTokenizer final : public Tokenizer {
  private:
   class Stream final : public DecodeStream {
    public:
-    Stream(const BpeTokenizer& tokenizer, bool skip_special_tokens)
-        : tokenizer_(&tokenizer),
-          chain_(tokenizer.parts_.decoder),
-          skip_special_tokens_(skip_special_tokens) {}
+    explicit Stream(const BpeTokenizer& tokenizer)
+        : tokenizer_(&tokenizer), chain_(tokenizer.parts_.decoder) {}
     std::string push(TokenId id) override {
-      tokenizer_->push(id, skip_special_tokens_, chain_);
+      tokenizer_->push(id, false, chain_);
       return std::exchange(chain_.text(), {});
     }
     void forget_prompt() override { chain_.forget_held(); }
@@ -100,7 +96,6 @@ class BpeTokenizer final : public Tokenizer {
    private:
     const BpeTokenizer* tokenizer_;
     text::DecodeChain chain_;
-    bool skip_special_tokens_;
   };
 
   // Words go to the model as the pre-tokenizer finds them.

@@ -1,5 +1,8 @@
 #include "baton/text/detokenizer.hpp"
 
+#include <algorithm>
+#include <utility>
+
 #include "text/utf8.hpp"
 
 namespace baton {
@@ -8,10 +11,8 @@ namespace {
 // For Tokenizers without a stream of their own: each token contributes its bytes.
 class BytesStream final : public DecodeStream {
  public:
-  BytesStream(const Tokenizer& tokenizer, bool skip_special_tokens)
-      : tokenizer_(&tokenizer), skip_special_tokens_(skip_special_tokens) {}
+  explicit BytesStream(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
   std::string push(TokenId id) override {
-    if (skip_special_tokens_ && tokenizer_->is_special(id)) return {};
     held_ += tokenizer_->token_bytes(id);
     std::string out;
     const std::size_t incomplete = text::append_valid_utf8(held_, out);
@@ -24,23 +25,30 @@ class BytesStream final : public DecodeStream {
  private:
   const Tokenizer* tokenizer_;
   std::string held_;
-  bool skip_special_tokens_;
 };
 
 }  // namespace
 
-std::unique_ptr<DecodeStream> Tokenizer::decode_stream(bool skip_special_tokens) const {
-  return std::make_unique<BytesStream>(*this, skip_special_tokens);
+std::unique_ptr<DecodeStream> Tokenizer::decode_stream() const {
+  return std::make_unique<BytesStream>(*this);
 }
 
 struct Detokenizer::State {
+  const Tokenizer& tokenizer;
+  SpecialTokens special;
   std::unique_ptr<DecodeStream> stream;
+
+  bool is_text(TokenId id) const {
+    return !special.skip || !tokenizer.is_special(id) ||
+           std::find(special.shown.begin(), special.shown.end(), id) != special.shown.end();
+  }
+  std::string push(TokenId id) { return is_text(id) ? stream->push(id) : std::string(); }
 };
 
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, std::span<const TokenId> prompt_tail,
-                         bool skip_special_tokens)
-    : state_(std::make_unique<State>(State{tokenizer.decode_stream(skip_special_tokens)})) {
-  for (const TokenId id : prompt_tail) state_->stream->push(id);
+                         SpecialTokens special)
+    : state_(std::make_unique<State>(State{tokenizer, std::move(special), tokenizer.decode_stream()})) {
+  for (const TokenId id : prompt_tail) state_->push(id);
   state_->stream->forget_prompt();
 }
 
@@ -48,7 +56,7 @@ Detokenizer::~Detokenizer() = default;
 Detokenizer::Detokenizer(Detokenizer&&) noexcept = default;
 Detokenizer& Detokenizer::operator=(Detokenizer&&) noexcept = default;
 
-std::string Detokenizer::push(TokenId id) { return state_->stream->push(id); }
+std::string Detokenizer::push(TokenId id) { return state_->push(id); }
 std::string Detokenizer::finish() { return state_->stream->finish(); }
 
 }  // namespace baton

@@ -26,6 +26,8 @@ inline constexpr std::int32_t kVocab = 259;
 
 class ByteTokenizer final : public Tokenizer {
  public:
+  // `bos`: how the special token kBos is spelled.
+  explicit ByteTokenizer(std::string bos = "<s>") : bos_(std::move(bos)) {}
   std::vector<TokenId> encode(std::string_view text, EncodeOptions options) const override {
     std::vector<TokenId> ids;
     if (options.add_special_tokens) ids.push_back(kBos);
@@ -40,15 +42,20 @@ class ByteTokenizer final : public Tokenizer {
     return out;
   }
   std::size_t vocab_size() const override { return kVocab; }
-  std::optional<TokenId> token_to_id(std::string_view) const override { return std::nullopt; }
+  std::optional<TokenId> token_to_id(std::string_view token) const override {
+    return token == bos_ ? std::optional(kBos) : std::nullopt;
+  }
   std::string_view id_to_token(TokenId id) const override {
-    return id == kBos ? "<s>" : id == kEos ? "</s>" : id == kLong ? "long" : "byte";
+    return id == kBos ? std::string_view(bos_) : id == kEos ? "</s>" : id == kLong ? "long" : "byte";
   }
   bool is_special(TokenId id) const override { return id == kBos || id == kEos; }
   std::string token_bytes(TokenId id) const override {
     if (id == kLong) return std::string(200, 'x');
     return id < 256 ? std::string(1, static_cast<char>(id)) : std::string(id_to_token(id));
   }
+
+ private:
+  std::string bos_;
 };
 
 class LinesTemplate final : public ChatTemplate {
@@ -61,7 +68,7 @@ class LinesTemplate final : public ChatTemplate {
       out +=
           role + ":" + (message["content"].is_string() ? message["content"].get<std::string>() : "") + "\n";
     }
-    return variables["add_generation_prompt"] ? out + ">" : out;
+    return variables["add_generation_prompt"] ? out + ">" + variables.value("tail", "") : out;
   }
 };
 

@@ -83,7 +83,7 @@ TEST_CASE("characters stay whole and offsets count them") {
 
 TEST_CASE("the token that ends the output has neither text nor logprobs") {
   OutputRules shown = rules({});
-  shown.skip_special_tokens = false;
+  shown.special.skip = false;
   const Collected out = collect(shown, {'a', test::kBos, test::kEos});
   CHECK(out.text == "a<s>");
   CHECK(out.tokens == "a|<s>|");

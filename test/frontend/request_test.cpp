@@ -123,8 +123,25 @@ TEST_CASE("chat fields and messages that make no sense are refused by their path
       {R"("top_logprobs":3)", "top_logprobs"},
       {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
       {R"("logprobs":3)", "logprobs"},
-      {R"("tool_choice":"required")", "tool_choice", ErrorCode::unsupported},
-      {R"("tool_choice":{"type":"function"})", "tool_choice", ErrorCode::unsupported},
+      {R"("tool_choice":"required")", "tool_choice"},
+      {R"("tool_choice":"any")", "tool_choice"},
+      {R"("tool_choice":7)", "tool_choice"},
+      {R"("tools":[],"tool_choice":{"function":{"name":"f"}})", "tool_choice"},
+      {R"("tool_choice":{"type":"function"})", "tool_choice.function"},
+      {R"("tool_choice":{"function":"f"})", "tool_choice.function"},
+      {R"("tool_choice":{"function":{}})", "tool_choice.function.name"},
+      {R"("tool_choice":{"function":{"name":3}})", "tool_choice.function.name"},
+      {R"("tool_choice":{"type":"mcp"})", "tool_choice.type", ErrorCode::unsupported},
+      {R"("tools":[{"function":{"name":"f"}}],"tool_choice":{"function":{"name":"g"}})",
+       "tool_choice.function.name"},
+      {R"("tools":[{"function":{"name":"f"}}],"tool_choice":{"function":{"name":"f"}})", "tool_choice",
+       ErrorCode::unsupported},
+      {R"("tools":[{"function":{"name":"f"}}],"tool_choice":"required")", "tool_choice",
+       ErrorCode::unsupported},
+      {R"("function_call":{"name":"f"})", "function_call", ErrorCode::unsupported},
+      {R"("functions":[])", "functions", ErrorCode::unsupported},
+      {R"("parallel_tool_calls":1)", "parallel_tool_calls"},
+      {R"("include_reasoning":"no")", "include_reasoning"},
       {R"("modalities":["text","audio"])", "modalities", ErrorCode::unsupported},
       {R"("tools":{})", "tools"},
       {R"("tools":[{"type":"function","function":{"name":"f"}},3])", "tools[1]"},
@@ -248,6 +265,26 @@ TEST_CASE("templates see flat text, system for developer, and decoded tool calls
   CHECK(v["tools"].size() == 1);
   CHECK(v["enable_thinking"] == false);
   CHECK(v["add_generation_prompt"] == true);
+}
+
+TEST_CASE("calls are wanted where there are tools, unless the client says otherwise") {
+  using Kind = ToolChoice::Kind;
+  const std::string tools = R"("tools":[{"type":"function","function":{"name":"f"}}])";
+  const auto kind = [](const std::string& extra) {
+    const auto request = parse_chat_request(chat(extra), served());
+    REQUIRE(request);
+    return request->tool_choice.kind;
+  };
+  CHECK(kind("") == Kind::none);
+  CHECK(kind(R"("tools":[],"tool_choice":"auto")") == Kind::none);
+  CHECK(kind(tools) == Kind::automatic);
+  CHECK(kind(tools + R"(,"tool_choice":"auto")") == Kind::automatic);
+  CHECK(kind(tools + R"(,"tool_choice":"none")") == Kind::none);
+  const auto plain = parse_chat_request(chat(""), served());
+  CHECK((plain->parallel_tool_calls && plain->include_reasoning));
+  const auto less =
+      parse_chat_request(chat(R"("parallel_tool_calls":false,"include_reasoning":false)"), served());
+  CHECK_FALSE((less->parallel_tool_calls || less->include_reasoning));
 }
 
 TEST_CASE("max_tokens is what fits, what was asked, or an error that says why") {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "baton/frontend/server.hpp"
 #include "frontend/fakes.hpp"
@@ -32,15 +33,17 @@ inline ServedModel served() {
 }
 
 struct Fixture {
-  explicit Fixture(FrontendOptions given = options(), std::int32_t context = 200000)
-      : server(given, services(context)) {
+  explicit Fixture(FrontendOptions given = options(), std::int32_t context = 200000, AnswerFormat answer = {},
+                   std::string bos = "<s>")
+      : tokenizer(std::move(bos)), server(given, services(context, answer)) {
     const auto bound = server.start();
     REQUIRE(bound);
     port = *bound;
   }
-  FrontendServices services(std::int32_t context) {
+  FrontendServices services(std::int32_t context, AnswerFormat answer = {}) {
     ServedModel model = served();
     model.context = context;
+    model.answer = answer;
     return {service,
             tokenizer,
             &lines,
@@ -101,6 +104,21 @@ inline FakeService::Behaviour says(const std::string& text) {
   FakeService::Behaviour behaviour;
   behaviour.script = [text](const Request&) { return ids_of(text); };
   return behaviour;
+}
+
+// The events of an SSE body; "[DONE]" becomes a string.
+inline std::vector<nlohmann::json> events_of(const std::string& body) {
+  std::vector<nlohmann::json> out;
+  std::size_t at = 0;
+  while (at < body.size()) {
+    const std::size_t end = body.find("\n\n", at);
+    REQUIRE(end != std::string::npos);
+    const std::string line = body.substr(at, end - at);
+    REQUIRE(line.starts_with("data: "));
+    out.push_back(line == "data: [DONE]" ? nlohmann::json("[DONE]") : nlohmann::json::parse(line.substr(6)));
+    at = end + 2;
+  }
+  return out;
 }
 
 inline nlohmann::json error_of(const RawReply& reply) { return nlohmann::json::parse(reply.body)["error"]; }

@@ -13,21 +13,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// The events of an SSE body; "[DONE]" becomes a string.
-std::vector<json> events_of(const std::string& body) {
-  std::vector<json> out;
-  std::size_t at = 0;
-  while (at < body.size()) {
-    const std::size_t end = body.find("\n\n", at);
-    REQUIRE(end != std::string::npos);
-    const std::string line = body.substr(at, end - at);
-    REQUIRE(line.starts_with("data: "));
-    out.push_back(line == "data: [DONE]" ? json("[DONE]") : json::parse(line.substr(6)));
-    at = end + 2;
-  }
-  return out;
-}
-
 double metric(const std::string& text, const std::string& line) {
   const std::size_t at = text.find("\n" + line + " ");
   return at == std::string::npos ? -1 : std::atof(text.c_str() + at + line.size() + 2);

@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
        {std::string_view("a<s> b\xFF\n  \xE4\xBD\xA0 the 12"), input.substr(0, 2000)}) {
     const auto ids = (*tokenizer)->encode(text);
     const std::string whole = (*tokenizer)->decode(ids, false);
-    baton::Detokenizer detokenizer(**tokenizer, {}, false);
+    baton::Detokenizer detokenizer(**tokenizer, {}, {false, {}});
     std::string streamed;
     for (const auto id : ids) {
       streamed += detokenizer.push(id);

@@ -31,7 +31,7 @@ const baton::Tokenizer& small_tokenizer(const std::string& name) {
 }
 
 std::string stream(const baton::Tokenizer& tokenizer, const Ids& prompt, const Ids& ids, bool skip) {
-  baton::Detokenizer detokenizer(tokenizer, prompt, skip);
+  baton::Detokenizer detokenizer(tokenizer, prompt, {skip, {}});
   std::string text;
   for (const TokenId id : ids) text += detokenizer.push(id);
   return text + detokenizer.finish();
@@ -90,7 +90,7 @@ TEST_CASE("streaming never splits a character") {
   for (const char* name : {"byte_level", "gpt2", "spm"}) {
     const auto& tokenizer = small_tokenizer(name);
     const Ids ids = tokenizer.encode("x \u4F60\u597D \U0001F999 y", {.add_special_tokens = false});
-    baton::Detokenizer detokenizer(tokenizer, {}, true);
+    baton::Detokenizer detokenizer(tokenizer, {}, {});
     std::string text;
     for (const TokenId id : ids) {
       const std::string piece = detokenizer.push(id);

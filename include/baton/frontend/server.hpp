@@ -20,6 +20,7 @@
 #include "baton/model/config.hpp"
 #include "baton/schedule/scheduler.hpp"
 #include "baton/schedule/service.hpp"
+#include "baton/text/answer_format.hpp"
 #include "baton/text/chat_template.hpp"
 #include "baton/text/tokenizer.hpp"
 
@@ -59,6 +60,7 @@ struct ServedModel {
   std::int64_t created = 0;        // seconds since 1970
   GenerationDefaults generation;
   std::int32_t vocab = 0;
+  AnswerFormat answer;  // how it writes tool calls and reasoning
 };
 
 // All references outlive the server.

@@ -2,22 +2,29 @@
 // token or with finish().
 //
 // Invariant: the concatenation of everything returned equals Tokenizer::decode of all ids that followed the
-// prompt (given the prompt's tail as context, so that a leading space is kept or dropped as in the whole
-// text). One per output stream; not thread-safe. The Tokenizer must outlive it.
+// prompt, without the special tokens that are no text (given the prompt's tail as context, so that a leading
+// space is kept or dropped as in the whole text). One per output stream; not thread-safe. The Tokenizer must
+// outlive it.
 #pragma once
 
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "baton/text/tokenizer.hpp"
 
 namespace baton {
 
+struct SpecialTokens {
+  bool skip = true;
+  std::vector<TokenId> shown;  // those that are text all the same
+};
+
 class Detokenizer {
  public:
   // `prompt_tail`: the last few prompt ids (may be empty); they produce no text.
-  Detokenizer(const Tokenizer& tokenizer, std::span<const TokenId> prompt_tail, bool skip_special_tokens);
+  Detokenizer(const Tokenizer& tokenizer, std::span<const TokenId> prompt_tail, SpecialTokens special);
   ~Detokenizer();
   Detokenizer(Detokenizer&&) noexcept;
   Detokenizer& operator=(Detokenizer&&) noexcept;

@@ -46,8 +46,8 @@ class Tokenizer {
   // Ids outside the vocabulary are skipped. The result is valid UTF-8 (incomplete sequences become U+FFFD).
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const = 0;
 
-  // Without an override: each token's token_bytes, made valid UTF-8.
-  virtual std::unique_ptr<DecodeStream> decode_stream(bool skip_special_tokens) const;
+  // Every id that is pushed is text. Without an override: its token_bytes, made valid UTF-8.
+  virtual std::unique_ptr<DecodeStream> decode_stream() const;
 
   virtual std::size_t vocab_size() const = 0;  // one more than the largest id, added tokens included
   virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;

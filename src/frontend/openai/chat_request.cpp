@@ -87,6 +87,9 @@ Json parse_message(JsonFields& message, const Json& object) {
   } else {
     message.fail("content", "Missing required parameter: '" + message.path("content") + "'.");
   }
+  // What answers call it here, too; templates know one name.
+  if (message.has("reasoning") && !message.has("reasoning_content"))
+    out["reasoning_content"] = *message.find("reasoning");
   if (message.has("tool_calls")) {
     decode_arguments(message, out["tool_calls"]);
   } else {
@@ -163,19 +166,79 @@ void check_tools(JsonFields& fields, const Json& tools) {
   }
 }
 
-// Calls are not parsed out of the answer yet, so only what promises nothing is accepted.
-void check_tool_choice(JsonFields& fields) {
-  for (const char* name : {"tool_choice", "function_call"}) {
-    const Json* choice = fields.find(name);
-    if (choice == nullptr || *choice == "none" || *choice == "auto") continue;
-    fields.fail(
-        name,
-        "'" + std::string(name) + "' can only be 'none' or 'auto': forced tool calls are not supported.",
-        ErrorCode::unsupported);
+bool has_function(const Json& tools, const std::string& name) {
+  for (const Json& tool : tools) {
+    if (tool["function"]["name"] == name) return true;
   }
-  if (fields.has("functions")) {
+  return false;
+}
+
+// {"type": "function", "function": {"name": "f"}}
+void parse_named_function(JsonFields& fields, const Json& choice, const Json* tools, ToolChoice& out) {
+  JsonFields outer(choice, "tool_choice.");
+  std::string type = "function";
+  outer.text("type", type);
+  if (type != "function")
+    outer.fail("type", "Only a 'tool_choice' of type 'function' is supported.", ErrorCode::unsupported);
+  std::optional<Error> error = outer.error();
+  const Json* function = outer.find("function");
+  if (!error && (function == nullptr || !function->is_object())) {
+    outer.fail("function", "Missing or invalid 'tool_choice.function'.");
+    error = outer.error();
+  } else if (!error) {
+    JsonFields inner(*function, "tool_choice.function.");
+    if (!inner.text("name", out.function))
+      inner.fail("name", "Missing required parameter: 'tool_choice.function.name'.");
+    if (tools != nullptr && !has_function(*tools, out.function))
+      inner.fail("name", "Invalid 'tool_choice': there is no function '" + out.function + "' among 'tools'.");
+    error = inner.error();
+  }
+  if (error) fields.fail(error->field, error->message, error->code);
+}
+
+// After check_tools.
+ToolChoice parse_tool_choice(JsonFields& fields) {
+  using Kind = ToolChoice::Kind;
+  ToolChoice out;
+  const Json* tools = fields.find("tools");
+  if (fields.error()) return out;
+  if (tools != nullptr && tools->empty()) tools = nullptr;
+  const Json* choice = fields.find("tool_choice");
+  if (choice == nullptr || *choice == "auto") {
+    out.kind = tools != nullptr ? Kind::automatic : Kind::none;
+  } else if (*choice == "required") {
+    out.kind = Kind::required;
+  } else if (choice->is_object()) {
+    out.kind = Kind::named;
+    parse_named_function(fields, *choice, tools, out);
+  } else if (*choice != "none") {
+    fields.fail("tool_choice",
+                "Invalid 'tool_choice': expected \"none\", \"auto\", \"required\" or a function's name as "
+                "{\"type\": \"function\", \"function\": {\"name\": ...}}.");
+  }
+  const bool forced = out.kind == Kind::required || out.kind == Kind::named;
+  if (forced && tools == nullptr)
+    fields.fail("tool_choice", "This 'tool_choice' needs 'tools' to choose from.");
+  return out;
+}
+
+// A forced call is a promise: nothing binds the model's output to it yet.
+void refuse_forced_calls(JsonFields& fields, const ToolChoice& choice) {
+  if (choice.kind != ToolChoice::Kind::required && choice.kind != ToolChoice::Kind::named) return;
+  fields.fail("tool_choice",
+              "'tool_choice' can only be 'none' or 'auto': forced tool calls are not supported.",
+              ErrorCode::unsupported);
+}
+
+// The API before 'tools'.
+void check_functions(JsonFields& fields) {
+  const Json* call = fields.find("function_call");
+  if (call != nullptr && *call != "none" && *call != "auto")
+    fields.fail("function_call",
+                "'function_call' can only be 'none' or 'auto': use 'tools' and 'tool_choice'.",
+                ErrorCode::unsupported);
+  if (fields.has("functions"))
     fields.fail("functions", "'functions' is not supported: use 'tools'.", ErrorCode::unsupported);
-  }
 }
 
 void parse_logprobs(JsonFields& fields, GenerationFields& out) {
@@ -233,7 +296,11 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ServedModel&
   ChatRequest out;
   check_model(fields, model);
   out.template_variables = parse_template_variables(fields);
-  check_tool_choice(fields);
+  out.tool_choice = parse_tool_choice(fields);
+  refuse_forced_calls(fields, out.tool_choice);
+  check_functions(fields);
+  fields.boolean("parallel_tool_calls", out.parallel_tool_calls);
+  fields.boolean("include_reasoning", out.include_reasoning);
   check_modalities(fields);
   out.fields = parse_generation_fields(fields, model);
   parse_logprobs(fields, out.fields);

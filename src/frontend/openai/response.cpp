@@ -1,6 +1,7 @@
 #include "frontend/openai/response.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace baton::frontend {
@@ -105,7 +106,67 @@ std::string choice_frame(const ResponseHead& head, Json choice, const std::optio
   return frame(head, std::move(body));
 }
 
+// Both names that clients know reasoning under: vLLM's and SGLang's, and the newer one.
+void add_reasoning(const ChoiceText& choice, Json& message) {
+  if (choice.reasoning.empty()) return;
+  message["reasoning_content"] = choice.reasoning;
+  message["reasoning"] = choice.reasoning;
+}
+
+// A client puts pieces together by their index: only the first has what comes once.
+Json calls_delta(const std::vector<ToolCallPiece>& calls) {
+  Json out = Json::array();
+  for (const ToolCallPiece& call : calls) {
+    Json item = {{"index", call.index}};
+    Json function = Json::object();
+    if (!call.id.empty()) {
+      item["id"] = call.id;
+      item["type"] = "function";
+      function["name"] = call.name;
+    }
+    function["arguments"] = call.arguments;
+    item["function"] = std::move(function);
+    out.push_back(std::move(item));
+  }
+  return out;
+}
+
+Json delta_json(const ChoiceText& piece) {
+  Json delta = Json::object();
+  add_reasoning(piece, delta);
+  if (!piece.calls.empty()) delta["tool_calls"] = calls_delta(piece.calls);
+  const bool last = !piece.finish_reason.empty();
+  if (!piece.text.empty() || (delta.empty() && !last)) delta["content"] = piece.text;
+  return delta;
+}
+
+Json message_json(const ChoiceText& choice) {
+  Json message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+  if (choice.text.empty() && !(choice.calls.empty() && choice.reasoning.empty()))
+    message["content"] = nullptr;
+  add_reasoning(choice, message);
+  for (const ToolCallPiece& call : choice.calls)
+    message["tool_calls"].push_back({{"id", call.id},
+                                     {"type", "function"},
+                                     {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+  return message;
+}
+
 }  // namespace
+
+void append(ChoiceText& choice, ChoiceText part) {
+  choice.text += part.text;
+  choice.reasoning += part.reasoning;
+  std::move(part.logprobs.begin(), part.logprobs.end(), std::back_inserter(choice.logprobs));
+  for (ToolCallPiece& call : part.calls) {
+    if (call.index < choice.calls.size()) {
+      choice.calls[call.index].arguments += call.arguments;
+    } else {
+      choice.calls.push_back(std::move(call));
+    }
+  }
+  if (!part.finish_reason.empty()) choice.finish_reason = part.finish_reason;
+}
 
 std::string role_frame(const ResponseHead& head, std::uint32_t index) {
   return choice_frame(head,
@@ -122,8 +183,7 @@ std::string text_frame(const ResponseHead& head, const ChoiceText& piece,
   if (!head.chat) {
     choice["text"] = piece.text;
   } else {
-    choice["delta"] = Json::object();
-    if (piece.finish_reason.empty() || !piece.text.empty()) choice["delta"]["content"] = piece.text;
+    choice["delta"] = delta_json(piece);
   }
   const bool bare_end = !piece.finish_reason.empty() && piece.logprobs.empty();
   choice["logprobs"] = bare_end ? Json(nullptr) : logprobs_json(head, piece);
@@ -147,7 +207,7 @@ std::string unary_body_of(const ResponseHead& head, std::span<const ChoiceText> 
   for (const ChoiceText& choice : choices) {
     Json item = {{"index", choice.index}};
     if (head.chat) {
-      item["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+      item["message"] = message_json(choice);
     } else {
       item["text"] = choice.text;
     }

@@ -43,16 +43,29 @@ struct ResponseHead {
   bool include_usage = false;  // "usage": null in every chunk but the last
 };
 
+// A tool call, or a piece of one: id and name come with the first.
+struct ToolCallPiece {
+  std::size_t index = 0;
+  std::string id;
+  std::string name;
+  std::string arguments;
+};
+
 struct ChoiceText {
   std::uint32_t index = 0;
   std::string text;
   std::vector<LogprobEntry> logprobs;
   std::string_view finish_reason;  // empty: null
+  std::string reasoning{};         // chat only, as the calls
+  std::vector<ToolCallPiece> calls{};
 };
+
+// Adds a later part of the same choice.
+void append(ChoiceText& choice, ChoiceText part);
 
 // A frame with the role of a chat choice.
 std::string role_frame(const ResponseHead& head, std::uint32_t index);
-// A frame with a piece of text, or, where finish_reason is set, the choice's last one.
+// A frame with a piece of text, reasoning or calls, or, where finish_reason is set, the choice's last one.
 std::string text_frame(const ResponseHead& head, const ChoiceText& piece,
                        const std::optional<HandoffInfo>& handoff);
 std::string usage_frame(const ResponseHead& head, const Usage& usage);

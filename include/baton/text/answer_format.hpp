@@ -1,0 +1,91 @@
+// How a model writes its reasoning and its tool calls into the text of an answer, and the parser that takes
+// them apart while the text arrives.
+//
+// Formats have the names that vLLM gives its parsers. Pure: text in, values out.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "baton/text/tokenizer.hpp"
+
+namespace baton {
+
+enum class CallFormat {
+  none,
+  hermes,       // <tool_call>\n{"name": "f", "arguments": {...}}\n</tool_call>, one after the other
+  llama3_json,  // the whole answer: {"name": "f", "parameters": {...}}; ...
+  mistral,      // [TOOL_CALLS][{"name": "f", "arguments": {...}}, ...] or [TOOL_CALLS]f[ARGS]{...}
+};
+enum class ReasoningFormat {
+  none,
+  think,  // <think>...</think> before the answer, or only its end where the prompt has opened it
+};
+
+struct AnswerFormat {
+  CallFormat calls = CallFormat::none;
+  ReasoningFormat reasoning = ReasoningFormat::none;
+  friend bool operator==(const AnswerFormat&, const AnswerFormat&) = default;
+};
+
+std::string_view to_string(CallFormat format);
+std::string_view to_string(ReasoningFormat format);
+std::optional<CallFormat> parse_call_format(std::string_view name);
+std::optional<ReasoningFormat> parse_reasoning_format(std::string_view name);
+
+// What a model's files tell: its chat template shows how it is given earlier calls, which is how it writes
+// new ones.
+AnswerFormat detect_answer_format(std::string_view chat_template, const Tokenizer& tokenizer);
+// Whether the answer to this prompt begins inside its reasoning.
+bool opens_reasoning(ReasoningFormat format, std::string_view prompt);
+// The format's markers among the tokenizer's special tokens: the parser must see them although no reader of
+// the answer does.
+std::vector<TokenId> special_markers(const AnswerFormat& format, const Tokenizer& tokenizer);
+
+struct ReasoningText {
+  std::string text;
+};
+struct ContentText {
+  std::string text;
+};
+struct CallBegun {
+  std::size_t call = 0;  // counts from 0
+  std::string name;
+};
+struct CallArguments {  // a piece of them, as the model wrote it
+  std::size_t call = 0;
+  std::string text;
+};
+using AnswerEvent = std::variant<ReasoningText, ContentText, CallBegun, CallArguments>;
+
+// One answer's text, fed in pieces, to events in the order of the text.
+//
+// Invariants: the events, those that follow each other and are of one kind joined, are the same however the
+// text is cut. Nothing is lost but markers and the white space around them: what turns out not to be a call
+// is content. What is held back is bounded (a marker's beginning and white space; a call until its name and
+// the beginning of its arguments are known, and at most 64 KiB of it).
+//
+// A call has begun once its name is known and its arguments begin, an object; nothing takes it back. If its
+// brackets then do not match, or nest more than 64 deep, everything up to the format's closing marker (or the
+// text's end) is its arguments: the client sees what the model wrote.
+class AnswerParser {
+ public:
+  explicit AnswerParser(const AnswerFormat& format, bool inside_reasoning = false);
+  ~AnswerParser();
+  AnswerParser(AnswerParser&&) noexcept;
+  AnswerParser& operator=(AnswerParser&&) noexcept;
+
+  std::vector<AnswerEvent> push(std::string_view text);
+  std::vector<AnswerEvent> finish();  // the text has ended, wherever
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace baton

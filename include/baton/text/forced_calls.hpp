@@ -1,0 +1,29 @@
+// The grammar of an answer that must be tool calls, written as the model itself writes them, so that the
+// AnswerParser reads them back.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "baton/text/answer_format.hpp"
+#include "baton/text/grammar_text.hpp"
+
+namespace baton {
+
+struct ForcedFunction {
+  std::string name;
+  std::string arguments;  // what stands for their JSON object in the grammar: GrammarText::json_schema
+};
+
+struct ForcedCalls {
+  AnswerFormat format;            // calls: not none
+  bool inside_reasoning = false;  // the prompt has opened it
+  bool several = false;           // or exactly one call
+};
+
+// Adds the rules to `grammar`; returns what stands for the whole answer: calls of these functions (at least
+// one), behind the reasoning where the model reasons.
+std::string forced_calls(GrammarText& grammar, const ForcedCalls& forced,
+                         std::span<const ForcedFunction> functions);
+
+}  // namespace baton

@@ -1,0 +1,43 @@
+// One chat choice's text to the parts of its message: content, reasoning, tool calls with their ids.
+//
+// Invariant: each part is of one kind and not empty; a call's id and name come in its first part. Not
+// thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "baton/text/answer_format.hpp"
+#include "frontend/openai/response.hpp"
+
+namespace baton::frontend {
+
+struct AnswerRules {
+  AnswerFormat format;            // what may be in this answer
+  bool inside_reasoning = false;  // the prompt has opened it
+  bool show_reasoning = true;
+  bool several_calls = true;  // otherwise only the first is told
+};
+
+class AnswerReader {
+ public:
+  AnswerReader(const AnswerRules& rules, std::function<std::uint64_t()> random);
+
+  std::vector<ChoiceText> push(std::string_view text);
+  std::vector<ChoiceText> finish();
+  bool called() const { return called_; }  // a call has been told
+
+ private:
+  std::vector<ChoiceText> parts(std::vector<AnswerEvent> events);
+  std::string new_id() const;
+
+  AnswerRules rules_;
+  std::function<std::uint64_t()> random_;
+  AnswerParser parser_;
+  bool called_ = false;
+};
+
+}  // namespace baton::frontend

@@ -1,0 +1,95 @@
+// The formats' names, and how a model's files tell which it has.
+#include "baton/text/answer_format.hpp"
+
+#include <array>
+
+#include "text/answer/call_parser.hpp"
+#include "text/answer/events.hpp"
+
+namespace baton {
+namespace {
+
+template <class Format>
+struct Named {
+  Format format;
+  std::string_view name;
+};
+
+constexpr std::array<Named<CallFormat>, 4> kCallFormats{{{CallFormat::none, "none"},
+                                                         {CallFormat::hermes, "hermes"},
+                                                         {CallFormat::llama3_json, "llama3_json"},
+                                                         {CallFormat::mistral, "mistral"}}};
+constexpr std::array<Named<ReasoningFormat>, 2> kReasoningFormats{
+    {{ReasoningFormat::none, "none"}, {ReasoningFormat::think, "think"}}};
+
+template <class Table>
+std::string_view name_of(const Table& table, auto format) {
+  for (const auto& row : table) {
+    if (row.format == format) return row.name;
+  }
+  return {};
+}
+
+template <class Format, class Table>
+std::optional<Format> format_of(const Table& table, std::string_view name) {
+  for (const auto& row : table) {
+    if (row.name == name) return row.format;
+  }
+  return std::nullopt;
+}
+
+CallFormat detect_calls(std::string_view source) {
+  const auto has = [&](std::string_view text) { return source.find(text) != std::string_view::npos; };
+  // The same tag around XML (Qwen 3 Coder) or bare keys (GLM 4.5) is another format.
+  if (has(text::kHermesBegin))
+    return has("<function=") || has("<arg_key>") ? CallFormat::none : CallFormat::hermes;
+  if (has(text::kMistralCalls)) return CallFormat::mistral;
+  // Llama 3.2's template shows calls as 3.1's does, but has no tag.
+  if (has(text::kLlamaTag) || (has("<|start_header_id|>") && has("\"parameters\"")))
+    return CallFormat::llama3_json;
+  return CallFormat::none;
+}
+
+}  // namespace
+
+std::string_view to_string(CallFormat format) { return name_of(kCallFormats, format); }
+std::string_view to_string(ReasoningFormat format) { return name_of(kReasoningFormats, format); }
+std::optional<CallFormat> parse_call_format(std::string_view name) {
+  return format_of<CallFormat>(kCallFormats, name);
+}
+std::optional<ReasoningFormat> parse_reasoning_format(std::string_view name) {
+  return format_of<ReasoningFormat>(kReasoningFormats, name);
+}
+
+AnswerFormat detect_answer_format(std::string_view chat_template, const Tokenizer& tokenizer) {
+  AnswerFormat format;
+  format.calls = detect_calls(chat_template);
+  // A model that reasons has tokens for it, or a template that takes the reasoning out of earlier turns.
+  const bool tokens = tokenizer.token_to_id(text::kThinkBegin) && tokenizer.token_to_id(text::kThinkEnd);
+  if (tokens || chat_template.find(text::kThinkEnd) != std::string_view::npos)
+    format.reasoning = ReasoningFormat::think;
+  return format;
+}
+
+bool opens_reasoning(ReasoningFormat format, std::string_view prompt) {
+  while (!prompt.empty() && text::is_space(prompt.back())) prompt.remove_suffix(1);
+  return format == ReasoningFormat::think && prompt.ends_with(text::kThinkBegin);
+}
+
+std::vector<TokenId> special_markers(const AnswerFormat& format, const Tokenizer& tokenizer) {
+  std::vector<std::string_view> markers;
+  if (format.reasoning == ReasoningFormat::think) markers = {text::kThinkBegin, text::kThinkEnd};
+  if (format.calls == CallFormat::hermes)
+    markers.insert(markers.end(), {text::kHermesBegin, text::kHermesEnd});
+  if (format.calls == CallFormat::llama3_json) markers.push_back(text::kLlamaTag);
+  if (format.calls == CallFormat::mistral)
+    markers.insert(markers.end(), {text::kMistralCalls, text::kMistralArguments, text::kMistralId});
+  std::vector<TokenId> ids;
+  for (const std::string_view marker : markers) {
+    const auto id = tokenizer.token_to_id(marker);
+    if (id && tokenizer.is_special(*id)) ids.push_back(*id);
+  }
+  return ids;
+}
+
+}  // namespace baton

@@ -1,0 +1,131 @@
+// The reasoning's end first, then the calls in what follows.
+#include <optional>
+
+#include "baton/text/answer_format.hpp"
+#include "text/answer/call_parser.hpp"
+#include "text/answer/events.hpp"
+#include "text/answer/marker_search.hpp"
+
+namespace baton {
+namespace {
+
+constexpr std::size_t kMostSpace = 64;  // before <think>
+
+class PlainParser final : public text::CallParser {
+ public:
+  explicit PlainParser(text::AnswerEvents& events) : events_(&events) {}
+  void take(char c) override { events_->content({&c, 1}); }
+  void finish() override {}
+
+ private:
+  text::AnswerEvents* events_;
+};
+
+}  // namespace
+
+std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, AnswerEvents& events) {
+  switch (format) {
+    case CallFormat::hermes:
+      return make_hermes_parser(events);
+    case CallFormat::llama3_json:
+      return make_llama3_parser(events);
+    case CallFormat::mistral:
+      return make_mistral_parser(events);
+    case CallFormat::none:
+      break;
+  }
+  return std::make_unique<PlainParser>(events);
+}
+
+struct AnswerParser::State {
+  State(const AnswerFormat& format, bool inside)
+      : answer(text::make_call_parser(format.calls, events)),
+        part(format.reasoning == ReasoningFormat::none ? Part::answer : Part::beginning),
+        inside_reasoning(inside) {}
+
+  void take(char c);
+  void take_beginning(char c);
+  void take_reasoning(char c);
+  void end_beginning();
+  void finish();
+
+  enum class Part { beginning, reasoning, behind, answer };
+
+  text::AnswerEvents events;
+  std::unique_ptr<text::CallParser> answer;
+  text::MarkerSearch end{{text::kThinkEnd}};
+  Part part;
+  bool inside_reasoning;  // the prompt has opened it
+  bool skip_space = true;
+  std::string held;  // in the beginning
+};
+
+void AnswerParser::State::take(char c) {
+  switch (part) {
+    case Part::beginning:
+      return take_beginning(c);
+    case Part::reasoning:
+      return take_reasoning(c);
+    case Part::behind:
+      if (text::is_space(c)) return;
+      part = Part::answer;
+      [[fallthrough]];
+    case Part::answer:
+      answer->take(c);
+  }
+}
+
+// White space and <think>: some models open again what the prompt has opened.
+void AnswerParser::State::take_beginning(char c) {
+  held += c;
+  const std::size_t begin = held.find_first_not_of(" \n\r\t");
+  const std::string_view seen = begin == std::string::npos ? "" : std::string_view(held).substr(begin);
+  if (seen == text::kThinkBegin) {
+    part = Part::reasoning;
+    held.clear();
+  } else if (!text::kThinkBegin.starts_with(seen) || held.size() > kMostSpace) {
+    end_beginning();
+  }
+}
+
+// It was something else: it is read again as what it is.
+void AnswerParser::State::end_beginning() {
+  part = inside_reasoning ? Part::reasoning : Part::answer;
+  const std::string seen = std::exchange(held, {});
+  for (const char c : seen) take(c);
+}
+
+void AnswerParser::State::take_reasoning(char c) {
+  if (skip_space && text::is_space(c)) return;
+  skip_space = false;
+  std::string free;
+  const auto found = end.take(c, free);
+  events.reasoning(free);
+  if (!found) return;
+  end.take_held();
+  part = Part::behind;
+}
+
+void AnswerParser::State::finish() {
+  if (part == Part::beginning) end_beginning();
+  events.reasoning(end.take_held());
+  answer->finish();
+}
+
+AnswerParser::AnswerParser(const AnswerFormat& format, bool inside_reasoning)
+    : state_(std::make_unique<State>(format, inside_reasoning)) {}
+AnswerParser::~AnswerParser() = default;
+AnswerParser::AnswerParser(AnswerParser&&) noexcept = default;
+AnswerParser& AnswerParser::operator=(AnswerParser&&) noexcept = default;
+
+std::vector<AnswerEvent> AnswerParser::push(std::string_view text) {
+  for (const char c : text) state_->take(c);
+  return state_->events.take();
+}
+
+std::vector<AnswerEvent> AnswerParser::finish() {
+  state_->finish();
+  return state_->events.take();
+}
+
+}  // namespace baton

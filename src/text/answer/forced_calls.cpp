@@ -1,0 +1,80 @@
+#include "baton/text/forced_calls.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "text/answer/call_parser.hpp"
+
+namespace baton {
+namespace {
+
+// What stands before, between and behind calls, and around each one's arguments.
+struct Form {
+  std::string before, between, behind;
+  std::string name, arguments, end;  // before the name; between it and the arguments; behind them
+};
+
+Form form_of(CallFormat format) {
+  const std::string name = "{\"name\": ";
+  const std::string arguments = ", \"arguments\": ";
+  switch (format) {
+    case CallFormat::hermes:
+      return {.before = {},
+              .between = "\n",
+              .behind = {},
+              .name = std::string(text::kHermesBegin) + "\n" + name,
+              .arguments = arguments,
+              .end = "}\n" + std::string(text::kHermesEnd)};
+    case CallFormat::llama3_json:
+      return {.before = {},
+              .between = "; ",
+              .behind = {},
+              .name = name,
+              .arguments = ", \"parameters\": ",
+              .end = "}"};
+    case CallFormat::mistral:
+      return {.before = std::string(text::kMistralCalls) + "[",
+              .between = ", ",
+              .behind = "]",
+              .name = name,
+              .arguments = arguments,
+              .end = "}"};
+    case CallFormat::none:
+      break;
+  }
+  return {};
+}
+
+// As part of a sequence: nothing where there is nothing to write.
+std::string literal(const std::string& text) { return text.empty() ? "" : GrammarText::literal(text) + " "; }
+
+std::string reasoning(GrammarText& grammar, bool inside) {
+  const std::string thought = grammar.until(text::kThinkEnd) + " [\\n]{0,2}";
+  if (inside) return grammar.rule("reasoning", thought) + " ";
+  return grammar.rule("reasoning", "(" + GrammarText::literal(text::kThinkBegin) + " " + thought + ")?") +
+         " ";
+}
+
+}  // namespace
+
+std::string forced_calls(GrammarText& grammar, const ForcedCalls& forced,
+                         std::span<const ForcedFunction> functions) {
+  const Form form = form_of(forced.format.calls);
+  std::string one_of;
+  for (const ForcedFunction& function : functions) {
+    const std::string name =
+        nlohmann::json(function.name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string body = GrammarText::literal(form.name + name + form.arguments) + " " +
+                             function.arguments + " " + GrammarText::literal(form.end);
+    one_of += (one_of.empty() ? "" : " | ") + grammar.rule("call", body);
+  }
+  const std::string call = grammar.rule("calls", one_of);
+  std::string answer;
+  if (forced.format.reasoning == ReasoningFormat::think)
+    answer += reasoning(grammar, forced.inside_reasoning);
+  answer += literal(form.before) + call;
+  if (forced.several) answer += " (" + literal(form.between) + call + ")*";
+  if (!form.behind.empty()) answer += " " + GrammarText::literal(form.behind);
+  return grammar.rule("answer", answer);
+}
+
+}  // namespace baton

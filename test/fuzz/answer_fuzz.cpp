@@ -1,0 +1,74 @@
+// Any text as an answer in any format, cut anywhere: the joined events are those of the text in one piece,
+// and no text comes out that did not go in. The first byte picks the format, the second how it is cut.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "baton/text/answer_format.hpp"
+
+namespace {
+
+using namespace baton;
+
+void require(bool holds) {
+  if (!holds) __builtin_trap();
+}
+
+struct Answer {
+  std::string reasoning, content;
+  std::vector<std::pair<std::string, std::string>> calls;  // name, arguments
+  friend bool operator==(const Answer&, const Answer&) = default;
+};
+
+void add(Answer& answer, const std::vector<AnswerEvent>& events) {
+  for (const AnswerEvent& event : events) {
+    if (const auto* reasoning = std::get_if<ReasoningText>(&event)) {
+      require(!reasoning->text.empty() && answer.content.empty() && answer.calls.empty());
+      answer.reasoning += reasoning->text;
+    } else if (const auto* content = std::get_if<ContentText>(&event)) {
+      require(!content->text.empty());
+      answer.content += content->text;
+    } else if (const auto* call = std::get_if<CallBegun>(&event)) {
+      require(call->call == answer.calls.size() && !call->name.empty());
+      answer.calls.emplace_back(call->name, "");
+    } else if (const auto* arguments = std::get_if<CallArguments>(&event)) {
+      require(!arguments->text.empty() && arguments->call + 1 == answer.calls.size());
+      answer.calls.back().second += arguments->text;
+    }
+  }
+}
+
+// Pieces of `first`, then of 1 to 16 bytes as `seed` has it.
+Answer parse(const AnswerFormat& format, bool inside, std::string_view text, std::size_t first,
+             std::uint32_t seed) {
+  AnswerParser parser(format, inside);
+  Answer answer;
+  for (std::size_t at = 0, length = first; at < text.size(); at += length, length = 1 + (seed >> 28)) {
+    add(answer, parser.push(text.substr(at, length)));
+    seed = seed * 1664525 + 1013904223;
+  }
+  add(answer, parser.finish());
+  return answer;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 2) return 0;
+  const AnswerFormat format{static_cast<CallFormat>(data[0] & 3),
+                            static_cast<ReasoningFormat>(data[0] >> 2 & 1)};
+  const bool inside = (data[0] & 8) != 0;
+  const std::string_view text(reinterpret_cast<const char*>(data) + 2, size - 2);
+  const Answer whole = parse(format, inside, text, text.size(), 0);
+  require(parse(format, inside, text, data[1] % 16U + 1, data[1]) == whole);
+  require(parse(format, inside, text, 1, 0) == whole);
+  std::size_t bytes = whole.reasoning.size() + whole.content.size();
+  for (const auto& [name, arguments] : whole.calls) {
+    require(!arguments.empty() && arguments.front() == '{');
+    bytes += name.size() + arguments.size();
+  }
+  require(bytes <= text.size());
+  if (format == AnswerFormat{}) require(whole.content == text);
+  return 0;
+}
