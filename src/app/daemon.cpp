@@ -29,6 +29,7 @@
 #include "baton/router/router.hpp"
 #include "baton/tensor/ops.hpp"
 #include "baton/text/chat_template.hpp"
+#include "baton/text/grammar.hpp"
 #include "baton/text/tokenizer.hpp"
 #include "baton/transfer/ucx_transport.hpp"
 
@@ -128,6 +129,7 @@ struct Daemon::Parts {
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Model> model;
   std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<GrammarCompiler> grammars;
   std::unique_ptr<ChatTemplate> chat_template;
   std::optional<KvMemory> kv;
   std::unique_ptr<GpuBlocks> gpu_blocks;   // where kv lies on a GPU
@@ -217,6 +219,7 @@ Result<void> Daemon::Parts::load_model() {
   if (tokenizer->vocab_size() > static_cast<std::size_t>(model->config().vocab))
     logger.warn("the tokenizer has ids beyond the model's vocabulary: text that needs them is refused",
                 {{"tokenizer", tokenizer->vocab_size()}, {"model", model->config().vocab}});
+  grammars = make_grammar_compiler(*tokenizer, model->config().generation.eos_token_ids);
   if (auto chat = load_chat_template(directory))
     chat_template = std::move(*chat);
   else if (chat.error().code == ErrorCode::not_found)
@@ -373,7 +376,8 @@ Result<void> Daemon::Parts::start_engine() {
 
 Result<void> Daemon::Parts::start_mesh() {
   policy = make_policy(options.policy);
-  Router::Parts parts{engine.get(), nullptr, transport.get(), policy.get(), &clock, &logger, &metrics};
+  Router::Parts parts{engine.get(), nullptr, transport.get(), policy.get(),
+                      &clock,       &logger, &metrics,        grammars.get()};
   if (transport) {
     MeshOptions m;
     const auto listen = parse_host_port(options.peer_listen);
@@ -433,7 +437,7 @@ Result<void> Daemon::Parts::start_http() {
                           [this] { return readiness->ready(); }, [this] { return router->cluster(); },
                           [this](const Request& request) { return router->explain(request); },
                           [this](const std::string& node, Role role) { return router->set_role(node, role); },
-                          logger});
+                          logger, grammars.get()});
   auto port = http->start();
   if (!port) return std::move(port).error();
   http_port = *port;

@@ -97,6 +97,8 @@ Request Generation::make_request(const Choice& choice) const {
   request.stop.ignore_eos = fields.ignore_eos;
   request.stop.eos_token_ids = context_.services.model.generation.eos_token_ids;
   request.stop.stop_token_ids = fields.stop_token_ids;
+  request.grammar = request_.grammar;
+  request.compiled_grammar = request_.compiled_grammar;
   request.cache_salt = request_.cache_salt;
   request.tenant = request_.tenant;
   request.priority = fields.priority;

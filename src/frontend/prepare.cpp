@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "frontend/access.hpp"
+#include "frontend/answer_grammar.hpp"
 #include "frontend/http_writer.hpp"
 #include "frontend/openai/chat_request.hpp"
 #include "frontend/openai/completion_request.hpp"
@@ -75,6 +76,7 @@ Result<PreparedRequest> prepare_chat(std::string_view body, const std::string& t
   PreparedRequest out;
   out.chat = true;
   out.answer = answer_rules(*parsed, *text, services.model);
+  if (auto bound = bind_chat(*parsed, services, out); !bound) return std::move(bound).error();
   out.fields = std::move(parsed->fields);
   out.tenant = tenant;
   out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);
@@ -95,6 +97,7 @@ Result<PreparedRequest> prepare_completion(std::string_view body, const std::str
   PreparedRequest out;
   out.chat = false;
   out.fields = std::move(parsed->fields);
+  if (auto bound = bind_completion(services, out); !bound) return std::move(bound).error();
   out.tenant = tenant;
   out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);
   for (PromptInput& input : parsed->prompts) {

@@ -10,7 +10,7 @@ from daemons import Daemon, demo_cases
 QUESTIONS = [case["messages"] for case in demo_cases() if len(case["messages"]) == 1][:6]
 LONG = {"max_tokens": 150, "ignore_eos": True}
 
-# Greedy, seeded, several choices, penalties, a stop string that is met in the middle, logprobs.
+# Greedy, seeded, several choices, penalties, a stop string that is met in the middle, logprobs, a grammar.
 MIX = [
     {"messages": QUESTIONS[0], "temperature": 0, **LONG},
     {"messages": QUESTIONS[1], "temperature": 0.9, "seed": 7, "n": 3, **LONG},
@@ -18,6 +18,7 @@ MIX = [
     {"messages": QUESTIONS[3], "temperature": 0, "logprobs": True, "top_logprobs": 3, **LONG},
     {"messages": QUESTIONS[4], "temperature": 1.2, "seed": 11, "top_p": 0.9, "top_k": 40, "min_p": 0.02, "logprobs": True, "top_logprobs": 2, **LONG},
     {"messages": QUESTIONS[5], "temperature": 0.7, "seed": 5, "stop": ["zq", "and the"], **LONG},
+    {"messages": QUESTIONS[0], "temperature": 1.3, "seed": 9, "structured_outputs": {"regex": r"([a-z]{2,9} ){30,50}end\."}, **LONG},
 ]
 
 

@@ -67,7 +67,7 @@ class Formats(DaemonTest):
         choices = ["left", "right", "right of it"]
         for seed in range(5):
             self.assertIn(ask(guided_choice=choices, seed=seed), choices)
-        grammar = 'root ::= item{3}\nitem ::= "<" [0-9]+ ">" | "(" item ")"'
+        grammar = 'root ::= item{3}\nitem ::= "<" [0-9]{1,3} ">" | "(" other ")"\nother ::= "<" [0-9]{2} ">"'
         text = ask(structured_outputs={"grammar": grammar}, max_tokens=300, temperature=0.5)
         self.assertEqual(re.sub(r"[()]|\d", "", text), "<><><>")
         body = {"prompt": "Once", "guided_json": json.dumps(SCHEMA), "temperature": 1.2, "seed": 2, "max_tokens": 400}

@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto end = static_cast<baton::TokenId>(vocabulary.vocab_size() - 1);
   baton::GrammarLimits limits;
   limits.nodes = 4096;
-  const auto compiler = baton::make_grammar_compiler(vocabulary, {end}, limits);
+  const auto compiler = baton::make_grammar_compiler(vocabulary, {end}, {}, limits);
   const auto grammar = compiler->compile({reinterpret_cast<const char*>(data), size});
   if (!grammar) return 0;
   const auto mask = (*grammar)->start();

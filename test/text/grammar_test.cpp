@@ -283,7 +283,7 @@ TEST_CASE("what was compiled lately is not compiled again") {
   const SmallVocabulary vocabulary(json_tokens());
   GrammarLimits limits;
   limits.cached = 2;
-  const auto compiler = make_grammar_compiler(vocabulary, {}, limits);
+  const auto compiler = make_grammar_compiler(vocabulary, {}, {}, limits);
   const auto first = *compiler->compile("root ::= \"a\"");
   const auto second = *compiler->compile("root ::= \"b\"");
   CHECK(*compiler->compile("root ::= \"a\"") == first);

@@ -17,6 +17,7 @@
 #include "baton/base/log.hpp"
 #include "baton/base/metrics.hpp"
 #include "baton/base/result.hpp"
+#include "baton/base/token_mask.hpp"
 #include "baton/model/config.hpp"
 #include "baton/schedule/scheduler.hpp"
 #include "baton/schedule/service.hpp"
@@ -78,6 +79,7 @@ struct FrontendServices {
   // PUT /engines/{node}/role: waits until the engine has it; the role before.
   std::function<Result<Role>(const std::string& node, Role role)> set_role;
   Logger& logger;
+  GrammarCompiler* grammars = nullptr;  // null: answers cannot be bound to a format
 };
 
 class HttpServer {

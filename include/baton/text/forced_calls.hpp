@@ -10,6 +10,10 @@
 
 namespace baton {
 
+// What stands for the reasoning before an answer, to be put before what stands for that; nothing where the
+// model does not reason. `inside`: the prompt has opened it.
+std::string reasoning_first(GrammarText& grammar, ReasoningFormat format, bool inside);
+
 struct ForcedFunction {
   std::string name;
   std::string arguments;  // what stands for their JSON object in the grammar: GrammarText::json_schema

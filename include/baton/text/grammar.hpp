@@ -19,8 +19,10 @@ struct GrammarLimits {
   std::size_t cached = 64;      // compiled grammars that are kept for the next request
 };
 
-// `ends`: the model's end-of-sequence tokens. Reads the vocabulary once; the tokenizer need not live on.
+// `ends`: the model's end-of-sequence tokens. `markers`: special tokens whose text a grammar may ask for; no
+// other can be asked for. Reads the vocabulary once; the tokenizer need not live on.
 std::unique_ptr<GrammarCompiler> make_grammar_compiler(const Tokenizer& tokenizer, std::vector<TokenId> ends,
+                                                       const std::vector<TokenId>& markers = {},
                                                        const GrammarLimits& limits = {});
 
 // Whether the whole of `text` follows the grammar, byte by byte: for tests and for checking answers.

@@ -222,14 +222,6 @@ ToolChoice parse_tool_choice(JsonFields& fields) {
   return out;
 }
 
-// A forced call is a promise: nothing binds the model's output to it yet.
-void refuse_forced_calls(JsonFields& fields, const ToolChoice& choice) {
-  if (choice.kind != ToolChoice::Kind::required && choice.kind != ToolChoice::Kind::named) return;
-  fields.fail("tool_choice",
-              "'tool_choice' can only be 'none' or 'auto': forced tool calls are not supported.",
-              ErrorCode::unsupported);
-}
-
 // The API before 'tools'.
 void check_functions(JsonFields& fields) {
   const Json* call = fields.find("function_call");
@@ -297,7 +289,6 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ServedModel&
   check_model(fields, model);
   out.template_variables = parse_template_variables(fields);
   out.tool_choice = parse_tool_choice(fields);
-  refuse_forced_calls(fields, out.tool_choice);
   check_functions(fields);
   fields.boolean("parallel_tool_calls", out.parallel_tool_calls);
   fields.boolean("include_reasoning", out.include_reasoning);

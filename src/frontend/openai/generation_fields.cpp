@@ -10,9 +10,7 @@ constexpr double kUnbounded = std::numeric_limits<float>::max();
 
 // Known fields whose effect Baton cannot give: ignoring them would answer another question than was asked.
 void refuse_unsupported(JsonFields& fields) {
-  for (const char* name :
-       {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
-        "prompt_logprobs", "use_beam_search", "continue_final_message"}) {
+  for (const char* name : {"prompt_logprobs", "use_beam_search", "continue_final_message"}) {
     const Json* value = fields.find(name);
     if (value == nullptr || (value->is_boolean() && !value->get<bool>())) continue;
     fields.fail(name, "'" + std::string(name) + "' is not supported.", ErrorCode::unsupported);
@@ -25,16 +23,6 @@ void refuse_unsupported(JsonFields& fields) {
     fields.fail(
         name, "'" + std::string(name) + "' is not supported: a client cannot say where KV blocks come from.",
         ErrorCode::unsupported);
-  }
-  const Json* format = fields.find("response_format");
-  if (format == nullptr) return;
-  if (!format->is_object() || !format->contains("type") || !(*format)["type"].is_string()) {
-    fields.fail_type("response_format", "an object with a 'type'", *format);
-  } else if ((*format)["type"] != "text") {
-    fields.fail("response_format",
-                "'response_format' of type '" + (*format)["type"].get<std::string>() +
-                    "' is not supported: only 'text' is.",
-                ErrorCode::unsupported);
   }
 }
 
@@ -192,6 +180,7 @@ GenerationFields parse_generation_fields(JsonFields& fields, const ServedModel& 
   fields.boolean("skip_special_tokens", out.skip_special_tokens);
   fields.text("cache_salt", out.cache_salt);
   fields.integer("priority", out.priority);
+  out.format = parse_output_format(fields);
   std::string user;
   fields.text("user", user);
   return out;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "baton/frontend/server.hpp"
-#include "frontend/openai/json_fields.hpp"
+#include "frontend/openai/output_format.hpp"
 
 namespace baton::frontend {
 
@@ -30,6 +30,7 @@ struct GenerationFields {
   bool logprobs = false;
   std::string cache_salt;
   std::int32_t priority = 0;
+  OutputFormat format;
 };
 
 inline constexpr int kMaxChoices = 128;

@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "baton/text/forced_calls.hpp"
+#include "baton/text/grammar_text.hpp"
+
 namespace baton::frontend {
 namespace {
 
@@ -137,19 +140,15 @@ Result<std::string> answer_of(const OutputFormat& format, GrammarText& grammar) 
 
 OutputFormat parse_output_format(JsonFields& fields) { return FormatParser(fields).parse(); }
 
-std::string grammar_behind(GrammarText& grammar, const std::string& answer, const ThinkingFirst& thinking) {
-  if (thinking.end.empty()) return grammar.text(answer);
-  const std::string thought = grammar.until(thinking.end) + " [ \\n\\r\\t]{0,8} ";
-  if (thinking.begun) return grammar.text(thought + answer);
-  return grammar.text("(" + GrammarText::literal(thinking.begin) + " " + thought + ")? " + answer);
-}
-
-Result<std::string> grammar_of(const OutputFormat& format, const ThinkingFirst& thinking) {
+Result<std::string> grammar_of(const OutputFormat& format, ReasoningFormat reasoning, bool inside_reasoning) {
   // A client's own grammar has its own root, and says for itself what may come first.
   if (format.kind == Kind::grammar) return format.text;
   GrammarText grammar;
   auto answer = answer_of(format, grammar);
-  if (answer) return grammar_behind(grammar, *answer, thinking);
+  if (answer) {
+    const std::string first = reasoning_first(grammar, reasoning, inside_reasoning);
+    return grammar.text(first + *answer);
+  }
   Error error = std::move(answer).error();
   error.message = "Invalid '" + format.field + "': " + error.message;
   error.field = format.field;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "baton/text/grammar_text.hpp"
+#include "baton/text/answer_format.hpp"
 #include "frontend/openai/json_fields.hpp"
 
 namespace baton::frontend {
@@ -22,15 +22,8 @@ struct OutputFormat {
 // Errors are left in `fields`. At most one way of saying it may be used.
 OutputFormat parse_output_format(JsonFields& fields);
 
-// Where an answer thinks first: what ends it, what begins it, and whether the prompt has begun it already.
-struct ThinkingFirst {
-  std::string begin, end;  // both empty: it does not think
-  bool begun = false;
-};
-
-// The grammar of an answer in this format, which is not `any`. Errors name the client's field.
-Result<std::string> grammar_of(const OutputFormat& format, const ThinkingFirst& thinking);
-// `answer`, an expression of `grammar`, with what may be thought before it.
-std::string grammar_behind(GrammarText& grammar, const std::string& answer, const ThinkingFirst& thinking);
+// The grammar of an answer in this format, which is not `any`, of a model that reasons like this. Errors name
+// the client's field.
+Result<std::string> grammar_of(const OutputFormat& format, ReasoningFormat reasoning, bool inside_reasoning);
 
 }  // namespace baton::frontend

@@ -47,14 +47,15 @@ Form form_of(CallFormat format) {
 // As part of a sequence: nothing where there is nothing to write.
 std::string literal(const std::string& text) { return text.empty() ? "" : GrammarText::literal(text) + " "; }
 
-std::string reasoning(GrammarText& grammar, bool inside) {
-  const std::string thought = grammar.until(text::kThinkEnd) + " [\\n]{0,2}";
+}  // namespace
+
+std::string reasoning_first(GrammarText& grammar, ReasoningFormat format, bool inside) {
+  if (format == ReasoningFormat::none) return {};
+  const std::string thought = grammar.until(text::kThinkEnd) + " [ \\r\\n\\t]{0,8}";
   if (inside) return grammar.rule("reasoning", thought) + " ";
   return grammar.rule("reasoning", "(" + GrammarText::literal(text::kThinkBegin) + " " + thought + ")?") +
          " ";
 }
-
-}  // namespace
 
 std::string forced_calls(GrammarText& grammar, const ForcedCalls& forced,
                          std::span<const ForcedFunction> functions) {
@@ -68,9 +69,7 @@ std::string forced_calls(GrammarText& grammar, const ForcedCalls& forced,
     one_of += (one_of.empty() ? "" : " | ") + grammar.rule("call", body);
   }
   const std::string call = grammar.rule("calls", one_of);
-  std::string answer;
-  if (forced.format.reasoning == ReasoningFormat::think)
-    answer += reasoning(grammar, forced.inside_reasoning);
+  std::string answer = reasoning_first(grammar, forced.format.reasoning, forced.inside_reasoning);
   answer += literal(form.before) + call;
   if (forced.several) answer += " (" + literal(form.between) + call + ")*";
   if (!form.behind.empty()) answer += " " + GrammarText::literal(form.behind);

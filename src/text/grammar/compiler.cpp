@@ -21,8 +21,9 @@ Result<Automaton> automaton_of(std::string_view grammar, const GrammarLimits& li
 
 class Compiler final : public GrammarCompiler {
  public:
-  Compiler(const Tokenizer& tokenizer, std::vector<TokenId> ends, const GrammarLimits& limits)
-      : limits_(limits), index_(std::make_shared<text::TokenIndex>(tokenizer, std::move(ends))) {}
+  Compiler(const Tokenizer& tokenizer, std::vector<TokenId> ends, const std::vector<TokenId>& markers,
+           const GrammarLimits& limits)
+      : limits_(limits), index_(std::make_shared<text::TokenIndex>(tokenizer, std::move(ends), markers)) {}
 
   Result<std::shared_ptr<const TokenGrammar>> compile(const std::string& grammar) override {
     if (auto known = find(grammar)) return known;
@@ -67,8 +68,9 @@ class Compiler final : public GrammarCompiler {
 }  // namespace
 
 std::unique_ptr<GrammarCompiler> make_grammar_compiler(const Tokenizer& tokenizer, std::vector<TokenId> ends,
+                                                       const std::vector<TokenId>& markers,
                                                        const GrammarLimits& limits) {
-  return std::make_unique<Compiler>(tokenizer, std::move(ends), limits);
+  return std::make_unique<Compiler>(tokenizer, std::move(ends), markers, limits);
 }
 
 Result<bool> follows_grammar(std::string_view grammar, std::string_view text) {

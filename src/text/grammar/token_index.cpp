@@ -5,12 +5,16 @@
 
 namespace baton::text {
 
-TokenIndex::TokenIndex(const Tokenizer& tokenizer, std::vector<TokenId> ends)
+TokenIndex::TokenIndex(const Tokenizer& tokenizer, std::vector<TokenId> ends,
+                       const std::vector<TokenId>& markers)
     : entries_(tokenizer.vocab_size(), kNone), ends_(std::move(ends)) {
   std::vector<std::pair<std::string, TokenId>> tokens;
   tokens.reserve(entries_.size());
   for (TokenId id = 0; std::cmp_less(id, entries_.size()); ++id) {
-    if (tokenizer.is_special(id) || std::ranges::find(ends_, id) != ends_.end()) continue;
+    const auto among = [&](const std::vector<TokenId>& ids) {
+      return std::ranges::find(ids, id) != ids.end();
+    };
+    if ((tokenizer.is_special(id) && !among(markers)) || among(ends_)) continue;
     std::string bytes = tokenizer.token_bytes(id);
     if (!bytes.empty()) tokens.emplace_back(std::move(bytes), id);
   }

@@ -1,7 +1,8 @@
 // A vocabulary in the order of its tokens' bytes, so that walking all tokens through an automaton takes each
 // common beginning once.
 //
-// Special tokens and tokens without bytes are not in it: no text can ask for them. Immutable.
+// Tokens without bytes and special tokens, but for a format's markers, are not in it: no text can ask for
+// them. Immutable.
 #pragma once
 
 #include <array>
@@ -21,7 +22,7 @@ class TokenIndex {
   static constexpr Entry kNone = UINT32_MAX;
 
   // `ends`: the end-of-sequence tokens, which are no text either.
-  TokenIndex(const Tokenizer& tokenizer, std::vector<TokenId> ends);
+  TokenIndex(const Tokenizer& tokenizer, std::vector<TokenId> ends, const std::vector<TokenId>& markers);
 
   std::size_t vocabulary() const { return entries_.size(); }
   std::size_t longest() const { return longest_; }  // bytes of a token
