@@ -361,12 +361,14 @@ __device__ __forceinline__ void finish_row(const SampleLaunch& launch, std::int3
   if (!with_logprob) return;
   __syncthreads();
   const auto thread = static_cast<std::int32_t>(threadIdx.x), step = static_cast<std::int32_t>(blockDim.x);
-  for (std::int32_t i = thread; i < row.bias.count; i += step)
-    if (args.bias[row.bias.first + i].token == token) raw = args.bias[row.bias.first + i].raw;
-  for (std::int32_t i = thread; i < row.counts.count; i += step)
-    if (args.counts[row.counts.first + i].token == token) raw = args.counts[row.counts.first + i].raw;
-  for (std::int32_t i = thread; i < row.banned.count; i += step)
-    if (args.banned[row.banned.first + i].token == token) raw = args.banned[row.banned.first + i].raw;
+  // Several entries may be the token's, found by several warps; all hold the same logit.
+  const auto find_raw = [&](const auto* entries, EntryRange range) {
+    for (std::int32_t i = thread; i < range.count; i += step)
+      if (entries[range.first + i].token == token) atomicExch(&raw, entries[range.first + i].raw);
+  };
+  find_raw(args.bias, row.bias);
+  find_raw(args.counts, row.counts);
+  find_raw(args.banned, row.banned);
   __syncthreads();
   if (threadIdx.x == 0) args.logprobs[index] = logprob_of(raw, launch.workspace.state[index]);
 }

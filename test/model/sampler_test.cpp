@@ -343,6 +343,8 @@ TEST_CASE("masks and bans add up, and ids beyond the words are not allowed") {
     CHECK(pick_of(nothing, allow({5, 6}, 1), {5}) == 6);
     CHECK(pick_of(rising, allow({2}, 1), {2}) == 0);
     CHECK(pick_of(high, allow({7}, 1), {}) == 7);
+    const std::uint32_t words[] = {0, ~std::uint32_t{0}};  // the second one is no part of the mask
+    CHECK(sampler.sample({nothing, {}, {}, 0, {}, std::span(words).first(1)}, params).token == 0);
     CHECK(pick_of(high, std::vector<std::uint32_t>(2, ~std::uint32_t{0}), {}) ==
           (temperature > 0 ? pick_of(high, {}, {}) : 39));
   }
