@@ -161,6 +161,7 @@ TEST_CASE("hermes: what is no call is content, to the last byte") {
                            "a</tool_c",
 
                            "<tool_call>{\"id\":,\"name\":\"f\"}</tool_call>",
+                           "<tool_call>{\"name\":\"f\",\"id\":}}</tool_call>",
                            "<tool_call>{}</tool_call>",
                            "<tool_call>{\"name\": 3}</tool_call>",
                            "<tool_call>{\"name\": \"\", \"arguments\": {}}</tool_call>",
@@ -184,6 +185,8 @@ TEST_CASE("hermes: calls that are cut or broken tell what came, and no marker") 
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}") == "B(f)A({})");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}}\n</tool_ca") == "B(f)A({})");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}\n</tool_call>\nx") == "B(f)A({})C(x)");
+  CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\"}</tool_call>a</tool_call>b</tool") ==
+        "B(f)A({})C(a</tool_call>b</tool)");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}}}\n</tool_call>") == "B(f)A({})C(})");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}}<tool_call>{\"name\": \"g\"}") ==
         "B(f)A({})B(g)A({})");
