@@ -28,6 +28,7 @@
 #include "baton/peer/mesh.hpp"
 #include "baton/router/router.hpp"
 #include "baton/tensor/ops.hpp"
+#include "baton/text/answer_format.hpp"
 #include "baton/text/chat_template.hpp"
 #include "baton/text/grammar.hpp"
 #include "baton/text/tokenizer.hpp"
@@ -105,6 +106,7 @@ struct Daemon::Parts {
 
   Result<void> choose_device();
   Result<void> load_model();
+  AnswerFormat answer_format() const;
   KvSpec kv_spec() const;
   Result<std::uint64_t> kv_bytes_on_host() const;
   Result<std::uint64_t> kv_bytes_on_gpu();
@@ -199,6 +201,15 @@ Result<std::uint64_t> Daemon::Parts::kv_bytes_on_gpu() {
   return std::min(*allowed - used, memory->free - std::min(memory->free, kForRecordings));
 }
 
+// What the model's files tell, unless the options know better.
+AnswerFormat Daemon::Parts::answer_format() const {
+  const std::string_view source = chat_template == nullptr ? std::string_view() : chat_template->source();
+  AnswerFormat format = detect_answer_format(source, *tokenizer);
+  format.calls = parse_call_format(options.tool_call_parser).value_or(format.calls);
+  format.reasoning = parse_reasoning_format(options.reasoning_parser).value_or(format.reasoning);
+  return format;
+}
+
 Result<void> Daemon::Parts::load_model() {
   const std::filesystem::path directory =
       options.model.empty() ? find_demo_model() : std::filesystem::path(options.model);
@@ -234,6 +245,8 @@ Result<void> Daemon::Parts::load_model() {
                                {"architecture", model->config().architecture},
                                {"device", ops->device().kind == DeviceKind::cuda ? "cuda" : "cpu"},
                                {"numerics", ops->numerics_id()},
+                               {"tool_calls", std::string(to_string(answer_format().calls))},
+                               {"reasoning", std::string(to_string(answer_format().reasoning))},
                                {"seconds", to_seconds(clock.now() - begun)}});
   return {};
 }
@@ -429,6 +442,7 @@ Result<void> Daemon::Parts::start_http() {
   served.created = std::time(nullptr);
   served.generation = model->config().generation;
   served.vocab = model->config().vocab;
+  served.answer = answer_format();
   readiness = std::make_unique<Readiness>(
       *router, [this] { return started && router->ready(); }, clock, logger);
   http = std::make_unique<HttpServer>(

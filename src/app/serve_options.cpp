@@ -57,6 +57,13 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
       int_row({"--max-context", "model.max_context", "TOKENS",
                "longest prompt plus answer; 0: what the model was trained for"},
               0, 1 << 30, o.max_context),
+      choice_row({"--tool-call-parser", "model.tool_call_parser", "FORMAT",
+                  "how the model writes tool calls: auto (what its chat template shows), none, hermes, "
+                  "llama3_json or mistral"},
+                 {"auto", "none", "hermes", "llama3_json", "mistral"}, o.tool_call_parser),
+      choice_row({"--reasoning-parser", "model.reasoning_parser", "FORMAT",
+                  "how the model writes its reasoning: auto, none or think (<think>...</think>)"},
+                 {"auto", "none", "think"}, o.reasoning_parser),
 
       string_row({"--host", "http.host", "ADDRESS", "address that the HTTP port binds to"}, o.host),
       int_row({"--port", "http.port", "PORT", "HTTP port; 0: any free one"}, 0, 65535, o.port),

@@ -16,6 +16,8 @@ namespace baton {
 struct ServeOptions {
   std::string model;                      // empty: the bundled demo model
   std::vector<std::string> served_names;  // empty: the model directory's name
+  std::string tool_call_parser = "auto";
+  std::string reasoning_parser = "auto";
   std::string host = "127.0.0.1";
   std::int32_t port = 8000;
   std::string api_key_file;  // empty: no keys are asked for

@@ -26,8 +26,8 @@ Result<jinja::Dict> to_dict(const ordered_json& json, const char* what) {
 
 class JinjaTemplate final : public ChatTemplate {
  public:
-  JinjaTemplate(jinja::Block block, jinja::Dict globals)
-      : block_(std::move(block)), globals_(std::move(globals)) {}
+  JinjaTemplate(std::string source, jinja::Block block, jinja::Dict globals)
+      : source_(std::move(source)), block_(std::move(block)), globals_(std::move(globals)) {}
 
   Result<std::string> render(const ordered_json& variables) const override {
     const Result<jinja::Dict> values = to_dict(variables, "the chat template's variables");
@@ -35,7 +35,10 @@ class JinjaTemplate final : public ChatTemplate {
     return jinja::Evaluator(*values, globals_).render(block_);
   }
 
+  std::string_view source() const override { return source_; }
+
  private:
+  std::string source_;
   jinja::Block block_;
   jinja::Dict globals_;
 };
@@ -91,7 +94,7 @@ Result<std::unique_ptr<ChatTemplate>> parse_chat_template(std::string_view sourc
   Result<jinja::Dict> values = to_dict(globals, "the chat template's globals");
   if (!values) return values.error();
   return std::unique_ptr<ChatTemplate>(
-      std::make_unique<JinjaTemplate>(std::move(*block), std::move(*values)));
+      std::make_unique<JinjaTemplate>(std::string(source), std::move(*block), std::move(*values)));
 }
 
 Result<std::unique_ptr<ChatTemplate>> load_chat_template(const std::filesystem::path& directory) {

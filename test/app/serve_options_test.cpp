@@ -17,7 +17,7 @@ namespace {
 void change(ConfigRow& row) {
   const auto before = row.get();
   for (const char* value : {"7.125s", "123%", "77", "decode", "random", "avx2", "fp8", "auto", "off", "on",
-                            "true", "debug", "json", "KEY=a=b,c", "text with, comma"})
+                            "true", "debug", "json", "none", "KEY=a=b,c", "text with, comma"})
     if (row.set(value) && row.get() != before) return;
   FAIL(row.flag);
 }

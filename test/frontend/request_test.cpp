@@ -252,7 +252,7 @@ TEST_CASE("templates see flat text, system for developer, and decoded tool calls
   const auto request = parse_chat_request(R"({"messages":[
       {"role":"developer","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
       {"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function",
-        "function":{"name":"f","arguments":"{\"x\":1}"}}]},
+        "function":{"name":"f","arguments":"{\"x\":1}"}},{"function":{"name":"g","arguments":""}}]},
       {"role":"tool","tool_call_id":"1","content":"ok"}],
       "tools":[{"type":"function","function":{"name":"f"}}],"chat_template_kwargs":{"enable_thinking":false}})",
                                           served());
@@ -262,6 +262,7 @@ TEST_CASE("templates see flat text, system for developer, and decoded tool calls
   CHECK(v["messages"][0]["content"] == "a\nb");
   CHECK(v["messages"][1]["content"].is_null());
   CHECK(v["messages"][1]["tool_calls"][0]["function"]["arguments"]["x"] == 1);
+  CHECK(v["messages"][1]["tool_calls"][1]["function"]["arguments"] == Json::object());
   CHECK(v["tools"].size() == 1);
   CHECK(v["enable_thinking"] == false);
   CHECK(v["add_generation_prompt"] == true);

@@ -137,6 +137,11 @@ TEST_CASE("hermes: calls, one or several, with content around them") {
   CHECK(parse(kHermes,
               "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1},\"arguments\":{\"b\":2}}</tool_call>") ==
         "B(f)A({\"a\":1})");
+  CHECK(parse(kHermes, "<tool_call>{\"n\":1,\"name\":\"f\",\"name\":\"g\",\"arguments\":{}}</tool_call>") ==
+        "B(f)A({})");
+  CHECK(parse(kHermes, "<tool_call>{\"name\":\"f\",\"arguments\":{},\"n\":1}</tool_call>x") ==
+        "B(f)A({})C(x)");
+  CHECK(parse(kHermes, "a <\n<tool_call>{\"name\":\"f\"}</tool_call>") == "C(a <)B(f)A({})");
   // A name that nobody asked for is a call all the same.
   CHECK(parse(kHermes,
               "<tool_call>{\"name\":\"\xc3\xa9/1\",\"parameters\":{\"a\":\"\xc3\xa9\"}}</tool_call>") ==
@@ -144,15 +149,29 @@ TEST_CASE("hermes: calls, one or several, with content around them") {
 }
 
 TEST_CASE("hermes: what is no call is content, to the last byte") {
-  for (const char* text :
-       {"", " ", "a\n", "a < b", "<tool", "<tool_call", "<tool_call>", "<tool_call>\nx</tool_call>\n",
-        "a\n<tool_call>[]</tool_call>", "<tool_call>{}</tool_call>", "<tool_call>{\"name\": 3}</tool_call>",
-        "<tool_call>{\"name\": \"\", \"arguments\": {}}</tool_call>",
-        "<tool_call>{\"name\": \"\\x\", \"arguments\": {}}</tool_call>",
-        "<tool_call>{\"name\": \"f\", \"arguments\": \"x\"}</tool_call>",
-        "<tool_call>{\"name\" \"f\"}</tool_call>", "<tool_call>{\"name\": \"f\",}</tool_call>",
-        "<tool_call>{\"arguments\": {\"a\": ]}, \"name\": \"f\"}</tool_call>", "\n</tool_call>",
-        "<tool_call>{\"name\": \"f\", \"arguments\": "}) {
+  for (const char* text : {"",
+                           " ",
+                           "a\n",
+                           "a < b",
+                           "<tool",
+                           "<tool_call",
+                           "<tool_call>",
+                           "<tool_call>\nx</tool_call>\n",
+                           "a\n<tool_call>[]</tool_call>",
+                           "a</tool_c",
+
+                           "<tool_call>{\"id\":,\"name\":\"f\"}</tool_call>",
+                           "<tool_call>{\"name\":\"f\",\"id\":}}</tool_call>",
+                           "<tool_call>{}</tool_call>",
+                           "<tool_call>{\"name\": 3}</tool_call>",
+                           "<tool_call>{\"name\": \"\", \"arguments\": {}}</tool_call>",
+                           "<tool_call>{\"name\": \"\\x\", \"arguments\": {}}</tool_call>",
+                           "<tool_call>{\"name\": \"f\", \"arguments\": \"x\"}</tool_call>",
+                           "<tool_call>{\"name\" \"f\"}</tool_call>",
+                           "<tool_call>{\"name\": \"f\",}</tool_call>",
+                           "<tool_call>{\"arguments\": {\"a\": ]}, \"name\": \"f\"}</tool_call>",
+                           "\n</tool_call>",
+                           "<tool_call>{\"name\": \"f\", \"arguments\": "}) {
     INFO(text);
     CHECK(parse(kHermes, text) == (*text == 0 ? "" : "C(" + std::string(text) + ")"));
   }
@@ -166,12 +185,20 @@ TEST_CASE("hermes: calls that are cut or broken tell what came, and no marker") 
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}") == "B(f)A({})");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}}\n</tool_ca") == "B(f)A({})");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}\n</tool_call>\nx") == "B(f)A({})C(x)");
+  CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\"}</tool_call>a</tool_call>b</tool") ==
+        "B(f)A({})C(a</tool_call>b</tool)");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}}}\n</tool_call>") == "B(f)A({})C(})");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}}<tool_call>{\"name\": \"g\"}") ==
         "B(f)A({})B(g)A({})");
+  CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {}}<tool_call>x</tool_call>") ==
+        "B(f)A({})C(<tool_call>x</tool_call>)");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": [}}}\n</tool_call>x") ==
         "B(f)A({\"a\": [}}})C(x)");
   CHECK(parse(kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": {]} </tool") == "B(f)A({]})");
+  CHECK(parse(kHermes,
+              "<tool_call>{\"name\":\"f\",\"arguments\":{]</tool_call><tool_call>{\"name\":\"f\","
+              "\"arguments\":{]</tool_call>a</tool_call>b</tool") ==
+        "B(f)A({])B(f)A({])C(a</tool_call>b</tool)");
 }
 
 TEST_CASE("depth and size are bounded") {
@@ -191,6 +218,7 @@ TEST_CASE("depth and size are bounded") {
   CHECK(at_once(kHermes, spaces).size() > 99000);
   CHECK(told(kHermes, {spaces}, false) == "C(" + spaces + ")");
   CHECK(at_once(kLlama, std::string(1000, ' ')).size() > 700);
+  CHECK(at_once(kThink, std::string(1000, ' ')).size() > 900);
 }
 
 TEST_CASE("nothing waits longer than it must") {
@@ -203,6 +231,7 @@ TEST_CASE("nothing waits longer than it must") {
   CHECK(at_once(kThink, "Hi") == "C(Hi)");
   CHECK(at_once(kLlama, "{\"answer\":") == "C({\"answer\":)");
   CHECK(at_once(kLlama, "Hi") == "C(Hi)");
+  CHECK(at_once(kLlama, "{\"name\": \"f\", \"parameters\": {}}<") == "B(f)A({})C(<)");
   CHECK(at_once(kMistral, "[TOOL_CALLS]f[ARGS]{") == "B(f)A({)");
 }
 
@@ -217,11 +246,13 @@ TEST_CASE("llama3_json: the whole answer is calls, or content") {
   CHECK(parse(kLlama, "{\"name\": \"f\", \"parameters\": {}} and more") == "B(f)A({})C(and more)");
   CHECK(parse(kLlama, "{\"name\": \"f\", \"parameters\": {}; {\"name\": \"g\", \"parameters\": {") ==
         "B(f)A({})B(g)A({)");
+  CHECK(parse(kLlama, "{\"name\": \"f\", \"parameters\": {} x") == "B(f)A({})C(x)");
   CHECK(parse(kLlama, "{\"name\": \"f\", \"parameters\": {]} x") == "B(f)A({]} x)");
-  for (const char* text : {"Hello {\"name\": \"f\", \"parameters\": {}}", "{\"name\": \"Bob\", \"age\": 3}",
-                           "{\"name\": \"Bob\"}", "{}", "<|python_tag|>brave.call(q=\"x\")", " <|python",
-                           "  a ", "{\"name\": \"f\", \"parameters\": 3} ", "<|python_tag|><|python_tag|>{",
-                           "; {\"name\": \"f\", \"parameters\": {}}", "{\"name\""}) {
+  for (const char* text :
+       {"Hello {\"name\": \"f\", \"parameters\": {}}", "{\"name\": \"Bob\", \"age\": 3}",
+        "{\"name\": \"Bob\"}", "{}", "<|python_tag|>brave.call(q=\"x\")", " <|python", "  a ", "  ", ";",
+        "{\"name\": \"f\", \"parameters\": 3} ", "<|python_tag|><|python_tag|>{",
+        "; {\"name\": \"f\", \"parameters\": {}}", "{\"name\""}) {
     INFO(text);
     CHECK(parse(kLlama, text) == "C(" + std::string(text) + ")");
   }
@@ -244,6 +275,9 @@ TEST_CASE("mistral: a list of calls, or a marker for each") {
   CHECK(parse(kMistral, "[TOOL_CALLS][{\"name\":\"f\",\"arguments\":{}}, x") == "B(f)A({})C(, x)");
   CHECK(parse(kMistral, "[TOOL_CALLS][{\"name\":\"f\",\"arguments\":{}} x]") == "B(f)A({})C(x])");
   CHECK(parse(kMistral, "[TOOL_CALLS]f{]}\n[TOOL_CALLS]g{}") == "B(f)A({]})B(g)A({})");
+  CHECK(parse(kMistral, "[TOOL_CALLS][{\"name\":\"f\"}][TOOL_CALLS]{\"name\":\"g\"}]") ==
+        "B(f)A({})B(g)A({})C(])");
+  CHECK(parse(kMistral, "[TOOL_CALLS]f{}}") == "B(f)A({})C(})");
   CHECK(parse(kMistral, "[TOOL_CALLS]f{\"a\": \"b") == "B(f)A({\"a\": \"b)");
   for (const char* text : {"[TOOL_CALLS]", "[TOOL_CALLS][]", "a [TOOL_CALLS] I would call f.",
                            "[TOOL_CALLS]f[ARG]{}", "[TOOL_", "[TOOL_CALLS]f[CALL_ID]a[ARGS]x",

@@ -22,6 +22,8 @@ class ChatTemplate {
   // `variables`: {"messages": [...], "add_generation_prompt": true, "tools": ..., ...}; bos_token, eos_token
   // and such come from the model directory and are added here.
   virtual Result<std::string> render(const nlohmann::ordered_json& variables) const = 0;
+  // As the model's files have it; empty for what is no Jinja template.
+  virtual std::string_view source() const { return {}; }
 };
 
 // chat_template.jinja, else tokenizer_config.json's "chat_template" (a string, or a list of {name, template}

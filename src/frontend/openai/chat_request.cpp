@@ -60,7 +60,8 @@ void decode_arguments(JsonFields& message, Json& calls) {
     }
     Json& function = call["function"];
     if (!function.contains("arguments") || !function["arguments"].is_string()) continue;
-    auto arguments = parse_json_object(function["arguments"].get_ref<const std::string&>());
+    const auto& text = function["arguments"].get_ref<const std::string&>();
+    auto arguments = parse_json_object(text.empty() ? "{}" : text);  // some clients write none so
     if (!arguments) {
       message.fail(name + ".function.arguments", "The call's arguments are not a JSON object.");
       return;

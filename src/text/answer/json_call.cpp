@@ -33,11 +33,9 @@ JsonCall::Step JsonCall::step(char c) {
   switch (state_) {
     case State::open:
       if (c != '{') return no();
-      state_ = State::first_key;
+      state_ = State::before_key;
       return Step::more;
-    case State::first_key:
-    case State::next_key:
-      if (c == '}' && state_ == State::first_key) return close();
+    case State::before_key:
       if (c != '"') return no();
       text_.clear();
       state_ = State::key;
@@ -171,7 +169,7 @@ JsonCall::Step JsonCall::take_scalar(char c) {
 JsonCall::Step JsonCall::take_comma(char c) {
   if (c == '}') return close();
   if (c != ',') return no();
-  state_ = State::next_key;
+  state_ = State::before_key;
   return Step::more;
 }
 

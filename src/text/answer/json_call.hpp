@@ -41,7 +41,7 @@ class JsonCall {
   std::string take_held() { return std::exchange(held_, {}); }
 
  private:
-  enum class State { open, first_key, next_key, key, colon, value, string, nested, scalar, comma };
+  enum class State { open, before_key, key, colon, value, string, nested, scalar, comma };
   enum class Field { name, arguments, other };
 
   Step step(char c);

@@ -60,7 +60,6 @@ class MistralParser final : public CallParser {
   void open(std::string marker) {
     held_ = std::move(marker);
     name_.clear();
-    in_array_ = false;
     state_ = State::opened;
   }
 
@@ -75,8 +74,8 @@ class MistralParser final : public CallParser {
     switch (state_) {
       case State::opened:
         if (is_space(c)) return true;
-        if (c == '{') return begin_object();
         in_array_ = c == '[';
+        if (c == '{') return begin_object();
         state_ = in_array_ ? State::item : State::name;
         return in_array_ || add_to_name(c);
       case State::name:
