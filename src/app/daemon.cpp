@@ -230,13 +230,14 @@ Result<void> Daemon::Parts::load_model() {
   if (tokenizer->vocab_size() > static_cast<std::size_t>(model->config().vocab))
     logger.warn("the tokenizer has ids beyond the model's vocabulary: text that needs them is refused",
                 {{"tokenizer", tokenizer->vocab_size()}, {"model", model->config().vocab}});
-  grammars = make_grammar_compiler(*tokenizer, model->config().generation.eos_token_ids);
   if (auto chat = load_chat_template(directory))
     chat_template = std::move(*chat);
   else if (chat.error().code == ErrorCode::not_found)
     logger.warn("the model has no chat template: /v1/chat/completions answers 400");
   else
     return std::move(chat).error();
+  grammars = make_grammar_compiler(*tokenizer, model->config().generation.eos_token_ids,
+                                   special_markers(answer_format(), *tokenizer));
   if (options.served_names.empty())
     options.served_names.push_back(std::filesystem::weakly_canonical(directory).filename().string());
   model_name = options.served_names.front();

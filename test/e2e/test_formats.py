@@ -1,6 +1,7 @@
 """Answers bound to a format, by daemons that prefill and decode apart: the model knows nothing of JSON, so what is well formed is the grammar's doing."""
 import json
 import re
+import signal
 import unittest
 import urllib.error
 
@@ -74,6 +75,40 @@ class Formats(DaemonTest):
         self.check_thing(json.load(post(daemon.url + "/v1/completions", body))["choices"][0]["text"])
         # Whatever else is asked for: penalties, a bias against it, a few candidates only, no end before its time.
         self.check_thing(ask(response_format=FORMAT, max_tokens=400, presence_penalty=1.5, frequency_penalty=1, repetition_penalty=1.3, top_k=2, min_tokens=30, ignore_eos=True))
+
+    def test_calls_that_are_forced(self):
+        tools = [
+            {"type": "function", "function": {"name": "put", "parameters": SCHEMA}},
+            {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"where": {"enum": ["up", "down"]}}, "required": ["where"], "additionalProperties": False}}},
+            {"type": "function", "function": {"name": "wait"}},
+        ]
+        for parser in ("hermes", "llama3_json", "mistral"):
+            prefill, decode = self.start_pair(prefill_extra=("--tool-call-parser", parser))
+            names = set()
+            for seed in range(6):
+                fields = {"tools": tools, "temperature": 1.5, "seed": seed, "max_tokens": 400}
+                choice = chat(prefill, QUESTION, tool_choice="required", parallel_tool_calls=False, **fields)["choices"][0]
+                self.assertEqual(choice["finish_reason"], "tool_calls")
+                self.assertIsNone(choice["message"]["content"])
+                self.assertEqual(len(choice["message"]["tool_calls"]), 1)
+                call = choice["message"]["tool_calls"][0]["function"]
+                names.add(call["name"])
+                if call["name"] == "put":
+                    self.check_thing(call["arguments"])
+                elif call["name"] == "look":
+                    self.assertIn(json.loads(call["arguments"])["where"], ["up", "down"])
+                else:
+                    self.assertEqual((call["name"], json.loads(call["arguments"])), ("wait", {}))
+                named = {"type": "function", "function": {"name": "look"}}
+                call = chat(prefill, QUESTION, tool_choice=named, **fields)["choices"][0]["message"]["tool_calls"][0]["function"]
+                self.assertEqual(call["name"], "look")
+                self.assertIn(json.loads(call["arguments"])["where"], ["up", "down"])
+            self.assertGreater(len(names), 1)
+            prefill.signal(signal.SIGKILL)
+            decode.signal(signal.SIGKILL)
+        bad = [{"type": "function", "function": {"name": "put", "parameters": {"type": "object", "properties": {"x": {"type": "number", "multipleOf": 2}}}}}]
+        lone = self.start("lone", "mixed", cluster=False, extra=("--tool-call-parser", "hermes")).wait_ready()
+        self.assertEqual(self.refusal(lone, tools=bad, tool_choice="required")["param"], "tools[0].function.parameters")
 
     def test_a_limit_cuts_and_an_object_is_one(self):
         daemon = self.start("lone", "mixed", cluster=False).wait_ready()
