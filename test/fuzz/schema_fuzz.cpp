@@ -44,7 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!schema.is_discarded()) check(grammar, grammar.json_schema(schema));
   } else {
     check(grammar, grammar.regex(input));
-    check(grammar, grammar.until(input));
+    check(grammar, grammar.until(input.substr(0, 100)));  // they are Baton's own
   }
   return 0;
 }

@@ -474,6 +474,10 @@ TEST_CASE("schemas beyond the limits") {
   Json names = Json::object();
   for (int i = 0; i < 8'000; ++i) names["property " + std::to_string(i)] = {{"type", "integer"}};
   too_large({{"type", "object"}, {"properties", names}});
+  too_large({{"type", "object"}, {"properties", {{std::string(20'000, 'a'), true}}}});
+  CHECK(follows(
+      grammar_of({{"type", "object"}, {"properties", {{"a", true}}}, {"title", std::string(20'000, 'a')}}),
+      "{}"));
   // Each level takes the next one with either of two names: together a million million schemas.
   Json doubling = {{"$ref", "#/$defs/0"}, {"$defs", {{"40", {{"type", "object"}}}}}};
   for (int i = 0; i < 40; ++i) {

@@ -172,6 +172,9 @@ class RegexParser {
 }  // namespace
 
 Result<RegexNode> parse_regex(std::string_view pattern) {
+  if (pattern.size() > kMaxRegexSize)
+    return make_error(ErrorCode::too_large,
+                      "a regular expression of more than " + std::to_string(kMaxRegexSize) + " bytes");
   if (!is_valid_utf8(pattern))
     return make_error(ErrorCode::invalid_argument, "a regular expression that is not UTF-8");
   return RegexParser(pattern).whole();

@@ -36,6 +36,7 @@ RegexLength regex_length(const RegexNode& node);
 // invalid_argument, unsupported or too_large, with the character at which it stands. Groups are not nested
 // deeper than kMaxRegexDepth.
 inline constexpr int kMaxRegexDepth = 64;
+inline constexpr std::size_t kMaxRegexSize = 64 << 10;  // bytes
 Result<RegexNode> parse_regex(std::string_view pattern);
 
 // The anchors' meaning made plain: no `begin` and `end` is left. `search`: a match may stand anywhere, so

@@ -61,10 +61,13 @@ Json common_values(const Json& a, const Json& b) {
   return common;
 }
 
-Json without(const Json& schema, const std::string& key) {
-  Json rest = schema;
-  rest.erase(key);
-  return rest;
+// What limits values: not the definitions that stand beside it.
+Json limits_of(const Json& schema) {
+  Json limits = Json::object();
+  for (const auto& [key, value] : schema.items()) {
+    if (schema_keyword(key) != nullptr) limits[key] = value;
+  }
+  return limits;
 }
 
 // {"enum": [...]} for {"const": ...}, so that both can be compared.
@@ -83,29 +86,27 @@ Json with_enum(Json schema) {
 
 Json SchemaMerger::flat(const Json& schema, const std::string& path, int depth) {
   if (errors_.any() || !schema.is_object()) return schema;
-  errors_.spend(weight(schema));
   if (depth > kMostReferences) {
     errors_.invalid(path, "references that lead in a circle, or too many of them");
     return schema;
   }
+  Json own = limits_of(schema);  // without those keywords that are resolved here
+  errors_.spend(weight(own));
+  for (const char* keyword : {"$ref", "allOf", "oneOf"}) own.erase(keyword);
   if (schema.contains("$ref")) {
     const SchemaTarget target = find_schema(root_, schema["$ref"], path_of(path, "$ref"), errors_);
     if (target.schema == nullptr) return schema;
-    const Json rest = flat(without(schema, "$ref"), path, depth + 1);
-    return both(flat(*target.schema, target.path, depth + 1), rest, path);
+    own = both(flat(*target.schema, target.path, depth + 1), own, path);
   }
   if (schema.contains("allOf")) {
     const Json& parts = schema["allOf"];
-    Json whole = flat(without(schema, "allOf"), path, depth + 1);
     if (!parts.is_array() || parts.empty())
       errors_.invalid(path_of(path, "allOf"), "must be a list of schemas");
     if (errors_.any()) return schema;
-    for (const Json& part : parts) whole = both(whole, flat(part, path_of(path, "allOf"), depth + 1), path);
-    return whole;
+    for (const Json& part : parts) own = both(own, flat(part, path_of(path, "allOf"), depth + 1), path);
   }
-  if (!schema.contains("oneOf")) return schema;
-  Json rest = without(schema, "oneOf");
-  return both(rest, Json{{"anyOf", schema["oneOf"]}}, path);
+  if (schema.contains("oneOf")) own = both(own, Json{{"anyOf", schema["oneOf"]}}, path);
+  return own;
 }
 
 Json SchemaMerger::both(const Json& first, const Json& second, const std::string& path) {
@@ -140,6 +141,8 @@ void SchemaMerger::combine(Json& into, const std::string& key, const Json& a, co
                            const std::string& path) {
   const bool numbers = a.is_number() && b.is_number();
   const bool lists = a.is_array() && b.is_array();
+  if (lists) errors_.spend(b.size() * weight(a) + a.size() * weight(b));  // each is compared with each
+  if (errors_.any()) return;
   if (key == "type") {
     into[key] = common_types(a, b);
   } else if (key == "enum" && lists) {
@@ -150,7 +153,6 @@ void SchemaMerger::combine(Json& into, const std::string& key, const Json& a, co
     }
   } else if (key == "anyOf" && lists) {
     Json pairs = Json::array();
-    errors_.spend(b.size() * weight(a) + a.size() * weight(b));
     for (const Json& left : a) {
       for (const Json& right : b) {
         if (!errors_.any()) pairs.push_back(together(left, right));

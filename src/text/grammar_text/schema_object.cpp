@@ -19,6 +19,9 @@ struct Property {
   bool required = false;
 };
 
+// As many optional properties stand beside each other.
+constexpr std::size_t kBlock = 16;
+
 class ObjectWriter {
  public:
   ObjectWriter(SchemaWriter& writer, const Json& schema, const SchemaPlace& place)
@@ -68,7 +71,7 @@ class ObjectWriter {
     const SchemaPlace inside{path_of(place_.path, "properties"), {}, place_.depth};
     for (const auto& [name, schema] : declared.items()) {
       keys_.push_back(name);
-      if (!add(name, writer_.value(schema, inside.inside(name)))) return false;
+      if (!add(name, writer_.value(schema, inside.inside(name))) || writer_.errors().any()) return false;
     }
     const std::set<std::string> known(keys_.begin(), keys_.end());
     for (const std::string& name : required_in_order_) {
@@ -80,6 +83,7 @@ class ObjectWriter {
   }
 
   bool add(const std::string& name, const std::optional<std::string>& value) {
+    writer_.errors().spend(kBlock * name.size());
     const bool required = required_.contains(name);
     if (!value && required) {
       (void)writer_.nothing(place_, "required", "wants \"" + name + "\", which nothing can follow");
@@ -99,6 +103,16 @@ class ObjectWriter {
     if (!further_) return true;
     std::optional<std::string> key;
     if (names == schema_.end()) {
+      // Each character becomes a rule: more than this is no grammar that compiles.
+      constexpr std::size_t kMostText = 16 << 10;
+      std::size_t size = 0;
+      for (const std::string& name : keys_) size += name.size();
+      if (size > kMostText) {
+        writer_.errors().set(
+            ErrorCode::too_large, path_of(place_.path, "properties"),
+            "has too many names to tell others from them: set additionalProperties to false");
+        return false;
+      }
       key = other_keys(out_, keys_);
     } else {
       key = writer_.value_of_both(Json{{"type", "string"}}, *names, place_.inside("propertyNames"));
@@ -171,7 +185,6 @@ class ObjectWriter {
   // The keys stand beside each other, not behind a rule each: so they can be told apart character by
   // character. That makes the text as long as the square of a block.
   std::string optional_rest(const std::vector<Rest>& rests, std::size_t i) const {
-    constexpr std::size_t kBlock = 16;
     std::string members;
     const std::size_t end = std::min((i / kBlock + 1) * kBlock, properties_.size());
     for (;; ++i) {

@@ -91,10 +91,10 @@ std::optional<std::string> SchemaWriter::any_of(const Json& schema, const std::s
     return "";
   }
   std::vector<std::string> expressions;
-  for (std::size_t i = 0; i < branches.size(); ++i) {
+  std::set<std::string> known;
+  for (std::size_t i = 0; i < branches.size() && !errors_.any(); ++i) {
     const auto branch = value(branches[i], place.branch(keyword, i));
-    if (branch && std::ranges::find(expressions, *branch) == expressions.end())
-      expressions.push_back(*branch);
+    if (branch && known.insert(*branch).second) expressions.push_back(*branch);
   }
   return alternatives(expressions);
 }
