@@ -116,10 +116,18 @@ Piece read_piece(std::string_view data, bool chat, bool streaming) {
       const auto inner = choice.find(streaming ? "delta" : "message");
       holder = inner != choice.end() && inner->is_object() ? &*inner : nullptr;
     }
-    if (holder != nullptr)
-      for (const char* key : {"content", "text", "reasoning_content", "reasoning"})
-        if (const auto found = holder->find(key); found != holder->end() && found->is_string())
-          piece.content += found->get_ref<const std::string&>();
+    const auto add = [&](const char* key) {
+      const auto found = holder->find(key);
+      if (found == holder->end() || !found->is_string()) return false;
+      piece.content += found->get_ref<const std::string&>();
+      return true;
+    };
+    if (holder != nullptr) {
+      // Reasoning has two names; some servers use both for the same text.
+      if (!add("reasoning_content")) add("reasoning");
+      add("content");
+      add("text");
+    }
   }
   if (const auto usage = json.find("usage"); usage != json.end() && usage->is_object()) {
     const auto count = [&](const char* key, std::int64_t& target) {

@@ -97,6 +97,21 @@ TEST_CASE("turns of a conversation follow each other and carry what was said") {
   CHECK(std::ranges::count(result->records, 2, &Record::turn) == 2);
 }
 
+TEST_CASE("reasoning is text of the answer, once, whatever it is called") {
+  std::vector<std::size_t> sent[2];
+  for (const bool reasoning : {false, true}) {
+    Running running({.ttft = 0.01, .itl = 0.001, .tokens = 3, .reasoning = reasoning});
+    const auto result =
+        run_load(running.target(), conversations(1, 3), {.concurrency = 1, .conversations = 1});
+    running.end();
+    REQUIRE(result);
+    for (const auto& served : running.server.served()) sent[reasoning ? 1 : 0].push_back(served.body);
+  }
+  REQUIRE(sent[0].size() == 3);
+  CHECK(sent[0][2] > sent[0][1]);
+  CHECK(sent[0] == sent[1]);
+}
+
 TEST_CASE("what goes wrong is a record with its reason, and nothing hangs") {
   const auto outcome = [](const Script& script, LoadOptions options) {
     Running running(script);

@@ -31,11 +31,13 @@ struct Script {
   double ttft = 0.05, itl = 0.01;  // seconds
   int tokens = 20;
   int status = 200;
-  int cut_after = 0;  // pieces after which the connection is closed; 0: never
+  int cut_after = 0;       // pieces after which the connection is closed; 0: never
+  bool reasoning = false;  // all pieces are, under both of its names
 };
 
 struct Served {  // seconds of the steady clock
   double came = 0, first = 0, last = 0;
+  std::size_t body = 0;  // bytes of the request's
 };
 
 class ScriptedServer {
@@ -71,9 +73,11 @@ class ScriptedServer {
            "\"choices\": [" +
            choices + "]" + usage + "}\n\n";
   }
-  static std::string delta(const std::string& content) {
-    return R"({"index": 0, "finish_reason": null, "delta": {"role": "assistant", "content": ")" + content +
-           R"("}})";
+  std::string delta(const std::string& text) const {
+    const std::string fields = script_.reasoning
+                                   ? R"("reasoning_content": ")" + text + R"(", "reasoning": ")" + text + '"'
+                                   : R"("content": ")" + text + '"';
+    return R"({"index": 0, "finish_reason": null, "delta": {"role": "assistant", )" + fields + "}}";
   }
 
   static std::string chunk(const std::string& text) {
@@ -100,6 +104,7 @@ class ScriptedServer {
       buffer.erase(0, head + body);
       Served times;
       times.came = now();
+      times.body = body;
       if (script_.status != 200) {
         const std::string error_body = R"({"error": {"message": "scripted"}})";
         const std::string text = "HTTP/1.1 " + std::to_string(script_.status) +
