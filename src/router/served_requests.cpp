@@ -76,7 +76,7 @@ void ServedRequests::compile(InferenceService& engine, Request request, const Se
 
 // Where its grammar was refused the engine gets it stopped: so it lets go of the KV cache that was sent
 // ahead.
-void ServedRequests::start(InferenceService& engine, Request request, Served served,
+void ServedRequests::start(InferenceService& engine, Request request, const Served& served,
                            const std::optional<Error>& refused) {
   const RequestKey key = key_of(request);
   const std::uint32_t generation = request.generation;

@@ -41,7 +41,8 @@ class ServedRequests {
     std::stop_source stop;
   };
   void compile(InferenceService& engine, Request request, const Served& served);
-  void start(InferenceService& engine, Request request, Served served, const std::optional<Error>& refused);
+  void start(InferenceService& engine, Request request, const Served& served,
+             const std::optional<Error>& refused);
   void done(const RequestKey& key, std::uint32_t generation);
 
   Send send_;
