@@ -156,6 +156,7 @@ TEST_CASE("chat fields and messages that make no sense are refused by their path
        "tools[0].function.parameters"},
       {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
       {R"("chat_template_kwargs":{"messages":[]})", "chat_template_kwargs.messages"},
+      {R"("chat_template_kwargs":{"tools":5})", "chat_template_kwargs.tools"},
   };
   for (const BadCase& bad : extras) {
     INFO(bad.json);
