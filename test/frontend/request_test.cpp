@@ -78,9 +78,11 @@ TEST_CASE("every field out of range or of the wrong type is refused by its name"
       {R"("model":"other")", "model", ErrorCode::not_found},
       {R"("cache_salt":1)", "cache_salt"},
       {R"("priority":3000000000)", "priority"},
-      {R"("response_format":{"type":"json_object"})", "response_format", ErrorCode::unsupported},
+      {R"("response_format":{"type":"xml"})", "response_format", ErrorCode::unsupported},
+      {R"("response_format":{"type":"json_schema"})", "response_format.json_schema"},
+      {R"("response_format":{"type":"json_object"},"guided_regex":"a")", "guided_regex"},
       {R"("response_format":7)", "response_format"},
-      {R"("guided_json":{})", "guided_json", ErrorCode::unsupported},
+      {R"("guided_json":7)", "guided_json"},
   };
   for (const BadCase& bad : cases) {
     INFO(bad.json);
@@ -134,10 +136,6 @@ TEST_CASE("chat fields and messages that make no sense are refused by their path
       {R"("tool_choice":{"type":"mcp"})", "tool_choice.type", ErrorCode::unsupported},
       {R"("tools":[{"function":{"name":"f"}}],"tool_choice":{"function":{"name":"g"}})",
        "tool_choice.function.name"},
-      {R"("tools":[{"function":{"name":"f"}}],"tool_choice":{"function":{"name":"f"}})", "tool_choice",
-       ErrorCode::unsupported},
-      {R"("tools":[{"function":{"name":"f"}}],"tool_choice":"required")", "tool_choice",
-       ErrorCode::unsupported},
       {R"("function_call":{"name":"f"})", "function_call", ErrorCode::unsupported},
       {R"("functions":[])", "functions", ErrorCode::unsupported},
       {R"("parallel_tool_calls":1)", "parallel_tool_calls"},
@@ -156,6 +154,7 @@ TEST_CASE("chat fields and messages that make no sense are refused by their path
        "tools[0].function.parameters"},
       {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
       {R"("chat_template_kwargs":{"messages":[]})", "chat_template_kwargs.messages"},
+      {R"("chat_template_kwargs":{"tools":5})", "chat_template_kwargs.tools"},
   };
   for (const BadCase& bad : extras) {
     INFO(bad.json);
@@ -281,6 +280,12 @@ TEST_CASE("calls are wanted where there are tools, unless the client says otherw
   CHECK(kind(tools) == Kind::automatic);
   CHECK(kind(tools + R"(,"tool_choice":"auto")") == Kind::automatic);
   CHECK(kind(tools + R"(,"tool_choice":"none")") == Kind::none);
+  CHECK(kind(tools + R"(,"tool_choice":"required")") == Kind::required);
+  const auto named = parse_chat_request(
+      chat(tools + R"(,"tool_choice":{"type":"function","function":{"name":"f"}})"), served());
+  REQUIRE(named);
+  CHECK(named->tool_choice.kind == Kind::named);
+  CHECK(named->tool_choice.function == "f");
   const auto plain = parse_chat_request(chat(""), served());
   CHECK((plain->parallel_tool_calls && plain->include_reasoning));
   const auto less =

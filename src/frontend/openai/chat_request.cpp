@@ -273,9 +273,9 @@ Json parse_template_variables(JsonFields& fields) {
       return out;
     }
     for (const auto& [name, value] : extra->items()) {
-      if (name == "messages") {
-        fields.fail("chat_template_kwargs.messages", "'chat_template_kwargs' cannot replace 'messages'.");
-      }
+      // What was checked above, and more than the template reads it.
+      if (name == "messages" || name == "tools")
+        fields.fail("chat_template_kwargs." + name, "'chat_template_kwargs' cannot replace '" + name + "'.");
       out[name] = value;
     }
   }
