@@ -122,6 +122,7 @@ TEST_CASE("until reads to the first occurrence of the end and no further") {
   for (const std::string text :
        {"x</think>", "</think></think>", "<</think>", "</th</think>", "</think", "\n\u00e9</think>"})
     check("</think>", text);
+  for (const std::string text : {"aabaaabaaac", "aabaaac", "aabaabaaac", "aabaaaaac"}) check("aabaaac", text);
   // Characters that share bytes with each other: U+2581 and U+2582, U+00E9 and U+00E8.
   for (const std::string text :
        {"\u2581", "\u2582\u2581", "\u2581\u2581\u00e9", "\u2581\u00e8\u2581\u00e9", "\u2581\u00e9 "})
@@ -194,6 +195,8 @@ TEST_CASE("classes of characters") {
   check_matches("[\"'(){}.*+?|$]+", {"\"'(){}.*+?|$"}, {"a"});
   check_matches("[\u00e0-\u00ff\U0001F600-\U0001F64F]", {"\u00e9", "\U0001F612"},
                 {"e", "\u0100", "\U0001F650"});
+  check_matches("[^\\u0000-\\u{10FFFE}]", {"\U0010FFFF"}, {"a", "\U0010FFFE"});
+  check_matches("[a-ec-da]", {"a", "e"}, {"f"});
   check_matches("[\\b]", {"\b"}, {"b"});
   check_matches("\\d\\D\\w\\W\\s\\S", {"1a_- x", "0\u00e9Z\u00e9\n\u00e9"},
                 {"aa_- x", "11_- x", "1a-- x", "1a__ x", "1a_-xx", "1a_-  "});

@@ -156,6 +156,31 @@ TEST_CASE("many optional properties") {
   CHECK_FALSE(follows(grammar, R"({"key16":1,"key16":1,"key123":1})"));
 }
 
+TEST_CASE("many required properties and elements") {
+  Json schema = {{"type", "object"}, {"properties", Json::object()}, {"required", Json::array()}};
+  Json list = {{"type", "array"}, {"prefixItems", Json::array()}, {"minItems", 500}, {"items", false}};
+  std::string object;
+  std::string array;
+  for (int i = 0; i < 500; ++i) {
+    const std::string name = "key" + std::to_string(i);
+    schema["properties"][name] = {{"type", "integer"}};
+    schema["required"].push_back(name);
+    object += (i == 0 ? "{\"" : ",\"") + name + "\":1";
+    list["prefixItems"].push_back({{"const", i}});
+    array += (i == 0 ? "[" : ",") + std::to_string(i);
+  }
+  CHECK(follows(grammar_of(schema), object + ",\"other\":1}"));
+  schema["additionalProperties"] = false;
+  CHECK(follows(grammar_of(schema), object + "}"));
+  CHECK_FALSE(follows(grammar_of(schema), object + ",\"other\":1}"));
+  object.erase(object.rfind(','));
+  CHECK_FALSE(follows(grammar_of(schema), object + "}"));
+  CHECK(follows(grammar_of(list), array + "]"));
+  CHECK_FALSE(follows(grammar_of(list), array + ",500]"));
+  array.erase(array.rfind(','));
+  CHECK_FALSE(follows(grammar_of(list), array + "]"));
+}
+
 TEST_CASE("additional properties follow behind, under names of their own") {
   check(R"({"type": "object", "properties": {"ab": {"type": "null"}, "ac": {"type": "null"}, "a": false}})",
         {"{}", R"({"ab":null})", R"({"x":1})", R"({"":1,"abc":[],"b":{}})",
@@ -279,6 +304,9 @@ TEST_CASE("patterns may match anywhere, in strings as JSON writes them") {
         {"\"ab\"", "\"abcd\""}, {"\"a\"", "\"abcde\"", "\"1\""});
   check(R"({"type": "string", "pattern": "^[0-9]{3}-[0-9]{4}$", "minLength": 1, "maxLength": 20})",
         {"\"123-4567\""}, {"\"123\""});
+  check(R"({"type": "string", "pattern": "^\\x1b[\\x1a\\x0e\\t]+$"})",
+        {R"("\u001B\u001a\u001A\u000E\u000e\t")", R"("\u001b\t")"},
+        {R"("\u001b\u0009")", R"("\u001a\t")", "\"\x1b\t\""});
   check_unsupported(R"({"type": "string", "pattern": "^a+b+$", "maxLength": 4})", "maxLength");
   check_unsupported(R"({"type": "string", "pattern": "a", "minLength": 4})", "minLength");
   check_unsupported(R"({"properties": {"s": {"type": "string", "pattern": "(?=a)b"}}})",

@@ -93,6 +93,9 @@ TEST_CASE("spellings of numbers between bounds") {
   for (const char* number :
        {"", "-1", "01", "1.", ".5", "0", "0.4", "0.49", "20.01", "1e1", "020", "0.", "2.0.0", "5 "})
     CHECK_FALSE(*follows_grammar(grammar, number));
+  const NumberRange to_zero{std::nullopt, NumberBound{}, true};
+  CHECK(*follows_grammar("root ::= " + text::number_range(to_zero).value(), "0"));
+  CHECK_FALSE(*follows_grammar("root ::= " + text::number_range(to_zero).value(), "-0"));
   const NumberBound small{text::parse_decimal("1"), false};
   const NumberBound large{text::parse_decimal("100000000000000000000000"), false};  // 24 digits
   CHECK_FALSE(text::number_range({large, std::nullopt, false}).has_value());

@@ -72,12 +72,12 @@ std::string control_escapes(const CharSet& set, char32_t first) {
     if (last >= 10) digits.push_back({digit + ('a' - 'A'), digit + ('a' - 'A')});
   }
   if (digits.empty()) return {};
-  return "\"\\\\u00" + hexadecimal(first, 1) + "\" " + plain_class(CharSet(std::move(digits)));
+  return "\"\\\\u00" + hexadecimal(first, 1) + "\" " + plain_class(CharSet(digits));
 }
 
 }  // namespace
 
-CharSet::CharSet(std::vector<Range> ranges) {
+CharSet::CharSet(const std::vector<Range>& ranges) {
   std::vector<Range> parts;
   for (const Range& range : ranges) {
     parts.push_back({range.low, std::min<char32_t>(range.high, kSurrogatesLow - 1)});
@@ -102,7 +102,7 @@ CharSet CharSet::complement() const {
     next = range.high + 1;
   }
   if (next <= kLast) others.push_back({next, kLast});
-  return CharSet(std::move(others));
+  return CharSet(others);
 }
 
 bool CharSet::contains(char32_t character) const {
@@ -143,8 +143,8 @@ std::string json_class(const CharSet& set) {
     raw.push_back({std::max<char32_t>(range.low, '"' + 1), std::min<char32_t>(range.high, '\\' - 1)});
     raw.push_back({std::max<char32_t>(range.low, '\\' + 1), range.high});
   }
-  std::vector<std::string> parts = {plain_class(CharSet(std::move(raw)))};
-  if (!escaped.empty()) parts.push_back("\"\\\\\" " + plain_class(CharSet(std::move(escaped))));
+  std::vector<std::string> parts = {plain_class(CharSet(raw))};
+  if (!escaped.empty()) parts.push_back("\"\\\\\" " + plain_class(CharSet(escaped)));
   parts.push_back(control_escapes(set, 0));
   parts.push_back(control_escapes(set, 1));
   std::erase(parts, std::string());

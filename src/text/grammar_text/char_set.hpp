@@ -18,7 +18,7 @@ class CharSet {
   };
 
   CharSet() = default;
-  explicit CharSet(std::vector<Range> ranges);  // in any order
+  explicit CharSet(const std::vector<Range>& ranges);  // in any order
   static CharSet one(char32_t character) { return CharSet({{character, character}}); }
 
   CharSet complement() const;

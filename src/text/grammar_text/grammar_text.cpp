@@ -70,7 +70,7 @@ void GrammarText::define(const std::string& reserved, std::string_view body) {
 
 std::string GrammarText::rule(std::string_view name, std::string_view body) {
   if (const std::string* same = known(body); same != nullptr) return *same;
-  const std::string reserved = reserve(name);
+  std::string reserved = reserve(name);
   define(reserved, body);
   return reserved;
 }

@@ -50,7 +50,7 @@ std::string json_boolean(GrammarText& out) { return out.rule("boolean", R"("true
 std::string json_value(GrammarText& out) {
   constexpr std::string_view kForm = "form: a JSON value";
   if (const std::string* same = out.known(kForm); same != nullptr) return *same;
-  const std::string value = out.reserve("value");
+  std::string value = out.reserve("value");
   out.keep(kForm, value);
   const std::string comma = "(\",\" " + json_space(out) + " ";
   const std::string member = out.rule("member", json_string(out) + " \":\" " + json_space(out) + " " + value);

@@ -29,6 +29,9 @@ std::string json_constant(GrammarText& out, const Json& value);
 std::string json_enclosed(GrammarText& out, std::string_view brackets, const std::string& members,
                           bool optional);
 
+// What is put together from the end is copied at each step: longer than this it becomes a rule.
+inline constexpr std::size_t kLongText = 1024;
+
 // "{2,5}", "*", "+", "?" or "": that many of what stands before it.
 std::string repeated(std::size_t least, std::size_t most);
 

@@ -66,7 +66,8 @@ std::string other_keys(GrammarText& out, const std::vector<std::string>& declare
     std::string body = node.ends ? "" : "\"\" | ";
     for (const auto& [character, next] : node.next) {
       taken.push_back({character, character});
-      body += GrammarText::literal(json_spelling(character)) + " " + rules[next] + " | ";
+      body.append(GrammarText::literal(json_spelling(character))).append(" ");
+      body.append(rules[next]).append(" | ");
     }
     body += others(taken, kRaw) + " " + free;
     if (const std::string escaped = others(taken, kEscaped); !escaped.empty())

@@ -169,14 +169,14 @@ Result<CharSet> parse_regex_class(RegexCursor& cursor) {
       continue;
     }
     ++cursor.at;
-    const auto high = part();
+    auto high = part();
     if (!high) return high;
     if (!low->single() || !high->single() || *low->single() > *high->single())
       return cursor.wrong(ErrorCode::invalid_argument, "a range whose ends are not two characters in order",
                           from);
     ranges.push_back({*low->single(), *high->single()});
   }
-  CharSet set(std::move(ranges));
+  CharSet set(ranges);
   if (negated) set = set.complement();
   if (set.ranges().empty())
     return cursor.wrong(ErrorCode::invalid_argument, "a class that has no character", place);

@@ -3,6 +3,7 @@
 #include "text/grammar_text/regex_writer.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "text/grammar_text/json_values.hpp"
@@ -50,10 +51,19 @@ class Writer {
 
  private:
   std::string chars(const CharSet& set) {
-    if (const auto character = set.single()) return GrammarText::literal(spelled(*character));
+    if (const auto character = literal_of(set)) return GrammarText::literal(spelled(*character));
     constexpr std::size_t kLong = 24;
     std::string written = spelling_ == Spelling::json ? json_class(set) : plain_class(set);
     return written.size() > kLong ? out_.rule("characters", written) : written;
+  }
+
+  // The one character of a set, where it has one spelling: not \u001B, which is \u001b as well.
+  std::optional<char32_t> literal_of(const CharSet& set) const {
+    const auto character = set.single();
+    constexpr std::size_t kShort = 4;
+    const bool one =
+        character && (spelling_ == Spelling::plain || json_spelling(*character).size() <= kShort);
+    return one ? character : std::nullopt;
   }
 
   std::string spelled(char32_t character) const {
@@ -68,7 +78,7 @@ class Writer {
     const auto add = [&](const std::string& part) { written += (written.empty() ? "" : " ") + part; };
     std::string text;  // characters that stand for themselves, to be one literal
     for (const RegexNode& child : node.children) {
-      const auto character = child.kind == Kind::chars ? child.chars.single() : std::nullopt;
+      const auto character = child.kind == Kind::chars ? literal_of(child.chars) : std::nullopt;
       if (character) {
         text += spelled(*character);
         continue;

@@ -54,8 +54,10 @@ std::string behind(SchemaWriter& writer, const Elements& elements) {
     tail = "(" + comma + *elements.rest + ")" + repeated(elements.least > at ? elements.least - at : 0, most);
   }
   for (; at > 1; --at) {
-    tail = comma + elements.first[at - 1] + (tail.empty() ? "" : " " + tail);
-    if (at > elements.least) tail = writer.out().rule("elements", "(" + tail + ")?");
+    if (!tail.empty()) tail.insert(0, " ");
+    tail.insert(0, elements.first[at - 1]).insert(0, comma);
+    if (at > elements.least) tail.insert(0, "(").append(")?");
+    if (at > elements.least || tail.size() > kLongText) tail = writer.out().rule("elements", tail);
   }
   return tail;
 }

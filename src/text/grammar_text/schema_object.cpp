@@ -167,6 +167,8 @@ class ObjectWriter {
     std::vector<Rest> rests(properties_.size() + 1);
     rests.back() = further_rest();
     for (std::size_t i = properties_.size(); i-- > 0;) {
+      if (rests[i + 1].members.size() > kLongText)
+        rests[i + 1].members = out_.rule("members", rests[i + 1].members);
       rests[i].value = joined(json_space(out_) + " " + properties_[i].value, tail(rests[i + 1]));
       rests[i].required = properties_[i].required || rests[i + 1].required;
       rests[i].members =

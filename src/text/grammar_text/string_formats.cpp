@@ -46,12 +46,13 @@ void add_duration(Patterns& patterns) {
 std::string ipv6(const std::string& ipv4) {
   const std::string group = "[0-9A-Fa-f]{1,4}";
   const std::string last = "(" + group + ":" + group + "|" + ipv4 + ")";
-  std::string pattern = "((" + group + ":){6}" + last;
+  const auto colons = [&](const std::string& count) { return "(" + group + ":){" + count + "}"; };
+  std::string pattern = "(" + colons("6") + last;
   for (int before = 0; before <= 7; ++before) {
     pattern += "|";
-    if (before > 0) pattern += maybe("(" + group + ":){0," + std::to_string(before - 1) + "}" + group);
+    if (before > 0) pattern += maybe(colons("0," + std::to_string(before - 1)).append(group));
     pattern += "::";
-    if (before <= 5) pattern += "(" + group + ":){" + std::to_string(5 - before) + "}" + last;
+    if (before <= 5) pattern.append(colons(std::to_string(5 - before))).append(last);
     if (before == 6) pattern += group;
   }
   return pattern + ")";
