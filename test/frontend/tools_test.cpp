@@ -48,6 +48,7 @@ std::map<int, json> assembled(const std::vector<json>& events) {
     json& sum = out.try_emplace(choice["index"], json::object()).first->second;
     CHECK(sum["finish_reason"].is_null());  // nothing comes behind the end
     const json& delta = choice["delta"];
+    CHECK(delta.contains("content") + delta.contains("reasoning") + delta.contains("tool_calls") <= 1);
     json& message = sum.emplace("message", json::object()).first.value();
     for (const char* name : {"content", "reasoning_content", "reasoning"}) {
       if (delta.contains(name)) message[name] = message.value(name, "") + delta[name].get<std::string>();
@@ -209,7 +210,8 @@ TEST_CASE("logprobs are those of every token, whatever its text has become") {
   CHECK(assembled(events).at(0)["tokens"] == kTwoCalls);
   // With the next chunk, not at the end.
   const auto with_logprobs = std::count_if(events.begin(), events.end(), [](const json& event) {
-    return event != "[DONE]" && !event["choices"][0]["logprobs"].is_null();
+    return event != "[DONE]" && event["choices"][0]["logprobs"].is_object() &&
+           !event["choices"][0]["logprobs"]["content"].empty();
   });
   CHECK(with_logprobs > 12);
 }
