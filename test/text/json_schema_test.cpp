@@ -103,8 +103,8 @@ TEST_CASE("enum and const") {
   check(R"({"type": ["string", "null"], "enum": ["a", 1, null]})", {"\"a\"", "null"}, {"1"});
   check(R"({"type": "integer", "enum": [1, 2.0, 2.5]})", {"1", "2.0"}, {"2.5"});
   check(R"({"enum": ["a", "b"], "const": "b"})", {"\"b\""}, {"\"a\""});
-  check(R"({"enum": ["a", "abcd", "\u00e9\u00e9", 5], "minLength": 2, "maxLength": 3})",
-        {"\"\u00e9\u00e9\"", "5"}, {"\"a\"", "\"abcd\""});
+  check(R"({"enum": ["a", "abcd", "\u00e9\u00e9", "\ud83d\ude00", 5], "minLength": 2, "maxLength": 3})",
+        {"\"\u00e9\u00e9\"", "5"}, {"\"a\"", "\"abcd\"", "\"\U0001F600\""});
   check(R"({"type": "number", "enum": [-1, 0.5, 7, "a"], "minimum": 0, "exclusiveMaximum": 7})", {"0.5"},
         {"-1", "7", "\"a\""});
   check(R"({"enum": ["a"], "format": "date"})", {"\"a\""}, {});

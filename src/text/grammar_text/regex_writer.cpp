@@ -1,8 +1,5 @@
-// Invariant: what is repeated without end is never empty. A grammar could turn in such a loop without reading
-// anything, which would make a rule begin with itself.
 #include "text/grammar_text/regex_writer.hpp"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -14,19 +11,6 @@ namespace baton::text {
 namespace {
 
 using Kind = RegexNode::Kind;
-
-bool may_be_empty(const RegexNode& node) { return regex_length(node).least == 0; }
-
-// What stands for `node` in node*, without an empty match: (a*b?)* is (a|b)*. Appends its branches.
-void append_star_branches(const RegexNode& node, std::vector<const RegexNode*>& branches) {
-  if (!may_be_empty(node)) {
-    branches.push_back(&node);
-    return;
-  }
-  if (node.kind == Kind::repeat && node.most == 0) return;
-  // Each part of an empty choice, sequence or repetition may come alone, so the star reaches every order.
-  for (const RegexNode& child : node.children) append_star_branches(child, branches);
-}
 
 class Writer {
  public:
@@ -99,18 +83,8 @@ class Writer {
   std::string repeat(const RegexNode& node) {
     if (node.most == 0) return "\"\"";
     const RegexNode& what = node.children[0];
-    if (node.most == kNoLimit && may_be_empty(what)) return star(what);
     const std::string body = what.kind == Kind::chars ? write(what) : "(" + write(what) + ")";
     return body + repeated(node.least, node.most);
-  }
-
-  // what* of something that may be empty.
-  std::string star(const RegexNode& what) {
-    std::vector<const RegexNode*> branches;
-    append_star_branches(what, branches);
-    std::string written;
-    for (const RegexNode* branch : branches) written += (written.empty() ? "(" : " | ") + write(*branch);
-    return written.empty() ? "\"\"" : written + ")*";
   }
 
   GrammarText& out_;
