@@ -391,6 +391,12 @@ TEST_CASE("schemas that hold together") {
       R"({"type": "string", "allOf": [{"minLength": 1}, {"minLength": 2}, {"maxLength": 5}, {"maxLength": 3}]})",
       {"\"ab\"", "\"abc\""}, {"\"a\"", "\"abcd\""});
   check(R"({"enum": [1, 2, 3], "allOf": [{"enum": [2, 3, 4]}, {"const": 3}]})", {"3"}, {"2"});
+  check(
+      R"({"type": "object", "allOf": [{"additionalProperties": {"type": "integer"}}, {"additionalProperties": {"minimum": 3}}]})",
+      {"{}", R"({"x":4})"}, {R"({"x":2})", R"({"x":"a"})"});
+  check(
+      R"({"type": "object", "allOf": [{"properties": {"a": {}}}, {"properties": {"a": {}, "b": {}}, "additionalProperties": false}]})",
+      {R"({"a":1,"b":2})"}, {R"({"c":1})"});
   check_invalid(R"({"allOf": [{"type": "string"}, {"type": "integer"}]})", "");
   check_invalid(R"({"allOf": []})", "allOf");
   check_invalid(R"({"properties": {"a": {"allOf": [{"const": 1}, {"const": 2}]}}, "required": ["a"]})",
