@@ -119,6 +119,10 @@ TEST_CASE("enum and const") {
 
 TEST_CASE("properties come in the order of the schema, the required ones always") {
   check(
+      R"({"type": "object", "properties": {"a": {}, "b": {}, "c": {}, "d": {}}, "required": ["c"], "additionalProperties": false})",
+      {R"({"c":1})", R"({"b":1,"c":1,"d":1})", R"({"a":1,"c":1})"},
+      {R"({"d":1})", R"({"a":1,"d":1})", R"({"b":1})", "{}"});
+  check(
       R"({"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}, "c": {"type": "integer"}},
             "required": ["c", "a"], "additionalProperties": false})",
       {R"({"a":1,"b":2,"c":3})", R"({"a":1,"c":3})"},
