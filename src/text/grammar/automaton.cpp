@@ -12,7 +12,7 @@ namespace {
 
 using StateSet = std::vector<std::uint32_t>;  // ascending
 
-constexpr std::size_t kWork = 1 << 23;  // states in all sets together: seconds of work, no more
+constexpr std::size_t kWork = 1 << 21;  // states in all sets together: half a second of work, no more
 
 }  // namespace
 
