@@ -3,7 +3,8 @@
 
     compare_grammars.py build/test/bench/grammar_bench FOLDER_OF_A_TOKENIZER
 
-Both write the same JSON text (grammar_bench prints it with --text) token by token: any JSON object, masks over the whole vocabulary.
+Both write the same JSON text (grammar_bench prints it with --text) token by token, masks over the whole vocabulary: as any JSON object, and as an
+object whose strings have a most length.
 Needs the Python packages llguidance and tokenizers.
 """
 import pathlib
@@ -15,6 +16,14 @@ import time
 import llguidance
 import llguidance.numpy
 import tokenizers
+
+
+SHORT, MEDIUM = {"type": "string", "minLength": 1, "maxLength": 20}, {"type": "string", "minLength": 2, "maxLength": 60}
+PERSON = {"name": SHORT, "age": {"type": "integer"}, "city": SHORT, "tags": {"type": "array", "items": MEDIUM}, "score": {"type": "number"},
+          "active": {"type": "boolean"}, "notes": {"type": "null"}}
+BOUNDED = {"type": "object", "properties": {"people": {"type": "array", "items": {"type": "object", "properties": PERSON, "required": list(PERSON),
+                                                                                  "additionalProperties": False}}},
+           "required": ["people"], "additionalProperties": False}
 
 
 def report(what: str, times: list[float]) -> None:
@@ -34,10 +43,15 @@ def main() -> None:
     begin = time.perf_counter()
     tokenizer = llguidance.LLTokenizer(file)
     print(f"vocabulary of {tokenizer.vocab_size} read in {(time.perf_counter() - begin) * 1000:.1f} ms")
+    for name, schema in (("any JSON object", {"type": "object"}), ("bounded strings", BOUNDED)):
+        measure(name, schema, tokenizer, ids)
+
+
+def measure(name: str, schema: dict, tokenizer: llguidance.LLTokenizer, ids: list[int]) -> None:
     begin = time.perf_counter()
-    grammar = llguidance.LLMatcher.grammar_from_json_schema({"type": "object"})
+    grammar = llguidance.LLMatcher.grammar_from_json_schema(schema)
     matcher = llguidance.LLMatcher(tokenizer, grammar)
-    print(f"grammar compiled in {(time.perf_counter() - begin) * 1000:.1f} ms")
+    print(f"{name}: grammar compiled in {(time.perf_counter() - begin) * 1000:.1f} ms")
     mask = llguidance.numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
     for what in ("masks, first output", "masks, second output"):
         matcher = llguidance.LLMatcher(tokenizer, grammar) if "second" in what else matcher

@@ -103,11 +103,17 @@ class Refinement {
 
 }  // namespace
 
-std::vector<Node> Automaton::alike(std::size_t bytes) const {
+std::vector<std::vector<Node>> Automaton::alike(std::span<const std::size_t> lengths) const {
+  std::vector<std::vector<Node>> out;
   Refinement refinement(*this);
-  for (std::size_t round = 0; round < bytes && refinement.round(); ++round) {
+  std::size_t rounds = 0;
+  bool changing = true;
+  for (const std::size_t length : lengths) {
+    for (; rounds < length && changing; ++rounds) changing = refinement.round();
+    out.push_back(refinement.firsts());
+    if (!changing) break;
   }
-  return refinement.firsts();
+  return out;
 }
 
 }  // namespace baton::text

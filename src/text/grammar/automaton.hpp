@@ -46,9 +46,9 @@ class Automaton {
     return std::span(calls_).subspan(span.begin, span.size);
   }
 
-  // For each node the first one that no text of up to `bytes` bytes tells from it, whatever is called from
-  // where.
-  std::vector<Node> alike(std::size_t bytes) const;
+  // For each length (ascending), for each node the first one that no text of so many bytes tells from it,
+  // whatever is called from where. Ends early where longer texts tell no more apart.
+  std::vector<std::vector<Node>> alike(std::span<const std::size_t> lengths) const;
 
  private:
   friend class AutomatonBuilder;

@@ -1,16 +1,24 @@
 #include "text/grammar/compiled.hpp"
 
 #include <algorithm>
+#include <span>
+#include <string_view>
 #include <utility>
 
 namespace baton::text {
 namespace {
 
-constexpr std::size_t kMostNodeBytes = 32 << 20;  // of remembered masks of one grammar; then all are
-constexpr std::size_t kMostStackBytes = 8 << 20;  // forgotten
-constexpr std::size_t kCreditPerToken = 1 << 16;  // positions: 2 ms
-constexpr int kWide = 128;                        // first bytes of a node whose mask is worked out at once
-constexpr int kMostWide = 16;
+constexpr std::size_t kMostBytes = 4 << 20;  // of each kind of remembered masks; then all are forgotten
+constexpr std::size_t kOverhead = 128;       // of one that is remembered
+constexpr int kWide = 128;                   // first bytes of a node whose mask is worked out at once
+constexpr std::size_t kAtOnce = 1 << 20;     // positions that are looked at for that: some 20 ms
+
+std::vector<std::size_t> lengths_of(const TokenIndex& index) {
+  std::vector<std::size_t> out;
+  for (const TokenBand& band : index.bands()) out.push_back(band.longest());
+  if (out.empty()) out.push_back(1);
+  return out;
+}
 
 // Where one output stands.
 class OutputMask final : public TokenMask {
@@ -22,9 +30,10 @@ class OutputMask final : public TokenMask {
 
   bool write(std::span<std::uint32_t> allowed) override {
     std::ranges::fill(allowed, 0U);
-    if (walker_.lost()) return false;
-    if (!over_) write_text(allowed);
-    if (walker_.lost()) return false;
+    if (!over_ && (lost_ || !write_text(allowed))) {
+      lost_ = true;
+      return false;
+    }
     if (here_.left || over_) {
       for (const TokenId end : grammar_->index().ends()) {
         const auto word = static_cast<std::size_t>(end) / 32;
@@ -36,23 +45,24 @@ class OutputMask final : public TokenMask {
 
   bool advance(TokenId token) override {
     if (over_) return false;
-    if (walker_.lost()) return true;  // the next mask says so
-    walker_.earn(kCreditPerToken);
+    if (lost_) return true;  // the next mask says so
+    walker_.allow(grammar_->most_work());
     if (std::ranges::find(grammar_->index().ends(), token) != grammar_->index().ends().end())
       return over_ = here_.left;
-    const Entry entry = grammar_->index().entry_of(token);
-    if (entry == TokenIndex::kNone) return false;
+    const std::string_view bytes = grammar_->index().bytes(token);
+    if (bytes.empty()) return false;
     Positions at = here_, next;
-    for (const char c : grammar_->index().bytes(entry)) {
+    for (const char c : bytes) {
       walker_.step(at.at, static_cast<std::uint8_t>(c), next);
       std::swap(at, next);
     }
-    if (!walker_.lost() && at.at.empty() && !at.left) return false;
+    lost_ = walker_.lost();
+    if (!lost_ && at.at.empty() && !at.left) return false;
     here_ = std::move(at);
     return true;
   }
 
-  bool ended() const override { return over_ || (here_.at.empty() && !walker_.lost()); }
+  bool ended() const override { return over_ || (here_.at.empty() && !lost_); }
 
  private:
   struct Question {
@@ -60,32 +70,58 @@ class OutputMask final : public TokenMask {
     std::shared_ptr<const NodeMask> mask;
   };
 
-  void write_text(std::span<std::uint32_t> allowed) {
+  // False: lost.
+  bool write_text(std::span<std::uint32_t> allowed) {
+    if (grammar_->any_lost()) {
+      const auto known = grammar_->find(walker_.identity(here_.at, grammar_->alike()));
+      if (known != nullptr && known->lost) return false;
+    }
+    std::size_t credit = grammar_->most_work();
     std::vector<Question> questions;
     for (const Position& position : here_.at) {
-      auto mask = grammar_->mask_of(grammar_->alike()[position.node], walker_);
-      if (mask == nullptr) return;
+      auto mask = grammar_->mask_of(position.node, credit);
+      if (mask == nullptr) return lose();
+      credit -= mask->work;
       mask->yes.add_to(allowed);
       if (!mask->open.empty()) questions.push_back({position, std::move(mask)});
     }
-    if (questions.empty()) return;
+    if (questions.empty()) return true;
     const Hash128 identity = walker_.identity(here_.at, grammar_->alike());
     auto known = grammar_->find(identity);
     if (known == nullptr) {
-      std::vector<TokenId> tokens;
-      for (const Question& question : questions)
-        judge_open(grammar_->index(), walker_, question.position, question.mask->open, tokens);
-      if (walker_.lost()) return;
-      known = std::make_shared<TokenSet>(std::move(tokens), grammar_->index().vocabulary());
+      known = answer(questions, credit);
+      if (known == nullptr) return lose();
       grammar_->remember(identity, known);
     }
-    known->add_to(allowed);
+    if (known->lost || known->work > credit) return lose();
+    known->tokens.add_to(allowed);
+    return true;
+  }
+
+  std::shared_ptr<const StackMask> answer(const std::vector<Question>& questions, std::size_t credit) {
+    walker_.allow(credit);
+    std::vector<TokenId> tokens;
+    for (const Question& question : questions)
+      for (const auto& [band, mask] : question.mask->open)
+        judge_open(*band, walker_, question.position, mask->open, tokens);
+    if (walker_.lost()) return nullptr;
+    return std::make_shared<StackMask>(
+        StackMask{TokenSet(std::move(tokens), grammar_->index().vocabulary()), credit - walker_.credit()});
+  }
+
+  // Remembered, so that other outputs do not pay for finding out.
+  bool lose() {
+    StackMask lost;
+    lost.lost = true;
+    grammar_->remember(walker_.identity(here_.at, grammar_->alike()), std::make_shared<StackMask>(lost));
+    return false;
   }
 
   const std::shared_ptr<const CompiledGrammar> grammar_;  // shared: the compiler may forget it first
   Walker walker_;
   Positions here_;
   bool over_ = false;  // an end-of-sequence token has come
+  bool lost_ = false;  // read in more ways, or at a higher cost, than is followed
 };
 
 }  // namespace
@@ -93,56 +129,91 @@ class OutputMask final : public TokenMask {
 CompiledGrammar::CompiledGrammar(Automaton automaton, std::shared_ptr<const TokenIndex> index)
     : automaton_(std::move(automaton)),
       index_(std::move(index)),
-      alike_(automaton_.alike(index_->longest())) {
-  int wide = 0;
-  for (Node node = 0; node < automaton_.size() && wide < kMostWide; ++node) {
-    if (alike_[node] != node) continue;
+      alike_(automaton_.alike(lengths_of(*index_))) {
+  work_out_the_widest();
+}
+
+void CompiledGrammar::work_out_the_widest() const {
+  std::size_t credit = kAtOnce;
+  for (Node node = 0; node < automaton_.size(); ++node) {
+    if (alike()[node] != node) continue;
     int bytes = 0;
     for (const ByteEdge& edge : automaton_.edges(node)) bytes += edge.bytes.last - edge.bytes.first + 1;
     if (bytes < kWide) continue;
-    Walker walker(automaton_);  // one each: what is too wide is left to those who get there
-    mask_of(node, walker);
-    ++wide;
+    const auto mask = mask_of(node, credit);
+    if (mask == nullptr) return;
+    credit -= mask->work;
   }
+}
+
+// Several times what a mask takes whose tokens are read in one way.
+std::size_t CompiledGrammar::most_work() const {
+  constexpr std::size_t kReadings = 4;
+  return kReadings * index_->total_bytes() + (std::size_t{1} << 20);
 }
 
 std::unique_ptr<TokenMask> CompiledGrammar::start() const {
   return std::make_unique<OutputMask>(shared_from_this());
 }
 
-std::shared_ptr<const NodeMask> CompiledGrammar::mask_of(Node node, Walker& walker) const {
-  {
-    const std::scoped_lock lock(mutex_);
-    const auto found = nodes_.find(node);
-    if (found != nodes_.end()) return found->second;
+std::shared_ptr<const NodeMask> CompiledGrammar::mask_of(Node node, std::size_t credit) const {
+  const Node same = alike()[node];
+  if (auto known = find(nodes_, same)) return known->work <= credit ? known : nullptr;
+  NodeMask out;
+  std::vector<std::uint32_t> bits(mask_words(index_->vocabulary()));
+  for (std::size_t band = 0; band < index_->bands().size(); ++band) {
+    auto mask = mask_of(band, node, credit - out.work);
+    if (mask == nullptr) return nullptr;
+    out.work += mask->work;
+    mask->yes.add_to(bits);
+    if (!mask->open.empty()) out.open.emplace_back(&index_->bands()[band], std::move(mask));
   }
-  auto mask = std::make_shared<const NodeMask>(mask_of_node(automaton_, *index_, walker, node));
-  if (walker.lost()) return nullptr;
-  const std::scoped_lock lock(mutex_);
-  if (node_bytes_ > kMostNodeBytes) {
-    nodes_.clear();
-    node_bytes_ = 0;
-  }
-  if (nodes_.emplace(node, mask).second)
-    node_bytes_ += mask->yes.bytes() + mask->open.capacity() * sizeof(EntryRange);
+  out.yes = TokenSet(bits);
+  const std::size_t bytes = out.yes.bytes() + out.open.capacity() * sizeof(out.open.front());
+  auto mask = std::make_shared<const NodeMask>(std::move(out));
+  add(nodes_, same, mask, bytes);
   return mask;
 }
 
-std::shared_ptr<const TokenSet> CompiledGrammar::find(const Hash128& positions) const {
-  const std::scoped_lock lock(mutex_);
-  const auto found = stacks_.find(positions);
-  return found == stacks_.end() ? nullptr : found->second;
+std::shared_ptr<const BandMask> CompiledGrammar::mask_of(std::size_t band, Node node,
+                                                         std::size_t credit) const {
+  const Node same = alike_[std::min(band, alike_.size() - 1)][node];
+  const std::uint64_t key = std::uint64_t{band} << 32 | same;
+  if (auto known = find(bands_, key)) return known->work <= credit ? known : nullptr;
+  auto made = mask_of_band(automaton_, index_->bands()[band], index_->vocabulary(), same, credit);
+  if (!made) return nullptr;
+  const std::size_t bytes = made->yes.bytes() + made->open.capacity() * sizeof(EntryRange);
+  auto mask = std::make_shared<const BandMask>(*std::move(made));
+  add(bands_, key, mask, bytes);
+  return mask;
 }
 
-void CompiledGrammar::remember(const Hash128& positions, std::shared_ptr<const TokenSet> tokens) const {
-  constexpr std::size_t kOverhead = 128;  // of an entry of the map
+std::shared_ptr<const StackMask> CompiledGrammar::find(const Hash128& positions) const {
+  return find(stacks_, positions);
+}
+
+void CompiledGrammar::remember(const Hash128& positions, std::shared_ptr<const StackMask> mask) const {
+  if (mask->lost) any_lost_.store(true, std::memory_order_relaxed);
+  const std::size_t bytes = mask->tokens.bytes();
+  add(stacks_, positions, std::move(mask), bytes);
+}
+
+template <class Key, class Value>
+std::shared_ptr<const Value> CompiledGrammar::find(const Remembered<Key, Value>& in, const Key& key) const {
   const std::scoped_lock lock(mutex_);
-  if (stack_bytes_ > kMostStackBytes) {
-    stacks_.clear();
-    stack_bytes_ = 0;
+  const auto found = in.masks.find(key);
+  return found == in.masks.end() ? nullptr : found->second;
+}
+
+template <class Key, class Value>
+void CompiledGrammar::add(Remembered<Key, Value>& to, const Key& key, std::shared_ptr<const Value> mask,
+                          std::size_t bytes) const {
+  const std::scoped_lock lock(mutex_);
+  if (to.bytes > kMostBytes) {
+    to.masks.clear();
+    to.bytes = 0;
   }
-  const std::size_t bytes = tokens->bytes() + kOverhead;
-  if (stacks_.emplace(positions, std::move(tokens)).second) stack_bytes_ += bytes;
+  if (to.masks.insert_or_assign(key, std::move(mask)).second) to.bytes += bytes + kOverhead;
 }
 
 }  // namespace baton::text

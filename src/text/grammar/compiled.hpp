@@ -1,11 +1,17 @@
 // A compiled grammar: its automaton and the masks that were worked out for it so far.
 //
 // Masks of nodes are the expensive part (inside a text of JSON, nearly all tokens of a vocabulary are looked
-// at): each is worked out once, those of the widest nodes when the grammar is compiled. What depends on the
-// calls below is worked out for each stack, and remembered too. Outputs on several threads share them under a
-// mutex that is held for lookups only.
+// at). Each is put together from one for each band of tokens, and nodes that no token of a band tells apart
+// share that band's; so near the end of a text that may only be so long, where each character makes another
+// node, only tokens that reach the end are looked at anew. What depends on the calls below is worked out for
+// each stack. All of it is remembered, the widest nodes' masks from when the grammar is compiled. Outputs on
+// several threads share it under a mutex that is held for lookups only.
+//
+// What a mask may cost is bounded by the positions that are looked at for it, whether they are looked at now
+// or were before: whether an output can go on depends on its grammar and its tokens alone.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -16,6 +22,19 @@
 
 namespace baton::text {
 
+struct NodeMask {
+  TokenSet yes;
+  std::vector<std::pair<const TokenBand*, std::shared_ptr<const BandMask>>> open;  // where any token is
+  std::size_t work = 0;
+};
+
+// The tokens that a set of positions allows beyond its nodes' own.
+struct StackMask {
+  TokenSet tokens;
+  std::size_t work = 0;
+  bool lost = false;  // it cannot be worked out
+};
+
 class CompiledGrammar final : public TokenGrammar, public std::enable_shared_from_this<CompiledGrammar> {
  public:
   CompiledGrammar(Automaton automaton, std::shared_ptr<const TokenIndex> index);
@@ -24,23 +43,40 @@ class CompiledGrammar final : public TokenGrammar, public std::enable_shared_fro
 
   const Automaton& automaton() const { return automaton_; }
   const TokenIndex& index() const { return *index_; }
-  const std::vector<Node>& alike() const { return alike_; }
+  // Of nodes for texts as long as the longest token.
+  const std::vector<Node>& alike() const { return alike_.back(); }
+  std::size_t most_work() const;  // of a mask
 
-  // Worked out by `walker` where it is not known. Null where that got lost.
-  std::shared_ptr<const NodeMask> mask_of(Node node, Walker& walker) const;
-  // What was remembered of the tokens that a set of positions allows beyond its nodes' own; null if nothing.
-  std::shared_ptr<const TokenSet> find(const Hash128& positions) const;
-  void remember(const Hash128& positions, std::shared_ptr<const TokenSet> tokens) const;
+  // Null where the credit does not suffice.
+  std::shared_ptr<const NodeMask> mask_of(Node node, std::size_t credit) const;
+  std::shared_ptr<const StackMask> find(const Hash128& positions) const;  // null where nothing is remembered
+  void remember(const Hash128& positions, std::shared_ptr<const StackMask> mask) const;
+  bool any_lost() const { return any_lost_.load(std::memory_order_relaxed); }
 
  private:
+  template <class Key, class Value>
+  struct Remembered {
+    std::unordered_map<Key, std::shared_ptr<const Value>> masks;
+    std::size_t bytes = 0;
+  };
+
+  void work_out_the_widest() const;
+  std::shared_ptr<const BandMask> mask_of(std::size_t band, Node node, std::size_t credit) const;
+  template <class Key, class Value>
+  std::shared_ptr<const Value> find(const Remembered<Key, Value>& in, const Key& key) const;
+  template <class Key, class Value>
+  void add(Remembered<Key, Value>& to, const Key& key, std::shared_ptr<const Value> mask,
+           std::size_t bytes) const;
+
   const Automaton automaton_;
   const std::shared_ptr<const TokenIndex> index_;  // shared with the compiler and its other grammars
-  const std::vector<Node> alike_;
+  const std::vector<std::vector<Node>> alike_;     // by band
 
-  mutable std::mutex mutex_;  // guards what follows
-  mutable std::unordered_map<Node, std::shared_ptr<const NodeMask>> nodes_;
-  mutable std::unordered_map<Hash128, std::shared_ptr<const TokenSet>> stacks_;
-  mutable std::size_t node_bytes_ = 0, stack_bytes_ = 0;
+  mutable std::mutex mutex_;                           // guards what follows
+  mutable Remembered<std::uint64_t, BandMask> bands_;  // by band and node
+  mutable Remembered<Node, NodeMask> nodes_;
+  mutable Remembered<Hash128, StackMask> stacks_;
+  mutable std::atomic<bool> any_lost_{false};
 };
 
 }  // namespace baton::text

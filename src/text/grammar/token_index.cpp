@@ -5,23 +5,20 @@
 
 namespace baton::text {
 
-TokenIndex::TokenIndex(const Tokenizer& tokenizer, std::vector<TokenId> ends,
-                       const std::vector<TokenId>& markers)
-    : entries_(tokenizer.vocab_size(), kNone), ends_(std::move(ends)) {
-  std::vector<std::pair<std::string, TokenId>> tokens;
-  tokens.reserve(entries_.size());
-  for (TokenId id = 0; std::cmp_less(id, entries_.size()); ++id) {
-    const auto among = [&](const std::vector<TokenId>& ids) {
-      return std::ranges::find(ids, id) != ids.end();
-    };
-    if ((tokenizer.is_special(id) && !among(markers)) || among(ends_)) continue;
-    std::string bytes = tokenizer.token_bytes(id);
-    if (!bytes.empty()) tokens.emplace_back(std::move(bytes), id);
-  }
-  std::ranges::sort(tokens);
+namespace {
+
+// The longest token of each band but the last.
+constexpr std::array<std::size_t, 16> kBands{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 48, 64, 96};
+
+std::size_t band_of(std::size_t bytes) {
+  return static_cast<std::size_t>(std::ranges::lower_bound(kBands, bytes) - kBands.begin());
+}
+
+}  // namespace
+
+TokenBand::TokenBand(const std::vector<std::pair<std::string, TokenId>>& tokens) {
   begins_.push_back(0);
   for (const auto& [bytes, id] : tokens) {
-    entries_[static_cast<std::size_t>(id)] = size();
     ids_.push_back(id);
     text_ += bytes;
     begins_.push_back(static_cast<std::uint32_t>(text_.size()));
@@ -35,7 +32,7 @@ TokenIndex::TokenIndex(const Tokenizer& tokenizer, std::vector<TokenId> ends,
 }
 
 // Looks 1, 2, 4, ... entries ahead, then halves: most beginnings have few tokens.
-Entry TokenIndex::skip(Entry entry, std::size_t length) const {
+Entry TokenBand::skip(Entry entry, std::size_t length) const {
   const std::string_view prefix = bytes(entry).substr(0, length);
   const auto shares = [&](Entry e) { return bytes(e).starts_with(prefix); };
   Entry inside = entry, step = 1;
@@ -49,6 +46,36 @@ Entry TokenIndex::skip(Entry entry, std::size_t length) const {
     (shares(middle) ? inside : outside) = middle;
   }
   return outside;
+}
+
+TokenIndex::TokenIndex(const Tokenizer& tokenizer, std::vector<TokenId> ends,
+                       const std::vector<TokenId>& markers)
+    : places_(tokenizer.vocab_size()), ends_(std::move(ends)) {
+  const auto among = [](const std::vector<TokenId>& ids, TokenId id) {
+    return std::ranges::find(ids, id) != ids.end();
+  };
+  std::array<std::vector<std::pair<std::string, TokenId>>, kBands.size() + 1> tokens;
+  for (TokenId id = 0; std::cmp_less(id, places_.size()); ++id) {
+    if ((tokenizer.is_special(id) && !among(markers, id)) || among(ends_, id)) continue;
+    std::string bytes = tokenizer.token_bytes(id);
+    if (bytes.empty()) continue;
+    total_bytes_ += bytes.size();
+    tokens[band_of(bytes.size())].emplace_back(std::move(bytes), id);
+  }
+  for (auto& band : tokens) {
+    if (band.empty()) continue;
+    std::ranges::sort(band);
+    bands_.emplace_back(band);
+    for (Entry entry = 0; entry < bands_.back().size(); ++entry)
+      places_[static_cast<std::size_t>(band[entry].second)] = {static_cast<std::uint32_t>(bands_.size()),
+                                                               entry};
+  }
+}
+
+std::string_view TokenIndex::bytes(TokenId id) const {
+  const auto i = static_cast<std::size_t>(id);
+  if (id < 0 || i >= places_.size() || places_[i].band == 0) return {};
+  return bands_[places_[i].band - 1].bytes(places_[i].entry);
 }
 
 }  // namespace baton::text

@@ -1,6 +1,7 @@
 #include "text/grammar/token_walk.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "baton/base/token_mask.hpp"
 
@@ -16,6 +17,19 @@ TokenSet::TokenSet(std::vector<TokenId> tokens, std::size_t vocabulary) {
   for (const TokenId token : tokens) bits_[static_cast<std::size_t>(token) / 32] |= 1U << (token % 32);
 }
 
+TokenSet::TokenSet(std::span<const std::uint32_t> bits) {
+  std::size_t count = 0;
+  for (const std::uint32_t word : bits) count += static_cast<std::size_t>(std::popcount(word));
+  if (count > bits.size()) {
+    bits_.assign(bits.begin(), bits.end());
+    return;
+  }
+  few_.reserve(count);
+  for (std::size_t i = 0; i < bits.size(); ++i)
+    for (std::uint32_t rest = bits[i]; rest != 0; rest &= rest - 1)
+      few_.push_back(static_cast<TokenId>(i * 32 + static_cast<std::size_t>(std::countr_zero(rest))));
+}
+
 void TokenSet::add_to(std::span<std::uint32_t> allowed) const {
   for (const TokenId token : few_) {
     const auto word = static_cast<std::size_t>(token) / 32;
@@ -25,13 +39,13 @@ void TokenSet::add_to(std::span<std::uint32_t> allowed) const {
   for (std::size_t i = 0; i < words; ++i) allowed[i] |= bits_[i];
 }
 
-TokenWalk::TokenWalk(const TokenIndex& index, Walker& walker, Position from)
-    : index_(index), walker_(walker), levels_(index.longest() + 1), left_(index.longest() + 1) {
+TokenWalk::TokenWalk(const TokenBand& band, Walker& walker, Position from)
+    : band_(band), walker_(walker), levels_(band.longest() + 1), left_(band.longest() + 1) {
   levels_[0].at.add(from);
 }
 
 TokenWalk::Verdict TokenWalk::judge(Entry entry) {
-  const std::string_view bytes = index_.bytes(entry);
+  const std::string_view bytes = band_.bytes(entry);
   const auto same = std::ranges::mismatch(bytes, last_).in1 - bytes.begin();
   depth_ = std::min(depth_, static_cast<std::size_t>(same));
   last_ = bytes;
@@ -51,44 +65,45 @@ Entry TokenWalk::next(Entry entry, Verdict verdict) const {
   // Nothing is left where it stopped short of the token's end: the same for all that begin so.
   const bool stopped = levels_[depth_].at.empty() && depth_ > 0;
   if (verdict == Verdict::yes || !stopped) return entry + 1;
-  return index_.skip(entry, depth_);
+  return band_.skip(entry, depth_);
 }
 
-NodeMask mask_of_node(const Automaton& automaton, const TokenIndex& index, Walker& walker, Node node) {
-  NodeMask out;
-  TokenWalk walk(index, walker, {node, kBottom});
+std::optional<BandMask> mask_of_band(const Automaton& automaton, const TokenBand& band,
+                                     std::size_t vocabulary, Node node, std::size_t credit) {
+  BandMask out;
+  Walker walker(automaton);
+  walker.allow(credit);
+  TokenWalk walk(band, walker, {node, kBottom});
   std::vector<TokenId> yes;
-  const auto add_open = [&](Entry begin, Entry end) {
-    if (!out.open.empty() && out.open.back().end == begin) {
-      out.open.back().end = end;
-    } else {
-      out.open.push_back({begin, end});
-    }
-  };
   for (const ByteEdge& edge : automaton.edges(node)) {
-    const Entry end = index.first_with(edge.bytes.last + std::size_t{1});
-    for (Entry entry = index.first_with(edge.bytes.first); entry < end && !walker.lost();) {
+    const Entry end = band.first_with(edge.bytes.last + std::size_t{1});
+    for (Entry entry = band.first_with(edge.bytes.first); entry < end && !walker.lost();) {
       const TokenWalk::Verdict verdict = walk.judge(entry);
       const Entry next = std::min(end, walk.next(entry, verdict));
+      if (verdict == TokenWalk::Verdict::yes) yes.push_back(band.id(entry));
       if (verdict == TokenWalk::Verdict::open) {
-        add_open(entry, next);
-      } else if (verdict == TokenWalk::Verdict::yes) {
-        yes.push_back(index.id(entry));
+        if (!out.open.empty() && out.open.back().end == entry) {
+          out.open.back().end = next;
+        } else {
+          out.open.push_back({entry, next});
+        }
       }
       entry = next;
     }
   }
-  out.yes = TokenSet(std::move(yes), index.vocabulary());
+  if (walker.lost()) return std::nullopt;
+  out.yes = TokenSet(std::move(yes), vocabulary);
+  out.work = credit - walker.credit();
   return out;
 }
 
-void judge_open(const TokenIndex& index, Walker& walker, Position position, std::span<const EntryRange> open,
+void judge_open(const TokenBand& band, Walker& walker, Position position, std::span<const EntryRange> open,
                 std::vector<TokenId>& out) {
-  TokenWalk walk(index, walker, position);
+  TokenWalk walk(band, walker, position);
   for (const EntryRange& range : open) {
     for (Entry entry = range.begin; entry < range.end && !walker.lost();) {
       const TokenWalk::Verdict verdict = walk.judge(entry);
-      if (verdict == TokenWalk::Verdict::yes) out.push_back(index.id(entry));
+      if (verdict == TokenWalk::Verdict::yes) out.push_back(band.id(entry));
       entry = walk.next(entry, verdict);
     }
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@ class TokenSet {
  public:
   TokenSet() = default;
   TokenSet(std::vector<TokenId> tokens, std::size_t vocabulary);
+  explicit TokenSet(std::span<const std::uint32_t> bits);
   void add_to(std::span<std::uint32_t> allowed) const;  // what lies beyond `allowed` is left out
   std::size_t bytes() const { return (few_.capacity() + bits_.capacity()) * sizeof(std::uint32_t); }
 
@@ -28,7 +30,7 @@ struct EntryRange {
   Entry begin = 0, end = 0;
 };
 
-// Judges tokens in ascending order, from one position.
+// Judges tokens of a band in ascending order, from one position.
 class TokenWalk {
  public:
   enum class Verdict : std::uint8_t {
@@ -37,13 +39,13 @@ class TokenWalk {
     yes,
   };
 
-  TokenWalk(const TokenIndex& index, Walker& walker, Position from);
+  TokenWalk(const TokenBand& band, Walker& walker, Position from);
   Verdict judge(Entry entry);
   // The next entry that the same first bytes do not settle likewise.
   Entry next(Entry entry, Verdict verdict) const;
 
  private:
-  const TokenIndex& index_;
+  const TokenBand& band_;
   Walker& walker_;
   std::vector<Positions> levels_;  // by bytes taken
   std::vector<bool> left_;         // by bytes taken: whether the bottom was returned to on the way
@@ -51,15 +53,17 @@ class TokenWalk {
   std::size_t depth_ = 0;  // the last level that holds for last_
 };
 
-// What can be said of a node without knowing what it was called from.
-struct NodeMask {
+// What can be said of a band's tokens at a node without knowing what it was called from.
+struct BandMask {
   TokenSet yes;
   std::vector<EntryRange> open;
+  std::size_t work = 0;  // positions that were looked at
 };
-// Nothing that counts where the walker is lost.
-NodeMask mask_of_node(const Automaton& automaton, const TokenIndex& index, Walker& walker, Node node);
-// Of the tokens in `open`, those that may come at a position. Likewise.
-void judge_open(const TokenIndex& index, Walker& walker, Position position, std::span<const EntryRange> open,
+// Nothing where the credit does not suffice, or more readings come up than are followed.
+std::optional<BandMask> mask_of_band(const Automaton& automaton, const TokenBand& band,
+                                     std::size_t vocabulary, Node node, std::size_t credit);
+// Of the tokens in `open`, those that may come at a position. Nothing that counts where the walker is lost.
+void judge_open(const TokenBand& band, Walker& walker, Position position, std::span<const EntryRange> open,
                 std::vector<TokenId>& out);
 
 }  // namespace baton::text

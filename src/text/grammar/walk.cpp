@@ -46,8 +46,8 @@ void Walker::open(Position position, Positions& out) {
   opening_.add(position);
   for (std::size_t i = 0; i < opening_.size(); ++i) {
     if (opening_.size() > kMostPositions) lost_ = true;
-    pay();
-    if (lost_) return;
+    if (lost()) return;
+    --credit_;
     const Position here = opening_[i];
     if (!automaton_.edges(here.node).empty()) out.at.add(here);
     for (const CallEdge& call : automaton_.calls(here.node)) {
@@ -70,7 +70,8 @@ void Walker::step(const DistinctPositions& from, std::uint8_t byte, Positions& o
   out.at.clear();
   out.left = false;
   for (const Position& position : from) {
-    pay();
+    if (lost()) return;
+    --credit_;
     for (const ByteEdge& edge : automaton_.edges(position.node)) {
       if (byte > edge.bytes.last) continue;
       if (byte >= edge.bytes.first) open({edge.target, position.parent}, out);
@@ -78,11 +79,6 @@ void Walker::step(const DistinctPositions& from, std::uint8_t byte, Positions& o
     }
   }
   if (out.at.size() > kMostPositions) lost_ = true;
-}
-
-void Walker::pay() {
-  if (credit_ == 0) lost_ = true;
-  if (credit_ > 0) --credit_;
 }
 
 Frame Walker::frame(Node back, Frame parent) {

@@ -5,7 +5,6 @@
 // of the grammar. Not thread-safe: one Frames and one Walker for each output.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <unordered_map>
 #include <unordered_set>
@@ -51,18 +50,19 @@ struct Positions {
 
 class Walker {
  public:
-  // Positions that may be looked at; more come with earn().
-  static constexpr std::size_t kCredit = 1 << 21;  // a tenth of a second
   explicit Walker(const Automaton& automaton) : automaton_(automaton), frames_{{0, kBottom}} {}
 
   // Adds the position and all that it reaches without a byte.
   void open(Position position, Positions& out);
   // What `from` becomes by a byte.
   void step(const DistinctPositions& from, std::uint8_t byte, Positions& out);
-  // More ways to read the text than are followed, calls too deep, or no credit left: what it says no longer
-  // holds. Whoever writes a grammar decides what a step costs, and an engine's thread pays for it.
-  bool lost() const { return lost_; }
-  void earn(std::size_t positions) { credit_ = std::min(credit_ + positions, kCredit); }
+  // More ways to read the text than are followed, calls too deep, or the credit is used up: what it says no
+  // longer holds.
+  bool lost() const { return lost_ || credit_ == 0; }
+  // How many positions may be looked at from now on. Whoever writes a grammar decides what a step costs, and
+  // an engine's thread pays for it.
+  void allow(std::size_t positions) { credit_ = positions; }
+  std::size_t credit() const { return credit_; }
 
   // What the positions allow next, in one number: equal only where equal. `alike`: of Automaton.
   Hash128 identity(const DistinctPositions& positions, const std::vector<Node>& alike);
@@ -73,7 +73,6 @@ class Walker {
     Frame parent = kBottom;
   };
 
-  void pay();
   Frame frame(Node back, Frame parent);
   Hash128 identity(Frame frame, const std::vector<Node>& alike);
 
@@ -82,7 +81,7 @@ class Walker {
   std::unordered_map<std::uint64_t, Frame> by_call_;
   std::vector<Hash128> identities_;  // by frame, as far as asked for
   DistinctPositions opening_;
-  std::size_t credit_ = kCredit;
+  std::size_t credit_ = SIZE_MAX;
   bool lost_ = false;
 };
 
