@@ -13,6 +13,38 @@ constexpr std::size_t kOverhead = 128;       // of one that is remembered
 constexpr int kWide = 128;                   // first bytes of a node whose mask is worked out at once
 constexpr std::size_t kAtOnce = 1 << 20;     // positions that are looked at for that: some 20 ms
 
+constexpr std::size_t kManyOpen = 1 << 13;  // tokens that run out of a node's rule
+constexpr std::size_t kAllBands = SIZE_MAX >> 1;
+
+// Bands' masks put together.
+class MaskOfBands {
+ public:
+  explicit MaskOfBands(std::size_t vocabulary) : bits_(mask_words(vocabulary)) {}
+  // What `open` leaves open is put in anew.
+  MaskOfBands(std::size_t vocabulary, const NodeMask& open) : MaskOfBands(vocabulary) {
+    open.yes.add_to(bits_);
+    out_.work = open.work;
+  }
+
+  bool add(std::size_t band, std::shared_ptr<const BandMask> mask) {
+    if (mask == nullptr) return false;
+    out_.work += mask->work;
+    out_.open_entries += mask->open_entries;
+    mask->yes.add_to(bits_);
+    if (!mask->open.empty()) out_.open.push_back({band, std::move(mask)});
+    return true;
+  }
+  std::size_t work() const { return out_.work; }
+  std::shared_ptr<const NodeMask> take() {
+    out_.yes = TokenSet(bits_);
+    return std::make_shared<const NodeMask>(std::move(out_));
+  }
+
+ private:
+  std::vector<std::uint32_t> bits_;
+  NodeMask out_;
+};
+
 std::vector<std::size_t> lengths_of(const TokenIndex& index) {
   std::vector<std::size_t> out;
   for (const TokenBand& band : index.bands()) out.push_back(band.longest());
@@ -79,7 +111,9 @@ class OutputMask final : public TokenMask {
     std::size_t credit = grammar_->most_work();
     std::vector<Question> questions;
     for (const Position& position : here_.at) {
-      auto mask = grammar_->mask_of(position.node, credit);
+      std::optional<Node> back;
+      if (position.parent != kBottom) back = walker_.back_of(position.parent);
+      auto mask = grammar_->mask_of(position.node, back, credit);
       if (mask == nullptr) return lose();
       credit -= mask->work;
       mask->yes.add_to(allowed);
@@ -103,7 +137,7 @@ class OutputMask final : public TokenMask {
     std::vector<TokenId> tokens;
     for (const Question& question : questions)
       for (const auto& [band, mask] : question.mask->open)
-        judge_open(*band, walker_, question.position, mask->open, tokens);
+        judge_open(grammar_->index().bands()[band], walker_, question.position, mask->open, tokens);
     if (walker_.lost()) return nullptr;
     return std::make_shared<StackMask>(
         StackMask{TokenSet(std::move(tokens), grammar_->index().vocabulary()), credit - walker_.credit()});
@@ -140,7 +174,7 @@ void CompiledGrammar::work_out_the_widest() const {
     int bytes = 0;
     for (const ByteEdge& edge : automaton_.edges(node)) bytes += edge.bytes.last - edge.bytes.first + 1;
     if (bytes < kWide) continue;
-    const auto mask = mask_of(node, credit);
+    const auto mask = mask_of(node, std::nullopt, credit);
     if (mask == nullptr) return;
     credit -= mask->work;
   }
@@ -156,34 +190,61 @@ std::unique_ptr<TokenMask> CompiledGrammar::start() const {
   return std::make_unique<OutputMask>(shared_from_this());
 }
 
-std::shared_ptr<const NodeMask> CompiledGrammar::mask_of(Node node, std::size_t credit) const {
-  const Node same = alike()[node];
-  if (auto known = find(nodes_, same)) return known->work <= credit ? known : nullptr;
-  NodeMask out;
-  std::vector<std::uint32_t> bits(mask_words(index_->vocabulary()));
-  for (std::size_t band = 0; band < index_->bands().size(); ++band) {
-    auto mask = mask_of(band, node, credit - out.work);
-    if (mask == nullptr) return nullptr;
-    out.work += mask->work;
-    mask->yes.add_to(bits);
-    if (!mask->open.empty()) out.open.emplace_back(&index_->bands()[band], std::move(mask));
+std::shared_ptr<const NodeMask> CompiledGrammar::mask_of(Node node, std::optional<Node> back,
+                                                         std::size_t credit) const {
+  const Context key = context(kAllBands, alike()[node]);
+  auto mask = find(nodes_, key);
+  if (mask == nullptr) {
+    MaskOfBands all(index_->vocabulary());
+    for (std::size_t band = 0; band < index_->bands().size(); ++band)
+      if (!all.add(band, mask_of(band, node, credit - all.work()))) return nullptr;
+    mask = all.take();
+    add(nodes_, key, mask, mask->bytes());
   }
-  out.yes = TokenSet(bits);
-  const std::size_t bytes = out.yes.bytes() + out.open.capacity() * sizeof(out.open.front());
-  auto mask = std::make_shared<const NodeMask>(std::move(out));
-  add(nodes_, same, mask, bytes);
+  if (mask->work > credit) return nullptr;
+  if (!back || mask->open_entries < kManyOpen) return mask;
+  return mask_behind(*mask, node, *back, credit);
+}
+
+// Where a rule is so small that most tokens run out of it (a character of a very long text), what it returns
+// to says as much as it does itself.
+std::shared_ptr<const NodeMask> CompiledGrammar::mask_behind(const NodeMask& open, Node node, Node back,
+                                                             std::size_t credit) const {
+  const Context key = context(kAllBands, alike()[node], alike()[back]);
+  if (auto known = find(nodes_, key)) return known->work <= credit ? known : nullptr;
+  MaskOfBands all(index_->vocabulary(), open);
+  for (const auto& [band, mask] : open.open) {
+    if (all.work() > credit) return nullptr;
+    if (!all.add(band, mask_of(band, node, back, *mask, credit - all.work()))) return nullptr;
+  }
+  auto mask = all.take();
+  if (mask->work > credit) return nullptr;
+  add(nodes_, key, mask, mask->bytes());
   return mask;
 }
 
 std::shared_ptr<const BandMask> CompiledGrammar::mask_of(std::size_t band, Node node,
                                                          std::size_t credit) const {
-  const Node same = alike_[std::min(band, alike_.size() - 1)][node];
-  const std::uint64_t key = std::uint64_t{band} << 32 | same;
+  const Node same = alike_in(band, node);
+  const Context key = context(band, same);
   if (auto known = find(bands_, key)) return known->work <= credit ? known : nullptr;
   auto made = mask_of_band(automaton_, index_->bands()[band], index_->vocabulary(), same, credit);
-  if (!made) return nullptr;
-  const std::size_t bytes = made->yes.bytes() + made->open.capacity() * sizeof(EntryRange);
-  auto mask = std::make_shared<const BandMask>(*std::move(made));
+  return made ? keep(key, *std::move(made)) : nullptr;
+}
+
+std::shared_ptr<const BandMask> CompiledGrammar::mask_of(std::size_t band, Node node, Node back,
+                                                         const BandMask& open, std::size_t credit) const {
+  const Node same = alike_in(band, node), same_back = alike_in(band, back);
+  const Context key = context(band, same, same_back);
+  if (auto known = find(bands_, key)) return known->work <= credit ? known : nullptr;
+  auto made = mask_of_band(automaton_, index_->bands()[band], index_->vocabulary(), same, same_back,
+                           open.open, credit);
+  return made ? keep(key, *std::move(made)) : nullptr;
+}
+
+std::shared_ptr<const BandMask> CompiledGrammar::keep(const Context& key, BandMask made) const {
+  const std::size_t bytes = made.yes.bytes() + made.open.capacity() * sizeof(EntryRange);
+  auto mask = std::make_shared<const BandMask>(std::move(made));
   add(bands_, key, mask, bytes);
   return mask;
 }

@@ -11,9 +11,11 @@
 // or were before: whether an output can go on depends on its grammar and its tokens alone.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -24,8 +26,15 @@ namespace baton::text {
 
 struct NodeMask {
   TokenSet yes;
-  std::vector<std::pair<const TokenBand*, std::shared_ptr<const BandMask>>> open;  // where any token is
+  struct Open {
+    std::size_t band = 0;
+    std::shared_ptr<const BandMask> mask;
+  };
+  std::vector<Open> open;  // bands with tokens that run out of the rule
+  std::size_t open_entries = 0;
   std::size_t work = 0;
+
+  std::size_t bytes() const { return yes.bytes() + open.capacity() * sizeof(Open); }
 };
 
 // The tokens that a set of positions allows beyond its nodes' own.
@@ -47,13 +56,19 @@ class CompiledGrammar final : public TokenGrammar, public std::enable_shared_fro
   const std::vector<Node>& alike() const { return alike_.back(); }
   std::size_t most_work() const;  // of a mask
 
-  // Null where the credit does not suffice.
-  std::shared_ptr<const NodeMask> mask_of(Node node, std::size_t credit) const;
+  // `back`: where its rule returns to, unless it is the root. Null where the credit does not suffice.
+  std::shared_ptr<const NodeMask> mask_of(Node node, std::optional<Node> back, std::size_t credit) const;
   std::shared_ptr<const StackMask> find(const Hash128& positions) const;  // null where nothing is remembered
   void remember(const Hash128& positions, std::shared_ptr<const StackMask> mask) const;
   bool any_lost() const { return any_lost_.load(std::memory_order_relaxed); }
 
  private:
+  // A node, perhaps with where its rule returns to, for the tokens of one band or of all.
+  using Context = Hash128;
+  static Context context(std::size_t band, Node node) { return {node, band << 1}; }
+  static Context context(std::size_t band, Node node, Node back) {
+    return {std::uint64_t{back} << 32 | node, band << 1 | 1};
+  }
   template <class Key, class Value>
   struct Remembered {
     std::unordered_map<Key, std::shared_ptr<const Value>> masks;
@@ -61,7 +76,13 @@ class CompiledGrammar final : public TokenGrammar, public std::enable_shared_fro
   };
 
   void work_out_the_widest() const;
+  std::shared_ptr<const NodeMask> mask_behind(const NodeMask& open, Node node, Node back,
+                                              std::size_t credit) const;
+  Node alike_in(std::size_t band, Node node) const { return alike_[std::min(band, alike_.size() - 1)][node]; }
   std::shared_ptr<const BandMask> mask_of(std::size_t band, Node node, std::size_t credit) const;
+  std::shared_ptr<const BandMask> mask_of(std::size_t band, Node node, Node back, const BandMask& open,
+                                          std::size_t credit) const;
+  std::shared_ptr<const BandMask> keep(const Context& key, BandMask made) const;
   template <class Key, class Value>
   std::shared_ptr<const Value> find(const Remembered<Key, Value>& in, const Key& key) const;
   template <class Key, class Value>
@@ -72,9 +93,9 @@ class CompiledGrammar final : public TokenGrammar, public std::enable_shared_fro
   const std::shared_ptr<const TokenIndex> index_;  // shared with the compiler and its other grammars
   const std::vector<std::vector<Node>> alike_;     // by band
 
-  mutable std::mutex mutex_;                           // guards what follows
-  mutable Remembered<std::uint64_t, BandMask> bands_;  // by band and node
-  mutable Remembered<Node, NodeMask> nodes_;
+  mutable std::mutex mutex_;  // guards what follows
+  mutable Remembered<Context, BandMask> bands_;
+  mutable Remembered<Context, NodeMask> nodes_;  // of all bands
   mutable Remembered<Hash128, StackMask> stacks_;
   mutable std::atomic<bool> any_lost_{false};
 };

@@ -5,9 +5,11 @@
 namespace baton::text {
 namespace {
 
-constexpr std::uint64_t kSmall = 48;     // states of a rule that is written out where it is used
-constexpr std::uint64_t kCopied = 2048;  // states of all copies of a repeated part that is not small
-constexpr int kDepth = 500;              // of rules inside rules that are looked through
+constexpr std::uint64_t kSmall = 48;       // states of a rule that is written out where it is used
+constexpr std::uint64_t kPart = 128;       // states of a repeated part that is written out, as characters are
+constexpr std::uint64_t kParts = 1 << 16;  // states of all its copies
+constexpr std::uint64_t kCopied = 2048;    // states of all copies of a repeated part that is not small
+constexpr int kDepth = 500;                // of rules inside rules that are looked through
 
 std::uint64_t plus(std::uint64_t a, std::uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
 std::uint64_t times(std::uint64_t a, std::uint64_t b) {
@@ -161,12 +163,17 @@ void NfaBuilder::add_repeat(const Expression& repeat, std::uint32_t from, std::u
 
 // Small parts are copied, so that tokens of several characters are seen; many copies of large ones are calls.
 void NfaBuilder::add_part(const Expression& repeat, std::uint32_t from, std::uint32_t to) {
-  const ExpressionId part = repeat.parts.front();
+  ExpressionId part = repeat.parts.front();
+  const bool named = syntax_.expressions[part].kind == Expression::Kind::rule;
   const std::uint64_t copies = repeat.most == kUnbounded ? repeat.least + std::uint64_t{1} : repeat.most;
-  const std::uint64_t size = size_of(part, 0);
-  const bool call_it = !small(size) && (copies > kCopied || (size != kEndless && size * copies > kCopied) ||
-                                        (size == kEndless && copies > kSmall));
-  if (!call_it || syntax_.expressions[part].kind == Expression::Kind::rule) return add(part, from, to);
+  const std::uint64_t size = named ? size_of_rule(syntax_.expressions[part].rule, 0) : size_of(part, 0);
+  if (size <= kPart && size * copies <= kParts) {
+    if (named) part = syntax_.rules[syntax_.expressions[part].rule];
+    return add(part, from, to);
+  }
+  if (named) return call(syntax_.expressions[part].rule, from, to);
+  const bool many = size == kEndless ? copies > kSmall : size * copies > kCopied;
+  if (!many) return add(part, from, to);
   if (part_rules_[part] == 0) {
     rules_.push_back(part);
     part_rules_[part] = static_cast<std::uint32_t>(rules_.size());

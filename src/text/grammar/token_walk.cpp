@@ -68,20 +68,22 @@ Entry TokenWalk::next(Entry entry, Verdict verdict) const {
   return band_.skip(entry, depth_);
 }
 
-std::optional<BandMask> mask_of_band(const Automaton& automaton, const TokenBand& band,
-                                     std::size_t vocabulary, Node node, std::size_t credit) {
+namespace {
+
+std::optional<BandMask> mask_among(const TokenBand& band, Walker& walker, Position position,
+                                   std::span<const EntryRange> among, std::size_t vocabulary,
+                                   std::size_t credit) {
   BandMask out;
-  Walker walker(automaton);
   walker.allow(credit);
-  TokenWalk walk(band, walker, {node, kBottom});
+  TokenWalk walk(band, walker, position);
   std::vector<TokenId> yes;
-  for (const ByteEdge& edge : automaton.edges(node)) {
-    const Entry end = band.first_with(edge.bytes.last + std::size_t{1});
-    for (Entry entry = band.first_with(edge.bytes.first); entry < end && !walker.lost();) {
+  for (const EntryRange& range : among) {
+    for (Entry entry = range.begin; entry < range.end && !walker.lost();) {
       const TokenWalk::Verdict verdict = walk.judge(entry);
-      const Entry next = std::min(end, walk.next(entry, verdict));
+      const Entry next = std::min(range.end, walk.next(entry, verdict));
       if (verdict == TokenWalk::Verdict::yes) yes.push_back(band.id(entry));
       if (verdict == TokenWalk::Verdict::open) {
+        out.open_entries += next - entry;
         if (!out.open.empty() && out.open.back().end == entry) {
           out.open.back().end = next;
         } else {
@@ -95,6 +97,24 @@ std::optional<BandMask> mask_of_band(const Automaton& automaton, const TokenBand
   out.yes = TokenSet(std::move(yes), vocabulary);
   out.work = credit - walker.credit();
   return out;
+}
+
+}  // namespace
+
+std::optional<BandMask> mask_of_band(const Automaton& automaton, const TokenBand& band,
+                                     std::size_t vocabulary, Node node, std::size_t credit) {
+  std::vector<EntryRange> among;
+  for (const ByteEdge& edge : automaton.edges(node))
+    among.push_back({band.first_with(edge.bytes.first), band.first_with(edge.bytes.last + std::size_t{1})});
+  Walker walker(automaton);
+  return mask_among(band, walker, {node, kBottom}, among, vocabulary, credit);
+}
+
+std::optional<BandMask> mask_of_band(const Automaton& automaton, const TokenBand& band,
+                                     std::size_t vocabulary, Node node, Node back,
+                                     std::span<const EntryRange> among, std::size_t credit) {
+  Walker walker(automaton);
+  return mask_among(band, walker, {node, walker.frame(back, kBottom)}, among, vocabulary, credit);
 }
 
 void judge_open(const TokenBand& band, Walker& walker, Position position, std::span<const EntryRange> open,

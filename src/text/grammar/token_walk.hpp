@@ -53,15 +53,21 @@ class TokenWalk {
   std::size_t depth_ = 0;  // the last level that holds for last_
 };
 
-// What can be said of a band's tokens at a node without knowing what it was called from.
+// What can be said of a band's tokens at a node without knowing what it was called from, or only that its
+// rule returns to `back`.
 struct BandMask {
   TokenSet yes;
   std::vector<EntryRange> open;
-  std::size_t work = 0;  // positions that were looked at
+  Entry open_entries = 0;  // in all of `open`
+  std::size_t work = 0;    // positions that were looked at
 };
-// Nothing where the credit does not suffice, or more readings come up than are followed.
+// Nothing where the credit does not suffice, or more readings come up than are followed. With a `back`,
+// `among` are the entries that the node alone leaves open.
 std::optional<BandMask> mask_of_band(const Automaton& automaton, const TokenBand& band,
                                      std::size_t vocabulary, Node node, std::size_t credit);
+std::optional<BandMask> mask_of_band(const Automaton& automaton, const TokenBand& band,
+                                     std::size_t vocabulary, Node node, Node back,
+                                     std::span<const EntryRange> among, std::size_t credit);
 // Of the tokens in `open`, those that may come at a position. Nothing that counts where the walker is lost.
 void judge_open(const TokenBand& band, Walker& walker, Position position, std::span<const EntryRange> open,
                 std::vector<TokenId>& out);

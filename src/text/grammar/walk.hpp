@@ -64,6 +64,10 @@ class Walker {
   void allow(std::size_t positions) { credit_ = positions; }
   std::size_t credit() const { return credit_; }
 
+  // What a rule returns to that was called from here.
+  Frame frame(Node back, Frame parent);
+  Node back_of(Frame frame) const { return frames_[frame].back; }  // not of the bottom
+
   // What the positions allow next, in one number: equal only where equal. `alike`: of Automaton.
   Hash128 identity(const DistinctPositions& positions, const std::vector<Node>& alike);
 
@@ -73,7 +77,6 @@ class Walker {
     Frame parent = kBottom;
   };
 
-  Frame frame(Node back, Frame parent);
   Hash128 identity(Frame frame, const std::vector<Node>& alike);
 
   const Automaton& automaton_;
