@@ -366,13 +366,14 @@ TEST_CASE("a text so long that its characters are rules of their own has the sam
   const std::size_t vocabulary = (*tokenizer)->vocab_size();
   const auto compiler = make_grammar_compiler(**tokenizer, {});
   // In the second form few characters are, too: what they return to tells how many may follow.
-  const char* grammar = R"g(root ::= "{\"a\": " text "}" | "[" text ("," text)* "]" | "(" few ")"
+  const char* grammar =
+      R"g(root ::= "{\"a\": " text "}" | "[" text ("," text)* "]" | "(" few ")" | "<" few "," few ">"
 text ::= "\"" char{0,60000} "\""
-few ::= (char filler?){0,14}
-filler ::= "\\" ("one" | "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine" | "ten") "of them, and what is written here is long enough for a rule that is not written out"
+few ::= big{0,14}
+big ::= char | "\\" ("one" | "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine" | "ten") "of them, and what is written here is long enough for a rule that is not written out"
 char ::= [^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}))g";
   for (const char* text :
-       {R"({"a": "some words, \u00e9"})", R"(["x","\"y\" and so on","z"])", "(some words now)"}) {
+       {R"({"a": "some words, \u00e9"})", R"(["x","\"y\" and so on","z"])", "(some words now)", "<ab,cd>"}) {
     Output output(*compiler, grammar, vocabulary);
     for (const TokenId token : (*tokenizer)->encode(text, {false})) {
       const std::vector<TokenId> allowed = output.allowed();
