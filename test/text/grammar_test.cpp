@@ -382,7 +382,7 @@ char ::= [^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}))g";
         REQUIRE(std::ranges::binary_search(allowed, id) == output.would_advance(id));
       REQUIRE(output.advance(token));
     }
-    CHECK(output.ended());
+    CHECK(output.ended() == (text[0] != '<'));  // where more characters may follow
   }
 }
 
