@@ -1,5 +1,6 @@
 #include "frontend/answer_grammar.hpp"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -9,76 +10,93 @@
 namespace baton::frontend {
 namespace {
 
-using Kind = ToolChoice::Kind;
+// Limits of grammars are the client's to keep, but too_large would be told as the context's length.
+Error about(const std::string& field, Error error) {
+  error.field = field;
+  if (error.code == ErrorCode::too_large) error.code = ErrorCode::invalid_argument;
+  return error;
+}
+
+// Null where it is not there, also where `object` is none.
+const Json* member(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
+// The same schema for objects only: whatever else it lets through is no call's arguments.
+Result<Json> object_schema(const Json& parameters) {
+  const Json* type = member(parameters, "type");
+  const bool fits = type == nullptr || *type == "object" ||
+                    (type->is_array() && std::find(type->begin(), type->end(), "object") != type->end());
+  if (!parameters.is_object() || !fits)
+    return make_error(ErrorCode::invalid_argument,
+                      "a call's arguments are an object, which its type excludes.");
+  Json schema = parameters;
+  schema["type"] = "object";
+  return schema;
+}
 
 // The arguments of a function without parameters are an empty object.
 Result<std::string> arguments_of(const Json& function, GrammarText& grammar) {
-  const auto parameters = function.find("parameters");
-  if (parameters == function.end() || parameters->is_null()) return GrammarText::literal("{}");
-  return grammar.json_schema(*parameters);
+  const Json* parameters = member(function, "parameters");
+  if (parameters == nullptr) return GrammarText::literal("{}");
+  const auto schema = object_schema(*parameters);
+  if (!schema) return schema.error();
+  return grammar.json_schema(*schema);
 }
 
-Result<std::string> calls_grammar(const ChatRequest& request, const AnswerRules& rules) {
+// What is meant by the client's field from here on: where it means one function, that function's parameters.
+Result<std::string> calls_grammar(const ForcedAnswer& forced, const AnswerRules& rules, std::string& field) {
   if (rules.format.calls == CallFormat::none)
     return make_error(ErrorCode::unsupported,
                       "Calls cannot be forced: how this model writes tool calls is not known "
-                      "(--tool-call-parser says so where its chat template does not).",
-                      "tool_choice");
+                      "(--tool-call-parser says so where its chat template does not).");
   GrammarText grammar;
   std::vector<ForcedFunction> functions;
-  const Json& tools = request.template_variables["tools"];
-  for (std::size_t i = 0; i < tools.size(); ++i) {
-    const Json& function = tools[i]["function"];
-    const auto name = function["name"].get<std::string>();
-    if (request.tool_choice.kind == Kind::named && name != request.tool_choice.function) continue;
-    auto arguments = arguments_of(function, grammar);
+  std::string parameters;
+  for (std::size_t i = 0; i < forced.tools.size(); ++i) {
+    const Json* function = member(forced.tools[i], "function");
+    const Json* name = function == nullptr ? nullptr : member(*function, "name");
+    if (name == nullptr || !name->is_string()) continue;
+    if (!forced.function.empty() && *name != forced.function) continue;
+    parameters = "tools[" + std::to_string(i) + "].function.parameters";
+    auto arguments = arguments_of(*function, grammar);
     if (!arguments) {
       Error error = std::move(arguments).error();
-      const std::string field = "tools[" + std::to_string(i) + "].function.parameters";
-      error.message = "Invalid '" + field + "': " + error.message;
-      error.field = field;
+      error.message = "Invalid '" + parameters + "': " + error.message;
+      field = parameters;
       return error;
     }
-    functions.push_back({name, *std::move(arguments)});
+    functions.push_back({name->get<std::string>(), *std::move(arguments)});
   }
-  const bool several = request.tool_choice.kind == Kind::required && request.parallel_tool_calls;
-  const std::string answer =
-      forced_calls(grammar, {rules.format, rules.inside_reasoning, several}, functions);
-  return grammar.text(answer);
-}
-
-Result<void> compile(Result<std::string> grammar, const std::string& field, const FrontendServices& services,
-                     PreparedRequest& out) {
-  if (!grammar) return std::move(grammar).error();
-  if (services.grammars == nullptr)
-    return make_error(ErrorCode::unsupported, "This server cannot bind answers to a format.", field);
-  auto compiled = services.grammars->compile(*grammar);
-  if (!compiled) {
-    Error error = std::move(compiled).error();
-    error.field = field;
-    return error;
-  }
-  out.grammar = *std::move(grammar);
-  out.compiled_grammar = *std::move(compiled);
-  return {};
+  if (functions.empty())
+    return make_error(ErrorCode::invalid_argument, "This 'tool_choice' needs 'tools' to choose from.");
+  if (functions.size() == 1) field = parameters;
+  return grammar.text(
+      forced_calls(grammar, {rules.format, rules.inside_reasoning, forced.several}, functions));
 }
 
 }  // namespace
 
-Result<void> bind_chat(const ChatRequest& request, const FrontendServices& services, PreparedRequest& out) {
-  const Kind choice = request.tool_choice.kind;
-  if (choice == Kind::required || choice == Kind::named)
-    return compile(calls_grammar(request, out.answer), "tool_choice", services, out);
-  const OutputFormat& format = request.fields.format;
-  if (format.kind == OutputFormat::Kind::any) return {};
-  return compile(grammar_of(format, out.answer.format.reasoning, out.answer.inside_reasoning), format.field,
-                 services, out);
+Result<void> bind_answer(const FrontendServices& services, PreparedRequest& request) {
+  const AnswerRules& rules = request.answer;
+  auto grammar = request.forced
+                     ? calls_grammar(*request.forced, rules, request.bound_by)
+                     : grammar_of(request.fields.format, rules.format.reasoning, rules.inside_reasoning);
+  if (!grammar) return about(request.bound_by, std::move(grammar).error());
+  if (services.grammars == nullptr)
+    return make_error(ErrorCode::unsupported, "This server cannot bind answers to a format.",
+                      request.bound_by);
+  auto compiled = services.grammars->compile(*grammar);
+  if (!compiled) return about(request.bound_by, std::move(compiled).error());
+  request.grammar = *std::move(grammar);
+  request.compiled_grammar = *std::move(compiled);
+  return {};
 }
 
-Result<void> bind_completion(const FrontendServices& services, PreparedRequest& out) {
-  const OutputFormat& format = out.fields.format;
-  if (format.kind == OutputFormat::Kind::any) return {};
-  return compile(grammar_of(format, ReasoningFormat::none, false), format.field, services, out);
+Error in_clients_words(Error error, const PreparedRequest& request) {
+  if (error.field != "grammar" || request.bound_by.empty()) return error;
+  return about(request.bound_by, std::move(error));
 }
 
 }  // namespace baton::frontend

@@ -1,17 +1,16 @@
 // The grammar that binds a request's answers: the format that it asks for, or the tool calls that it forces.
+// Writing and compiling one may take a second, so this runs on a pool of its own.
 #pragma once
 
-#include <string>
-
-#include "frontend/answer_reader.hpp"
-#include "frontend/openai/chat_request.hpp"
 #include "frontend/prepare.hpp"
 
 namespace baton::frontend {
 
-// Compiles what the request asks for into `out`; nothing where it asks for nothing. Errors name the client's
-// field. Forced calls go before a format: they are what the answer is.
-Result<void> bind_chat(const ChatRequest& request, const FrontendServices& services, PreparedRequest& out);
-Result<void> bind_completion(const FrontendServices& services, PreparedRequest& out);
+// Writes and compiles what binds the answers of `request` into it: where bound_by says that something does.
+// Errors name the client's field.
+Result<void> bind_answer(const FrontendServices& services, PreparedRequest& request);
+
+// What an engine says about the grammar, which no client has sent, is about the field that it stands for.
+Error in_clients_words(Error error, const PreparedRequest& request);
 
 }  // namespace baton::frontend

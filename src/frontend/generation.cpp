@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "frontend/answer_grammar.hpp"
 #include "frontend/errors.hpp"
 
 namespace baton::frontend {
@@ -130,7 +131,7 @@ Result<void> Generation::submit() {
     if (accepted) continue;
     stop_all();
     done_ = true;
-    return accepted;
+    return in_clients_words(accepted.error(), request_);
   }
   submitted_ = true;
   for (const PreparedPrompt& prompt : request_.prompts) context_.record.prompt(prompt.ids.size());
@@ -149,7 +150,7 @@ void Generation::advance(std::string& out) {
     } else if (auto* route = std::get_if<RouteEvent>(&event.what)) {
       if (choice.index == 0) route_ = std::move(*route);
     } else {
-      fail(std::get<Error>(event.what), out);
+      fail(in_clients_words(std::get<Error>(std::move(event.what)), request_), out);
     }
   }
 }

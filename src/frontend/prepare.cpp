@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "frontend/access.hpp"
-#include "frontend/answer_grammar.hpp"
 #include "frontend/http_writer.hpp"
 #include "frontend/openai/chat_request.hpp"
 #include "frontend/openai/completion_request.hpp"
@@ -46,15 +45,32 @@ Error prompt_error(Error error, const std::string& field) {
   return error;
 }
 
-// Calls are looked for where the client can mean them.
+bool forces_calls(const ToolChoice& choice) {
+  return choice.kind == ToolChoice::Kind::required || choice.kind == ToolChoice::Kind::named;
+}
+
+// Calls are looked for where the client can mean them: a bound answer has none, whatever it looks like.
 AnswerRules answer_rules(const ChatRequest& request, std::string_view prompt, const ServedModel& model) {
   AnswerRules rules;
   rules.format = model.answer;
-  if (request.tool_choice.kind == ToolChoice::Kind::none) rules.format.calls = CallFormat::none;
+  const bool bound =
+      request.fields.format.kind != OutputFormat::Kind::any && !forces_calls(request.tool_choice);
+  if (bound || request.tool_choice.kind == ToolChoice::Kind::none) rules.format.calls = CallFormat::none;
   rules.inside_reasoning = opens_reasoning(rules.format.reasoning, prompt);
   rules.show_reasoning = request.include_reasoning;
   rules.several_calls = request.parallel_tool_calls;
   return rules;
+}
+
+// Forced calls go before a format: they are what the answer is.
+void note_binding(ChatRequest& request, PreparedRequest& out) {
+  out.bound_by = request.fields.format.field;
+  if (!forces_calls(request.tool_choice)) return;
+  const bool any = request.tool_choice.kind == ToolChoice::Kind::required;
+  out.bound_by = "tool_choice";
+  out.forced = {.tools = std::move(request.template_variables["tools"]),
+                .function = any ? std::string() : request.tool_choice.function,
+                .several = any && request.parallel_tool_calls};
 }
 
 HttpReply json_reply(const Json& body) {
@@ -76,7 +92,7 @@ Result<PreparedRequest> prepare_chat(std::string_view body, const std::string& t
   PreparedRequest out;
   out.chat = true;
   out.answer = answer_rules(*parsed, *text, services.model);
-  if (auto bound = bind_chat(*parsed, services, out); !bound) return std::move(bound).error();
+  note_binding(*parsed, out);
   out.fields = std::move(parsed->fields);
   out.tenant = tenant;
   out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);
@@ -97,7 +113,7 @@ Result<PreparedRequest> prepare_completion(std::string_view body, const std::str
   PreparedRequest out;
   out.chat = false;
   out.fields = std::move(parsed->fields);
-  if (auto bound = bind_completion(services, out); !bound) return std::move(bound).error();
+  out.bound_by = out.fields.format.field;
   out.tenant = tenant;
   out.cache_salt = isolation_salt(tenant, out.fields.cache_salt);
   for (PromptInput& input : parsed->prompts) {

@@ -1,5 +1,6 @@
 // From a request's body to token ids: parsing, chat template, tokenizer. Pure but slow (a long prompt takes
-// milliseconds), so it runs on the text pool, never on an io thread.
+// milliseconds), so it runs on the text pool, never on an io thread. What binds the answers is only noted
+// here: answer_grammar writes and compiles it, on another pool.
 //
 // Invariant: each prepared prompt fits the context with at least one token of room.
 #pragma once
@@ -21,12 +22,21 @@ struct PreparedPrompt {
   std::string echo;  // text that the answer repeats before its own
 };
 
+// Tool calls that the answers must be.
+struct ForcedAnswer {
+  Json tools;            // checked: at least one function
+  std::string function;  // the one that is meant; empty: any of them
+  bool several = false;  // or exactly one call
+};
+
 struct PreparedRequest {
   bool chat = true;
   std::string tenant;  // the API key's name; empty where there are no keys
   GenerationFields fields;
-  std::string cache_salt;  // isolation_salt of tenant and fields.cache_salt
-  std::string grammar;     // of the answers; empty: none
+  std::string cache_salt;              // isolation_salt of tenant and fields.cache_salt
+  std::string bound_by;                // the client's field that binds the answers; empty: nothing does
+  std::optional<ForcedAnswer> forced;  // else, where something binds them, it is fields.format
+  std::string grammar;                 // of bound answers, from bind_answer
   std::shared_ptr<const TokenGrammar> compiled_grammar;
   std::vector<PreparedPrompt> prompts;
   AnswerRules answer;  // of a chat

@@ -1,6 +1,6 @@
 // HttpServer: the listeners, the io threads, and the order in which everything ends.
 //
-// Invariant: on stop, first the sessions end, then the io threads, then the text pool; the io_context with
+// Invariant: on stop, first the sessions end, then the io threads, then the text pools; the io_context with
 // whatever coroutine is left goes last before the state that they refer to.
 #include "baton/frontend/server.hpp"
 
@@ -135,6 +135,7 @@ void HttpServer::stop() {
   for (std::thread& thread : state_->threads) thread.join();
   state_->threads.clear();
   state_->shared.pool.stop();
+  state_->shared.format_pool.stop();
 }
 
 }  // namespace baton

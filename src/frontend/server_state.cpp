@@ -22,6 +22,7 @@ ServerState::ServerState(FrontendOptions o, FrontendServices s)
       request_metrics(services.metrics, services.model.names.front()),
       engine_metrics(services.metrics, services.model.names.front()),
       pool(options.text_threads),
+      format_pool(options.format_threads, options.max_queued_formats),
       admission(std::make_shared<Admission>(options.max_queued_requests)),
       random(draw),
       connections_gauge_(services.metrics.gauge("baton_http_connections", "Open client connections")) {}

@@ -1,4 +1,4 @@
-// What all connections of one server share: options, services, counters, the text pool, and the registry of
+// What all connections of one server share: options, services, counters, the text pools, and the registry of
 // live sessions.
 //
 // Invariant: outlives every session. Thread-safe.
@@ -34,6 +34,7 @@ class ServerState {
   RequestMetrics request_metrics;
   EngineMetrics engine_metrics;
   TextPool pool;
+  TextPool format_pool;  // its work may take a second, and plain requests have none there
   const std::shared_ptr<Admission> admission;  // shared with the engines' sinks
   std::atomic<bool> draining{false};
   std::function<std::uint64_t()> random;

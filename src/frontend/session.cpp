@@ -1,11 +1,13 @@
 #include "frontend/session.hpp"
 
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <exception>
 #include <optional>
 
+#include "frontend/answer_grammar.hpp"
 #include "frontend/api.hpp"
 
 namespace baton::frontend {
@@ -20,16 +22,17 @@ std::int64_t unix_seconds() {
       .count();
 }
 
-// Runs `work` on the text pool and comes back to the coroutine's executor with its result.
+// Runs `work` on the pool and comes back to the coroutine's executor with its result; with nothing where too
+// much waits there.
 template <class Work>
-asio::awaitable<std::invoke_result_t<Work>> in_pool(TextPool& pool, Work work) {
+asio::awaitable<std::optional<std::invoke_result_t<Work>>> in_bounded_pool(TextPool& pool, Work work) {
   std::optional<std::invoke_result_t<Work>> result;
   std::exception_ptr failure;
   const auto executor = co_await asio::this_coro::executor;
   auto start = [&](auto handler) {
     // shared: std::function wants to be copyable, the handler is not.
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    pool.submit([&, executor, shared]() mutable {
+    const bool taken = pool.submit([&, executor, shared]() mutable {
       try {
         result.emplace(work());
       } catch (...) {  // this is the work's thread root; the coroutine answers for it
@@ -37,9 +40,18 @@ asio::awaitable<std::invoke_result_t<Work>> in_pool(TextPool& pool, Work work) {
       }
       asio::post(executor, [shared = std::move(shared)] { std::move (*shared)(); });
     });
+    // Taken, the coroutine may be over by now: nothing of it may be touched.
+    if (!taken) asio::post(executor, [shared] { std::move (*shared)(); });
   };
   co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(std::move(start), asio::use_awaitable);
   if (failure) std::rethrow_exception(failure);
+  co_return std::move(result);
+}
+
+// The same where nothing bounds the queue.
+template <class Work>
+asio::awaitable<std::invoke_result_t<Work>> in_pool(TextPool& pool, Work work) {
+  auto result = co_await in_bounded_pool(pool, std::move(work));
   co_return std::move(*result);
 }
 
@@ -220,13 +232,24 @@ asio::awaitable<void> Session::generate(bool chat, const HttpRequest& request) {
     co_return;
   }
   record.streaming(prepared->fields.stream);
+  const TimePoint deadline = arrival + server_.options.request_timeout;
+  if (!prepared->bound_by.empty()) {
+    const Result<void> bound = co_await bind(*prepared, deadline);
+    if (connection_->peer_gone()) {
+      keep_alive_ = false;
+      co_return;
+    }
+    if (!bound) {
+      co_await reply(error_reply(api_error(bound.error())));
+      co_return;
+    }
+  }
   // shared with the engine's sinks; weak to us, since an engine may keep a sink for long
   auto queue = std::make_shared<EventQueue>([weak = weak_from_this(), executor = connection_->executor()] {
     asio::post(executor, [weak] {
       if (const auto self = weak.lock()) self->on_events();
     });
   });
-  const TimePoint deadline = arrival + server_.options.request_timeout;
   Generation generation(
       {server_.services, record, queue, server_.admission, server_.random, arrival, deadline, unix_seconds()},
       std::move(*prepared));
@@ -235,6 +258,26 @@ asio::awaitable<void> Session::generate(bool chat, const HttpRequest& request) {
     co_return;
   }
   co_await run_generation(generation, deadline);
+}
+
+// Writes and compiles what binds the answers, on a pool of its own; not at all once nobody waits for it.
+asio::awaitable<Result<void>> Session::bind(PreparedRequest& request, TimePoint deadline) {
+  std::atomic<bool> gone{connection_->peer_gone()};
+  struct Leave {
+    Connection& connection;
+    ~Leave() { connection.on_peer_gone(nullptr); }
+  } leave{*connection_};
+  connection_->on_peer_gone([&gone] { gone = true; });
+  auto work = [&]() -> Result<void> {
+    if (gone) return make_error(ErrorCode::cancelled, "The client is gone.");
+    if (now() >= deadline)
+      return make_error(ErrorCode::deadline_exceeded, "The request took longer than the server allows.");
+    return bind_answer(server_.services, request);
+  };
+  std::optional<Result<void>> bound = co_await in_bounded_pool(server_.format_pool, work);
+  if (!bound)
+    co_return make_error(ErrorCode::overloaded, "Too many requests wait for their formats: try again later.");
+  co_return std::move(*bound);
 }
 
 asio::awaitable<void> Session::run_generation(Generation& generation, TimePoint deadline) {

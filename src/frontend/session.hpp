@@ -39,6 +39,7 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<bool> read_request(HttpRequest& request, std::unique_ptr<RequestScope>& scope);
   boost::asio::awaitable<void> respond(const HttpRequest& request);
   boost::asio::awaitable<void> generate(bool chat, const HttpRequest& request);
+  boost::asio::awaitable<Result<void>> bind(PreparedRequest& request, TimePoint deadline);
   boost::asio::awaitable<void> run_generation(Generation& generation, TimePoint deadline);
   boost::asio::awaitable<bool> send_frames(Generation& generation);
   boost::asio::awaitable<void> reply(const HttpReply& reply, bool head_only = false);

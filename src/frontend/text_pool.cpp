@@ -5,19 +5,21 @@
 
 namespace baton::frontend {
 
-TextPool::TextPool(int threads) {
+TextPool::TextPool(int threads, std::size_t most_waiting) : most_waiting_(most_waiting) {
   for (int i = 0; i < std::max(1, threads); ++i) threads_.emplace_back([this] { run(); });
 }
 
 TextPool::~TextPool() { stop(); }
 
-void TextPool::submit(std::function<void()> work) {
+bool TextPool::submit(std::function<void()> work) {
   {
     std::lock_guard lock(mutex_);
-    if (stopping_) return;
+    if (stopping_) return true;  // taken, to be dropped like the others
+    if (queue_.size() >= most_waiting_) return false;
     queue_.push_back(std::move(work));
   }
   ready_.notify_one();
+  return true;
 }
 
 void TextPool::stop() {

@@ -68,6 +68,7 @@ class Formats(DaemonTest):
         choices = ["left", "right", "right of it"]
         for seed in range(5):
             self.assertIn(ask(guided_choice=choices, seed=seed), choices)
+        self.check_thing(ask(response_format={"type": "json_object", "schema": SCHEMA}, max_tokens=400))  # llama.cpp's way
         grammar = 'root ::= item{3}\nitem ::= "<" [0-9]{1,3} ">" | "(" other ")"\nother ::= "<" [0-9]{2} ">"'
         text = ask(structured_outputs={"grammar": grammar}, max_tokens=300, temperature=0.5)
         self.assertEqual(re.sub(r"[()]|\d", "", text), "<><><>")
@@ -109,6 +110,12 @@ class Formats(DaemonTest):
         bad = [{"type": "function", "function": {"name": "put", "parameters": {"type": "object", "properties": {"x": {"type": "number", "multipleOf": 2}}}}}]
         lone = self.start("lone", "mixed", cluster=False, extra=("--tool-call-parser", "hermes")).wait_ready()
         self.assertEqual(self.refusal(lone, tools=bad, tool_choice="required")["param"], "tools[0].function.parameters")
+        # Whatever a function's schema lets through, a call's arguments are an object: nothing else is read back as a call.
+        free = [{"type": "function", "function": {"name": "put", "parameters": {"maxProperties": 1, "minItems": 1}}}]
+        for seed in range(4):
+            choice = chat(lone, QUESTION, tools=free, tool_choice="required", temperature=1.3, seed=seed, max_tokens=300)["choices"][0]
+            self.assertIsNone(choice["message"]["content"])
+            self.assertTrue(choice["message"]["tool_calls"][0]["function"]["arguments"].startswith("{"))
 
     def test_a_limit_cuts_and_an_object_is_one(self):
         daemon = self.start("lone", "mixed", cluster=False).wait_ready()
@@ -132,6 +139,9 @@ class Formats(DaemonTest):
         grammar = self.refusal(daemon, structured_outputs={"grammar": 'root ::= "a\nb ::= c'})
         self.assertEqual(grammar["param"], "structured_outputs.grammar")
         self.assertIn("line 1", grammar["message"])
+        self.assertEqual(self.refusal(daemon, structured_outputs={})["param"], "structured_outputs")
+        states = self.refusal(daemon, guided_regex="(a|b)*a(a|b){20}")
+        self.assertEqual((states["param"], states["code"]), ("guided_regex", "invalid_value"))
         both = self.refusal(daemon, guided_regex="a", response_format={"type": "json_object"})
         self.assertEqual(both["param"], "guided_regex")
         self.assertIn("response_format", both["message"])

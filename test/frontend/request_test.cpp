@@ -82,7 +82,16 @@ TEST_CASE("every field out of range or of the wrong type is refused by its name"
       {R"("response_format":{"type":"json_schema"})", "response_format.json_schema"},
       {R"("response_format":{"type":"json_object"},"guided_regex":"a")", "guided_regex"},
       {R"("response_format":7)", "response_format"},
+      {R"("response_format":{"type":"json_object","schema":7})", "response_format.schema"},
       {R"("guided_json":7)", "guided_json"},
+      {R"("guided_choice":[])", "guided_choice"},
+      {R"("guided_choice":["a",7])", "guided_choice"},
+      {R"("structured_outputs":{})", "structured_outputs"},
+      {R"("structured_outputs":{"json":null,"json_object":false})", "structured_outputs"},
+      {R"("structured_outputs":{"jsn":{}})", "structured_outputs"},
+      {R"("structured_outputs":{"structural_tag":"x"})", "structured_outputs.structural_tag",
+       ErrorCode::unsupported},
+      {R"("structured_outputs":{"regex":"a"},"guided_regex":"a")", "guided_regex"},
   };
   for (const BadCase& bad : cases) {
     INFO(bad.json);
@@ -245,6 +254,46 @@ TEST_CASE("defaults come from the model, then from OpenAI; null is absent; unkno
   CHECK((f.has_seed && f.stream && f.include_usage && f.ignore_eos && !f.skip_special_tokens));
   CHECK(f.cache_salt == "s");
   CHECK(f.priority == -3);
+}
+
+TEST_CASE("a format is one thing, whoever's way of saying it is used") {
+  using Kind = OutputFormat::Kind;
+  const auto format = [](const std::string& extra) {
+    const auto request = parse_completion_request(completion(extra), served());
+    REQUIRE(request);
+    return request->fields.format;
+  };
+  CHECK(format(R"("response_format":{"type":"text"})").kind == Kind::any);
+  CHECK(format(R"("structured_outputs":null)").kind == Kind::any);
+  for (const char* any : {R"({"type":"json_object"})", R"({"type":"json_object","schema":null})",
+                          R"({"type":"json_object","schema":{}})"})
+    CHECK(format(R"("response_format":)" + std::string(any)).kind == Kind::json_object);
+  const auto bound = format(R"("response_format":{"type":"json_object","schema":{"type":"object"}})");
+  CHECK(bound.kind == Kind::json_schema);
+  CHECK(bound.field == "response_format.schema");
+  CHECK(bound.schema == Json{{"type", "object"}});
+  CHECK(format(R"("structured_outputs":{"json_object":true})").kind == Kind::json_object);
+  CHECK(format(R"("structured_outputs":{"regex":"a","json_object":false})").kind == Kind::regex);
+}
+
+TEST_CASE("lists of choices and names of functions have an end") {
+  const auto choices = [](std::size_t count, std::size_t bytes) {
+    const Json list = std::vector<std::string>(count, std::string(bytes, 'a'));
+    return parse_chat_request(chat(R"("structured_outputs":{"choice":)" + list.dump() + "}"), served());
+  };
+  CHECK(choices(4096, 32));  // 128 KiB
+  for (const auto& over : {choices(4097, 1), choices(4096, 33)}) {
+    REQUIRE_FALSE(over);
+    CHECK(over.error().field == "structured_outputs.choice");
+    CHECK(over.error().code == ErrorCode::invalid_argument);
+  }
+  const auto named = [](std::size_t bytes) {
+    return parse_chat_request(chat(R"("tools":[{"function":{"name":")" + std::string(bytes, 'f') + R"("}}])"),
+                              served());
+  };
+  CHECK(named(256));
+  REQUIRE_FALSE(named(257));
+  CHECK(named(257).error().field == "tools[0].function.name");
 }
 
 TEST_CASE("templates see flat text, system for developer, and decoded tool calls") {

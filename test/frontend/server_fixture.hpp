@@ -34,13 +34,14 @@ inline ServedModel served() {
 
 struct Fixture {
   explicit Fixture(FrontendOptions given = options(), std::int32_t context = 200000, AnswerFormat answer = {},
-                   std::string bos = "<s>")
-      : tokenizer(std::move(bos)), server(given, services(context, answer)) {
+                   std::string bos = "<s>", GrammarCompiler* grammars = nullptr)
+      : tokenizer(std::move(bos)), server(given, services(context, answer, grammars)) {
     const auto bound = server.start();
     REQUIRE(bound);
     port = *bound;
   }
-  FrontendServices services(std::int32_t context, AnswerFormat answer = {}) {
+  FrontendServices services(std::int32_t context, AnswerFormat answer = {},
+                            GrammarCompiler* grammars = nullptr) {
     ServedModel model = served();
     model.context = context;
     model.answer = answer;
@@ -70,7 +71,8 @@ struct Fixture {
               if (node == "node b") return Role::mixed;
               return make_error(ErrorCode::not_found, "no such engine", "id");
             },
-            null_logger()};
+            null_logger(),
+            grammars};
   }
   RawReply post(const std::string& path, const std::string& body) {
     RawClient client(port);

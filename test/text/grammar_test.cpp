@@ -3,8 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <barrier>
 #include <cstdio>
+#include <memory>
 #include <random>
+#include <thread>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "support/test_data.hpp"
@@ -302,6 +306,40 @@ TEST_CASE("what was compiled lately is not compiled again") {
   const auto third = *compiler->compile("root ::= \"c\"");
   CHECK(*compiler->compile("root ::= \"a\"") == first);
   CHECK(*compiler->compile("root ::= \"b\"") != second);  // used last longest ago
+}
+
+TEST_CASE("what was refused is remembered like what was not, unless it is too long to keep") {
+  const SmallVocabulary vocabulary(json_tokens());
+  GrammarLimits limits;
+  limits.cached = 2;
+  limits.text = 100;
+  const auto compiler = make_grammar_compiler(vocabulary, {}, {}, limits);
+  const auto first = *compiler->compile("root ::= \"a\"");
+  const auto second = *compiler->compile("root ::= \"b\"");
+  const auto refused = compiler->compile("root ::= nothing");
+  REQUIRE_FALSE(refused);
+  CHECK(*compiler->compile("root ::= \"b\"") == second);
+  CHECK(compiler->compile("root ::= nothing").error().message == refused.error().message);
+  CHECK(compiler->compile("root ::= \"" + std::string(100, 'a') + "\"").error().code == ErrorCode::too_large);
+  CHECK(*compiler->compile("root ::= \"b\"") == second);
+  CHECK(*compiler->compile("root ::= \"a\"") != first);  // the refusal has its place
+}
+
+TEST_CASE("threads that want the same grammar have it compiled once") {
+  const SmallVocabulary vocabulary(json_tokens());
+  const auto compiler = make_grammar_compiler(vocabulary, {});
+  constexpr int kThreads = 4;
+  std::array<std::shared_ptr<const TokenGrammar>, kThreads> got;
+  std::barrier begin(kThreads);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& mine : got)
+      threads.emplace_back([&] {
+        begin.arrive_and_wait();
+        mine = *compiler->compile("root ::= [ab]* \"a\" [ab]{11}");  // for some milliseconds
+      });
+  }
+  for (const auto& one : got) CHECK(one == got.front());
 }
 
 TEST_CASE("Llama 3's vocabulary writes JSON") {

@@ -37,6 +37,8 @@ struct FrontendOptions {
   std::uint16_t port = 8000;  // 0: any free one
   int io_threads = 1;
   int text_threads = 1;
+  int format_threads = 2;                // for what binds answers: one slow format does not hold up others
+  std::size_t max_queued_formats = 256;  // requests that wait for these threads; beyond it 429
   std::size_t max_body_bytes = 4 << 20;
   std::size_t max_connections = 4096;
   std::size_t max_queued_requests = 1024;    // choices in flight towards the engines; beyond it 429 with

@@ -130,12 +130,17 @@ Json parse_messages(JsonFields& fields) {
   return out;
 }
 
+constexpr std::size_t kLongestFunctionName = 256;  // bytes
+
 void check_function(JsonFields& function) {
   std::string name;
   if (!function.has("name")) {
     function.fail("name", "Missing required parameter: '" + function.path("name") + "'.");
   } else if (function.text("name", name) && name.empty()) {
     function.fail("name", "Invalid value for '" + function.path("name") + "': must not be empty.");
+  } else if (name.size() > kLongestFunctionName) {
+    function.fail("name", "Invalid value for '" + function.path("name") + "': must have at most " +
+                              std::to_string(kLongestFunctionName) + " bytes.");
   }
   if (const Json* parameters = function.find("parameters"); parameters != nullptr && !parameters->is_object())
     function.fail_type("parameters", "an object", *parameters);

@@ -9,6 +9,7 @@ namespace baton::frontend {
 namespace {
 
 constexpr std::size_t kMostChoices = 4096;
+constexpr std::size_t kMostChoiceBytes = 128 << 10;  // of all together
 
 using Kind = OutputFormat::Kind;
 
@@ -36,13 +37,17 @@ class FormatParser {
       return fields_.fail_type("response_format", "an object with a 'type'", *format);
     const std::string type = (*format)["type"].get<std::string>();
     if (type == "text") return;
-    if (type == "json_object") return claim(Kind::json_object, "response_format");
+    JsonFields inner(*format, "response_format.");
+    if (type == "json_object") {  // with a schema: llama.cpp's way, and Together's
+      const Json* schema = inner.find("schema");
+      if (schema == nullptr || *schema == Json::object()) return claim(Kind::json_object, "response_format");
+      return set(Kind::json_schema, "response_format.schema", *schema);
+    }
     if (type != "json_schema")
       return fields_.fail("response_format",
                           "'response_format' of type '" + type.substr(0, 100) +
                               "' is not supported: 'text', 'json_object' and 'json_schema' are.",
                           ErrorCode::unsupported);
-    JsonFields inner(*format, "response_format.");
     const Json* named = inner.find("json_schema");
     if (named == nullptr || !named->is_object())
       return fields_.fail("response_format.json_schema",
@@ -70,6 +75,10 @@ class FormatParser {
     refuse(inner, {"structural_tag", "whitespace_pattern", "disable_any_whitespace",
                    "disable_additional_properties"});
     if (inner.error()) fields_.fail(inner.error()->field, inner.error()->message, inner.error()->code);
+    if (!out_.field.starts_with("structured_outputs."))
+      fields_.fail(
+          "structured_outputs",
+          "Invalid 'structured_outputs': expected one of json, regex, choice, grammar, json_object.");
   }
 
   // Of what would change the language: ignoring it would give another one than was asked for.
@@ -113,10 +122,15 @@ class FormatParser {
     if (value.empty() || value.size() > kMostChoices)
       return fields_.fail(field, "Invalid '" + field + "': expected 1 to " + std::to_string(kMostChoices) +
                                      " strings, got " + std::to_string(value.size()) + ".");
+    std::size_t bytes = 0;
     for (const Json& choice : value) {
       if (!choice.is_string()) return fields_.fail_type(field, "an array of strings", choice);
       out_.choices.push_back(choice.get<std::string>());
+      bytes += out_.choices.back().size();
     }
+    if (bytes > kMostChoiceBytes)
+      fields_.fail(field, "Invalid '" + field + "': expected at most " + std::to_string(kMostChoiceBytes) +
+                              " bytes in all, got " + std::to_string(bytes) + ".");
   }
 
   JsonFields& fields_;

@@ -37,7 +37,6 @@ class JsonCall {
   }
 
   Step take(char c);
-  bool begun() const { return begun_; }
   std::string take_held() { return std::exchange(held_, {}); }
 
  private:

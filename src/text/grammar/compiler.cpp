@@ -1,7 +1,9 @@
-// The GrammarCompiler: a vocabulary, and what was compiled against it lately.
+// The GrammarCompiler: a vocabulary, and what was compiled against it lately, refusals included: a grammar
+// that is refused may have cost as much as one that is not.
 #include <algorithm>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #include "baton/text/grammar.hpp"
@@ -12,6 +14,7 @@ namespace {
 
 using text::Automaton;
 using text::CompiledGrammar;
+using Compiled = Result<std::shared_ptr<const TokenGrammar>>;
 
 Result<Automaton> automaton_of(std::string_view grammar, const GrammarLimits& limits) {
   const auto syntax = text::parse_grammar(grammar, limits.text);
@@ -25,36 +28,44 @@ class Compiler final : public GrammarCompiler {
            const GrammarLimits& limits)
       : limits_(limits), index_(std::make_shared<text::TokenIndex>(tokenizer, std::move(ends), markers)) {}
 
-  Result<std::shared_ptr<const TokenGrammar>> compile(const std::string& grammar) override {
-    if (auto known = find(grammar)) return known;
-    auto automaton = automaton_of(grammar, limits_);
-    if (!automaton) return std::move(automaton).error();
-    std::shared_ptr<const TokenGrammar> compiled =
-        std::make_shared<CompiledGrammar>(*std::move(automaton), index_);
-    remember(grammar, compiled);
-    return compiled;
+  // Two threads that want the same compile it once: the later one waits.
+  Compiled compile(const std::string& grammar) override {
+    if (grammar.size() > limits_.text) return build(grammar);  // refused at a glance: not worth its memory
+    const auto entry = entry_of(grammar);
+    const std::scoped_lock lock(entry->compiling);
+    if (!entry->result) entry->result = build(grammar);
+    return *entry->result;
   }
 
  private:
-  using Known = std::pair<std::string, std::shared_ptr<const TokenGrammar>>;
+  struct Entry {
+    std::mutex compiling;  // guards what follows
+    std::optional<Compiled> result;
+  };
+  using Known = std::pair<std::string, std::shared_ptr<Entry>>;
 
-  std::shared_ptr<const TokenGrammar> find(const std::string& grammar) {
-    const std::scoped_lock lock(mutex_);
-    const auto found = by_text_.find(grammar);
-    if (found == by_text_.end()) return nullptr;
-    known_.splice(known_.begin(), known_, found->second);
-    return found->second->second;
+  Compiled build(const std::string& grammar) const {
+    auto automaton = automaton_of(grammar, limits_);
+    if (!automaton) return std::move(automaton).error();
+    return std::shared_ptr<const TokenGrammar>(
+        std::make_shared<CompiledGrammar>(*std::move(automaton), index_));
   }
 
-  // Two threads may have compiled the same; the later one is left out.
-  void remember(const std::string& grammar, const std::shared_ptr<const TokenGrammar>& compiled) {
+  // shared: who compiles it keeps it while it may be forgotten here.
+  std::shared_ptr<Entry> entry_of(const std::string& grammar) {
     const std::scoped_lock lock(mutex_);
-    if (by_text_.contains(grammar)) return;
-    known_.emplace_front(grammar, compiled);
+    if (const auto found = by_text_.find(grammar); found != by_text_.end()) {
+      known_.splice(known_.begin(), known_, found->second);
+      return found->second->second;
+    }
+    known_.emplace_front(grammar, std::make_shared<Entry>());
     by_text_.emplace(known_.front().first, known_.begin());
-    if (known_.size() <= limits_.cached) return;
-    by_text_.erase(known_.back().first);
-    known_.pop_back();
+    const auto entry = known_.front().second;
+    if (known_.size() > limits_.cached) {
+      by_text_.erase(known_.back().first);
+      known_.pop_back();
+    }
+    return entry;
   }
 
   const GrammarLimits limits_;
