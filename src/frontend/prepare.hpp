@@ -26,7 +26,7 @@ struct PreparedRequest {
   std::string tenant;  // the API key's name; empty where there are no keys
   GenerationFields fields;
   std::string cache_salt;  // isolation_salt of tenant and fields.cache_salt
-  std::string grammar;     // of the answers; empty: none
+  SharedText grammar;      // of the answers; empty: none
   std::shared_ptr<const TokenGrammar> compiled_grammar;
   std::vector<PreparedPrompt> prompts;
   AnswerRules answer;  // of a chat
