@@ -377,7 +377,7 @@ Result<void> Daemon::Parts::start_engine() {
   };
   router = std::make_unique<Router>(std::move(r));
   Engine::Parts parts;
-  parts.executor = make_model_executor(*model, *ops, kv->view());
+  parts.executor = make_model_executor(*model, *ops, kv->view(), clock);
   parts.kv = kv->view();
   parts.transport = transport.get();
   parts.control = router.get();

@@ -13,7 +13,8 @@ namespace {
 
 class ModelExecutor final : public Executor {
  public:
-  ModelExecutor(Model& model, Ops& ops, KvView kv) : model_(model), ops_(ops), kv_(kv) {}
+  ModelExecutor(Model& model, Ops& ops, KvView kv, const Clock& clock)
+      : model_(model), ops_(ops), kv_(kv), masks_(clock) {}
 
   void submit(const StepPlan& plan) override { plan_ = &plan; }
 
@@ -44,15 +45,18 @@ class ModelExecutor final : public Executor {
   bool sample_on_device(const Tensor& logits, StepResult& result) {
     if (!ops_.samples()) return false;
     wanted_.clear();
-    for (std::size_t i = 0; i < plan_->rows.size(); ++i)
-      if (plan_->rows[i].sample) wanted_.push_back(row_sampling(*plan_->rows[i].sequence, masks_.of(i)));
+    for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
+      if (!plan_->rows[i].sample) continue;
+      const bool gets_none = gets_no_token(result.rows[i]);  // the cheapest there is, for nobody
+      wanted_.push_back(gets_none ? RowSampling{} : row_sampling(*plan_->rows[i].sequence, masks_.of(i)));
+    }
     auto samples = ops_.sample(logits, wanted_);
     if (!samples) return false;
     auto next = samples->begin();
     for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
       if (!plan_->rows[i].sample) continue;
       RowSample& sample = *next++;
-      if (has_ended(result.rows[i])) continue;
+      if (gets_no_token(result.rows[i])) continue;
       if (sample.nan) {
         result.rows[i].error = nan_error();
         continue;
@@ -71,12 +75,13 @@ class ModelExecutor final : public Executor {
       if (!plan_->rows[i].sample) continue;
       const auto vocab = static_cast<std::size_t>(logits.cols);
       const std::span<const float> of_row = values.subspan(row++ * vocab, vocab);
-      if (!has_ended(result.rows[i])) sample(*plan_->rows[i].sequence, of_row, masks_.of(i), result.rows[i]);
+      if (!gets_no_token(result.rows[i]))
+        sample(*plan_->rows[i].sequence, of_row, masks_.of(i), result.rows[i]);
     }
   }
 
   // By what its mask says: the row is computed and nothing is sampled.
-  static bool has_ended(const RowResult& row) { return row.error || row.complete; }
+  static bool gets_no_token(const RowResult& row) { return row.error || row.complete || row.deferred; }
 
   // A model that computes only NaN would otherwise stream an arbitrary token for ever.
   static Error nan_error() { return make_error(ErrorCode::internal, "the model computed NaN logits"); }
@@ -141,8 +146,8 @@ class ModelExecutor final : public Executor {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_model_executor(Model& model, Ops& ops, KvView kv) {
-  return std::make_unique<ModelExecutor>(model, ops, kv);
+std::unique_ptr<Executor> make_model_executor(Model& model, Ops& ops, KvView kv, const Clock& clock) {
+  return std::make_unique<ModelExecutor>(model, ops, kv, clock);
 }
 
 }  // namespace baton

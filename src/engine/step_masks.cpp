@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <string>
 
 #include "baton/schedule/stop_rules.hpp"
 
@@ -13,17 +14,18 @@ bool has(std::span<const std::uint32_t> mask, TokenId token) {
   return token >= 0 && i / 32 < mask.size() && (mask[i / 32] >> (i % 32) & 1U) != 0;
 }
 
-Error cannot_follow() {
+Error cannot_follow(const char* why) {
   return make_error(ErrorCode::invalid_argument,
-                    "the output cannot follow the grammar any further with this model's vocabulary",
-                    "grammar");
+                    std::string("the output cannot go on in its grammar: ") + why, "grammar");
 }
 
 // What becomes of a row that has a grammar; its mask is in `mask` if it samples.
 RowResult write_mask(const Sequence& sequence, std::size_t vocabulary, std::span<std::uint32_t> mask) {
   RowResult result;
   if (!sequence.mask->write(mask)) {
-    result.error = cannot_follow();
+    result.error = cannot_follow(
+        "no token of this model's vocabulary fits there, or the grammar can be read in too many ways at once "
+        "or costs too much to follow");
     return result;
   }
   if (vocabulary % 32 != 0) mask.back() &= (std::uint32_t{1} << vocabulary % 32) - 1;
@@ -34,28 +36,47 @@ RowResult write_mask(const Sequence& sequence, std::size_t vocabulary, std::span
       if (!is_banned(static_cast<TokenId>(word * 32) + std::countr_zero(rest))) return result;
   const auto& ends = sequence.request.stop.eos_token_ids;
   result.complete = std::ranges::any_of(ends, [&](TokenId end) { return has(mask, end); });
-  if (!result.complete) result.error = cannot_follow();
+  if (!result.complete)
+    result.error = cannot_follow("every token that may come there is banned by min_tokens or ignore_eos");
   return result;
 }
 
 }  // namespace
 
-void StepMasks::write(const StepPlan& plan, std::size_t vocabulary, std::vector<RowResult>& results) {
-  std::size_t masks = 0;
-  mask_of_.clear();
-  for (const PlannedRows& rows : plan.rows) {
-    if (!rows.sample || !rows.sequence->mask) continue;
-    mask_of_.resize(plan.rows.size(), kNone);
-    mask_of_[static_cast<std::size_t>(&rows - plan.rows.data())] = masks++;
+void StepMasks::order(const StepPlan& plan) {
+  turns_.clear();
+  for (std::size_t row = 0; row < plan.rows.size(); ++row) {
+    const Sequence& sequence = *plan.rows[row].sequence;
+    if (!plan.rows[row].sample || !sequence.mask) continue;
+    const bool slow = !sequence.mask_time || *sequence.mask_time >= kQuick;
+    turns_.push_back({slow, -sequence.deferred, row});
   }
-  if (masks == 0) return;
+  std::ranges::sort(turns_);
+}
+
+void StepMasks::write(const StepPlan& plan, std::size_t vocabulary, std::vector<RowResult>& results) {
+  mask_of_.clear();
+  order(plan);
+  if (turns_.empty()) return;
+  mask_of_.resize(plan.rows.size(), kNone);
   words_per_mask_ = mask_words(vocabulary);
-  words_.resize(std::max(words_.size(), masks * words_per_mask_));
-  for (std::size_t i = 0; i < mask_of_.size(); ++i) {
-    if (mask_of_[i] == kNone) continue;
-    const auto words = std::span(words_).subspan(mask_of_[i] * words_per_mask_, words_per_mask_);
-    results[i] = write_mask(*plan.rows[i].sequence, vocabulary, words);
-    if (results[i].error || results[i].complete) mask_of_[i] = kNone;
+  words_.resize(std::max(words_.size(), turns_.size() * words_per_mask_));
+  const std::size_t longest = std::ranges::min_element(turns_, {}, &Turn::not_deferred)->row;
+  const TimePoint begun = clock_.now();
+  TimePoint time = begun;
+  std::size_t masks = 0;
+  for (const Turn& turn : turns_) {
+    RowResult& result = results[turn.row];
+    if (time - begun >= kBudget && turn.row != longest) {
+      result.deferred = true;
+      continue;
+    }
+    const auto words = std::span(words_).subspan(masks * words_per_mask_, words_per_mask_);
+    result = write_mask(*plan.rows[turn.row].sequence, vocabulary, words);
+    const TimePoint done = clock_.now();
+    result.mask_time = done - time;
+    time = done;
+    if (!result.error && !result.complete) mask_of_[turn.row] = masks++;
   }
 }
 

@@ -36,7 +36,7 @@ struct PreparedRequest {
   std::string cache_salt;              // isolation_salt of tenant and fields.cache_salt
   std::string bound_by;                // the client's field that binds the answers; empty: nothing does
   std::optional<ForcedAnswer> forced;  // else, where something binds them, it is fields.format
-  std::string grammar;                 // of bound answers, from bind_answer
+  SharedText grammar;                  // of bound answers, from bind_answer
   std::shared_ptr<const TokenGrammar> compiled_grammar;
   std::vector<PreparedPrompt> prompts;
   AnswerRules answer;  // of a chat

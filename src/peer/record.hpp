@@ -23,13 +23,14 @@
 #include "baton/base/clock.hpp"
 #include "baton/base/hash.hpp"
 #include "baton/base/result.hpp"
+#include "baton/base/shared_text.hpp"
 #include "baton/base/token.hpp"
 #include "peer/cbor.hpp"
 
 namespace baton::peer {
 
 inline constexpr std::size_t kMaxText = 64 << 10;        // bytes of a string
-inline constexpr std::size_t kMaxGrammar = 1 << 20;      // bytes of a grammar's text
+inline constexpr std::size_t kMaxGrammar = 256 << 10;    // bytes of a grammar's text
 inline constexpr std::size_t kMaxErrorText = 4 << 10;    // of an error's message; longer ones are cut
 inline constexpr std::size_t kMaxTokens = 16 << 20;      // of a prompt
 inline constexpr std::size_t kMaxBlockHashes = 4 << 20;  // of one block event message
@@ -175,7 +176,7 @@ class Encoder : public Coder {
   template <class T>
   void put(const Limited<T>& f) {
     limit(f.value.size(), f.limit);
-    if constexpr (Like<T, std::string>)
+    if constexpr (Like<T, std::string> || Like<T, SharedText>)
       out_.write_text(f.value);
     else
       item(f.value);
@@ -294,6 +295,8 @@ class Decoder : public Coder {
   void get(const Limited<T>& f) {
     if constexpr (Like<T, std::string>)
       text(f.value, f.limit);
+    else if constexpr (Like<T, SharedText>)
+      shared_text(f.value, f.limit);
     else
       list(f.value, f.limit);
   }
@@ -412,6 +415,11 @@ class Decoder : public Coder {
     if (!in_.read_text(view)) return malformed("expected a text string");
     if (view.size() > limit) return malformed("more than " + std::to_string(limit) + " bytes");
     value = view;
+  }
+  void shared_text(SharedText& value, std::size_t limit) {
+    std::string read;
+    text(read, limit);
+    value = std::move(read);
   }
   Duration span() {
     std::int64_t ns = 0;

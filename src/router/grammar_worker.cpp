@@ -21,7 +21,7 @@ GrammarWorker::~GrammarWorker() {
   jobs_.close();
 }
 
-bool GrammarWorker::compile(std::string grammar, std::stop_token stop, Answer answer, bool urgent) {
+bool GrammarWorker::compile(SharedText grammar, std::stop_token stop, Answer answer, bool urgent) {
   Job job{std::move(grammar), std::move(stop), std::move(answer)};
   return urgent ? jobs_.push_always(std::move(job)) : jobs_.try_push(std::move(job));
 }
@@ -39,7 +39,7 @@ void GrammarWorker::run() {
 GrammarWorker::Compiled GrammarWorker::compile(const Job& job) {
   if (job.stop.stop_requested()) return make_error(ErrorCode::cancelled, "the request was cancelled");
   try {
-    return compiler_.compile(job.grammar);
+    return compiler_.compile(job.grammar.str());
   } catch (const std::exception& failure) {  // no memory, above all; this is the thread's root
     return make_error(ErrorCode::internal, std::string("the grammar was not compiled: ") + failure.what(),
                       "grammar");

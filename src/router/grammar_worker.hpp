@@ -8,11 +8,11 @@
 #include <functional>
 #include <memory>
 #include <stop_token>
-#include <string>
 #include <thread>
 
 #include "baton/base/channel.hpp"
 #include "baton/base/result.hpp"
+#include "baton/base/shared_text.hpp"
 #include "baton/base/token_mask.hpp"
 
 namespace baton {
@@ -28,11 +28,11 @@ class GrammarWorker {
 
   // What was stopped before its turn is answered `cancelled`, and costs nothing. False: too many wait; an
   // `urgent` one is taken all the same.
-  bool compile(std::string grammar, std::stop_token stop, Answer answer, bool urgent);
+  bool compile(SharedText grammar, std::stop_token stop, Answer answer, bool urgent);
 
  private:
   struct Job {
-    std::string grammar;
+    SharedText grammar;
     std::stop_token stop;
     Answer answer;
   };

@@ -65,6 +65,7 @@ void ServedRequests::compile(InferenceService& engine, Request request, const Se
   auto answer = [this, &engine, waiting, served](GrammarWorker::Compiled compiled) {
     post_([this, &engine, waiting, served, compiled = std::move(compiled)] {
       if (compiled) waiting->compiled_grammar = *compiled;
+      waiting->grammar.clear();  // each choice came with a text of its own
       start(engine, std::move(*waiting), served,
             compiled ? std::nullopt : std::optional<Error>(compiled.error()));
     });

@@ -1,5 +1,6 @@
 // Commit: what a step's results do to its sequences. Per sequence, in this order: count, advance, publish the
-// blocks that became full, append the sampled token and go on in its grammar, apply the stop rules.
+// blocks that became full, append the sampled token and go on in its grammar, apply the stop rules. A
+// sequence that is deferred stands as if the plan had ended before its last row.
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -28,10 +29,16 @@ StepOutcome Scheduler::commit(const StepPlan& plan, const StepResult& result, Ti
   return outcome;
 }
 
-void Scheduler::State::settle(Entry& entry, const PlannedRows& planned, RowResult result, TimePoint now,
+void Scheduler::State::settle(Entry& entry, PlannedRows planned, RowResult result, TimePoint now,
                               StepOutcome& outcome) {
   Sequence& sequence = *entry.sequence;
   EndedSequence end;
+  if (result.mask_time) sequence.mask_time = result.mask_time;
+  if (planned.sample) sequence.deferred = result.deferred ? sequence.deferred + 1 : 0;
+  if (planned.sample && result.deferred) {
+    planned.sample = false;
+    --planned.rows;
+  }
   if (planned.sample && !result.error) {
     if (!result.token && !result.complete)
       result.error = make_error(ErrorCode::internal, "the step sampled no token for this sequence");

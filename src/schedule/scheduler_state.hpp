@@ -64,8 +64,7 @@ struct Scheduler::State {
   void list_rows(StepPlan& plan);
 
   // commit.cpp
-  void settle(Entry& entry, const PlannedRows& planned, RowResult result, TimePoint now,
-              StepOutcome& outcome);
+  void settle(Entry& entry, PlannedRows planned, RowResult result, TimePoint now, StepOutcome& outcome);
   void count_rows(Entry& entry, const PlannedRows& planned);
   void publish_full_blocks(Entry& entry);
 

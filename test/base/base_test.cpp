@@ -4,6 +4,7 @@
 #include "baton/base/channel.hpp"
 #include "baton/base/fault.hpp"
 #include "baton/base/hash.hpp"
+#include "baton/base/shared_text.hpp"
 #include "baton/base/units.hpp"
 #include "support/catch.hpp"
 
@@ -53,6 +54,22 @@ TEST_CASE("a channel is bounded, delivers in order and drains after close") {
   CHECK_FALSE(channel.push_always(5));
   CHECK(channel.pop_all(Duration(0)) == std::vector<int>{1, 2, 4});
   CHECK(channel.pop_all(Duration(0)).empty());
+}
+
+TEST_CASE("a shared text is one for all copies, and changes for none of them") {
+  const SharedText none, empty(std::string{}), text(std::string(1000, 'x'));
+  CHECK(none.empty());
+  CHECK(empty == none);
+  CHECK(none.str().empty());
+  SharedText copy = text;
+  CHECK(copy.str().data() == text.str().data());
+  CHECK(std::string_view(copy).size() == 1000);
+  copy = "y";
+  CHECK(text.size() == 1000);
+  CHECK_FALSE(copy == text);
+  CHECK(copy == SharedText("y"));  // another text that reads the same
+  copy.clear();
+  CHECK(copy == none);
 }
 
 TEST_CASE("fault points fire where and when they are told") {

@@ -74,7 +74,7 @@ double measure(std::int32_t sequences, std::int32_t context, std::uint64_t steps
   EngineOptions options;
   options.limits = {sequences, 8192, 1024, 0, {}};
   Engine::Parts parts;
-  parts.executor = make_model_executor(model, **ops, kv.view());
+  parts.executor = make_model_executor(model, **ops, kv.view(), clock);
   parts.kv = kv.view();
   parts.clock = &clock;
   parts.logger = &null_logger();

@@ -68,7 +68,7 @@ struct Node {
     e.limits = {16, 512, 64, model->config().max_positions};
     e.vocab = model->config().vocab;
     Engine::Parts parts;
-    parts.executor = make_model_executor(*model, *ops, kv->view());
+    parts.executor = make_model_executor(*model, *ops, kv->view(), clock);
     parts.kv = kv->view();
     parts.transport = transport.get();
     parts.control = &wire;

@@ -1,82 +1,10 @@
 // Engines whose requests follow grammars: what is sampled, how it ends, and that nothing that happens to a
 // request (preemption, handoff, a move, a new attempt) shows in where its grammar stands.
-#include <chrono>
-#include <random>
-
-#include "engine/demo_engines.hpp"
-#include "engine/fake_model.hpp"
-#include "engine/step_masks.hpp"
+#include "engine/lone_engine.hpp"
 #include "support/fake_grammar.hpp"
 
 using namespace baton;
 using namespace baton::test;
-
-namespace {
-
-constexpr TokenId kEnd = 3;  // the demo model's
-
-// One engine of the demo model, or of another executor.
-struct Lone {
-  explicit Lone(std::int32_t blocks, bool fake = false) {
-    ops = *make_ops(OpsOptions{Device{}, 1, "auto"});
-    model = *load_model(source_dir() / "models/demo", *ops);
-    const KvSpec spec = fake ? fake_kv_spec(kBlockSize) : model->kv_spec(kBlockSize);
-    kv.emplace(
-        *KvMemory::allocate(spec, spec.layout.block_bytes() * static_cast<std::size_t>(blocks), 1, Device{}));
-    EngineOptions options;
-    options.limits = {16, 512, 64, model->config().max_positions};
-    options.vocab = model->config().vocab;
-    Engine::Parts parts;
-    parts.executor =
-        fake ? std::make_unique<FakeExecutor>(kv->view()) : make_model_executor(*model, *ops, kv->view());
-    parts.kv = kv->view();
-    parts.clock = &clock;
-    parts.logger = &null_logger();
-    parts.faults = &faults;
-    engine = std::make_unique<Engine>(options, std::move(parts));
-    engine->start();
-  }
-  std::shared_ptr<CollectingSink> submit(const Request& request) {
-    auto sink = std::make_shared<CollectingSink>();
-    REQUIRE(engine->submit(request, {}, sink));
-    return sink;
-  }
-  std::shared_ptr<CollectingSink> ended(const Request& request) {
-    auto sink = submit(request);
-    REQUIRE(sink->wait_end());
-    return sink;
-  }
-
-  SteadyClock clock;
-  FaultPoints faults;
-  std::unique_ptr<Ops> ops;
-  std::unique_ptr<Model> model;
-  std::optional<KvMemory> kv;
-  std::unique_ptr<Engine> engine;
-};
-
-Request make_request(std::uint64_t id, std::shared_ptr<const TokenGrammar> grammar,
-                     std::int32_t max_tokens = 20) {
-  Request request;
-  request.id = {5, id};
-  std::mt19937_64 random(id);
-  for (int i = 0; i < 30; ++i) request.prompt.push_back(static_cast<TokenId>(100 + random() % 800));
-  request.sampling.seed = id;
-  request.stop.max_tokens = max_tokens;
-  request.stop.eos_token_ids = {kEnd};
-  request.grammar = "fake";
-  request.compiled_grammar = std::move(grammar);
-  return request;
-}
-
-std::vector<TokenId> text_of(std::uint64_t seed, std::size_t size) {
-  std::mt19937_64 random(seed);
-  std::vector<TokenId> tokens(size);
-  for (TokenId& token : tokens) token = static_cast<TokenId>(100 + random() % 800);
-  return tokens;
-}
-
-}  // namespace
 
 TEST_CASE("what is sampled follows the grammar, beside requests that have none") {
   Lone lone(400);
@@ -155,7 +83,9 @@ TEST_CASE("a grammar that leads nowhere ends its request only, with a reason") {
     CHECK(sink->tokens().size() == (request.id.low == 1 ? 4U : 2U));
     REQUIRE(sink->error());
     CHECK(sink->error()->code == ErrorCode::invalid_argument);
-    CHECK(sink->error()->message.find("vocabulary") != std::string::npos);
+    CHECK(sink->error()->field == "grammar");
+    const char* why = request.id.low == 1 ? "too many ways" : "min_tokens";
+    CHECK(sink->error()->message.find(why) != std::string::npos);
   }
   REQUIRE(other->wait_end());
   CHECK(other->tokens() == text_of(2, 9));
@@ -247,31 +177,4 @@ TEST_CASE("a prefill that completes the grammar is no handoff") {
   REQUIRE(sink->finish());
   CHECK(sink->finish()->reason == FinishReason::stop);
   CHECK(pair.decode_stats().blocks_in_use == 0);
-}
-
-TEST_CASE("a step's masks belong to the rows that sample, and end with the vocabulary") {
-  const auto sequence = [](std::shared_ptr<const TokenGrammar> grammar) {
-    Request request = make_request(1, std::move(grammar));
-    return make_sequence(std::move(request), kBlockSize, BlockHashKey{}, {});
-  };
-  const auto grammar = exactly({5}, kEnd);
-  const auto free = sequence(nullptr), five = sequence(grammar), waits = sequence(grammar),
-             beyond = sequence(exactly({41}, kEnd)), six = sequence(exactly({6}, kEnd));
-  StepPlan plan;
-  for (const auto* s : {&free, &five, &waits, &beyond, &six})
-    plan.rows.push_back({.sequence = s->get(), .rows = 1, .sample = s != &waits});
-  std::vector<RowResult> results(plan.rows.size());
-  StepMasks masks;
-  masks.write(plan, 40, results);  // of which the second word has eight
-  CHECK(masks.of(0).empty());
-  CHECK(std::ranges::equal(masks.of(1), std::vector<std::uint32_t>{1U << 5, 0}));
-  CHECK(masks.of(2).empty());
-  CHECK(grammar->writes == 1);
-  CHECK(masks.of(3).empty());
-  CHECK(results[3].error);
-  CHECK(std::ranges::equal(masks.of(4), std::vector<std::uint32_t>{1U << 6, 0}));
-  for (const std::size_t row : {0, 1, 2, 4}) CHECK_FALSE(results[row].error);
-  plan.rows.resize(1);
-  masks.write(plan, 40, results);
-  CHECK(masks.of(0).empty());
 }

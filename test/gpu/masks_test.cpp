@@ -73,9 +73,10 @@ std::shared_ptr<const TokenGrammar> grammar_of(std::uint64_t id) {
 // What becomes of 18 requests that run side by side.
 std::vector<Outcome> run(Ops& ops) {
   TableModel model(ops);
+  SteadyClock clock;
   BlockPool pool(200, kBlock);
   Scheduler scheduler({}, pool);
-  const auto executor = make_model_executor(model, ops, KvView{});
+  const auto executor = make_model_executor(model, ops, KvView{}, clock);
   std::vector<Outcome> outcomes(18);
   int steps_at_first_mask = -1;
   for (std::uint64_t id = 0; id < outcomes.size(); ++id) {

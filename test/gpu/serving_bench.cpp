@@ -46,7 +46,7 @@ class ClosedLoad {
                     .max_context = options.prompt + options.output + 8,
                     .queue_timeout = Duration(0)},
                    pool_),
-        executor_(make_model_executor(model, ops, memory_.view())) {}
+        executor_(make_model_executor(model, ops, memory_.view(), clock_)) {}
 
   std::int32_t clients() const { return clients_; }
   // The first clients come at random points of their answers, as they would be found in a steady state.
@@ -135,6 +135,7 @@ class ClosedLoad {
   KvMemory memory_;
   BlockPool pool_;
   Scheduler scheduler_;
+  SteadyClock clock_;
   std::unique_ptr<Executor> executor_;
   std::mt19937 engine_{7};
   std::uint64_t last_id_ = 0;

@@ -376,13 +376,13 @@ TEST_CASE("what a receiver would refuse is refused at the sender, by name") {
   CHECK(result.error().field == "submit.request.cache_salt");
 
   request.cache_salt.clear();
-  request.grammar.assign(1 << 20, 'g');
+  request.grammar = std::string(256 << 10, 'g');
   out.clear();
   REQUIRE(peer::append_message(out, SubmitMessage{request}, kNow));
   const auto decoded = decode_message(out, kNow);
   REQUIRE(decoded);
   CHECK(std::get<SubmitMessage>(*decoded).request.grammar == request.grammar);
-  request.grammar += 'g';
+  request.grammar = request.grammar.str() + 'g';
   result = peer::append_message(out, SubmitMessage{request}, kNow);
   REQUIRE_FALSE(result);
   CHECK(result.error().field == "submit.request.grammar");

@@ -142,5 +142,83 @@ TEST_CASE("a preempted sequence goes on in its grammar") {
   CHECK(grammar->starts == 2);  // nothing was replayed
 }
 
+// A step that has no time for anybody's mask.
+StepOutcome defer(Rig& rig) {
+  const StepPlan plan = rig.plan();
+  StepResult result;
+  result.rows.resize(plan.rows.size());
+  for (std::size_t i = 0; i < plan.rows.size(); ++i) result.rows[i].deferred = plan.rows[i].sample;
+  return rig.scheduler.commit(plan, result, rig.now);
+}
+
+TEST_CASE("a deferred sequence computes its last row again, and only that") {
+  Rig rig;
+  const RequestKey key = rig.admitted(follow(rig.request(8), multiples_of(3, kEos)));
+  const Sequence* sequence = rig.scheduler.find(key);
+  for (int times = 1; times <= 3; ++times) {
+    const StepOutcome outcome = defer(rig);
+    CHECK(outcome.sampled.empty());
+    CHECK(outcome.ended.empty());
+    CHECK(sequence->computed == 7);
+    CHECK(sequence->deferred == times);
+    CHECK(sequence->request.output.empty());
+    CHECK(sequence->first_token == TimePoint{});
+    CHECK(rig.pool.published().size() == 1);  // not the block whose last row is written again
+    CHECK(rig.scheduler.waiting_prefill_tokens() == 0);
+  }
+  const StepPlan plan = rig.plan();
+  REQUIRE(rows_of(plan) == Rows{1});
+  CHECK(plan.rows[0].first_position == 7);
+  CHECK(plan.rows[0].sample);
+  CHECK(rig.commit(plan).sampled.size() == 1);
+  CHECK(sequence->computed == 8);
+  CHECK(sequence->deferred == 0);
+  CHECK(rig.pool.published().size() == 2);
+  CHECK(rig.scheduler.prefill_tokens_computed() == 7);
+  CHECK(rig.scheduler.recomputed_tokens() == 0);
+  defer(rig);
+  CHECK(sequence->computed == 8);
+  CHECK(sequence->deferred == 1);
+}
+
+TEST_CASE("a deferred prefill is handed off with the token that it gets at last") {
+  Rig rig;
+  Request r = follow(rig.request(5), multiples_of(3, kEos));
+  r.phase = Phase::prefill;
+  rig.admitted(r);
+  CHECK(defer(rig).ended.empty());
+  const StepOutcome outcome = rig.step();
+  REQUIRE(outcome.ended.size() == 1);
+  CHECK(outcome.ended[0].handed_off);
+  CHECK(outcome.ended[0].sequence->computed == 5);
+}
+
+TEST_CASE("cancel and deadline find a deferred sequence") {
+  Rig rig;
+  Request r = follow(rig.request(5), multiples_of(3, kEos));
+  r.deadline = rig.now + milliseconds(3);
+  const RequestKey cancelled = rig.admitted(follow(rig.request(5), multiples_of(3, kEos)));
+  rig.admitted(r);
+  defer(rig);
+  CHECK(rig.scheduler.cancel(cancelled) != nullptr);
+  defer(rig);
+  CHECK(rig.plan().expired.size() == 1);
+  CHECK(rig.pool.in_use() == 0);
+}
+
+TEST_CASE("what a mask took is remembered until the next one") {
+  Rig rig;
+  const RequestKey key = rig.admitted(follow(rig.request(5), multiples_of(3, kEos)));
+  const Sequence* sequence = rig.scheduler.find(key);
+  const StepPlan plan = rig.plan();
+  StepResult result;
+  result.rows.resize(1);
+  result.rows[0].token = SampledToken{.token = 9, .top = {}};
+  result.rows[0].mask_time = milliseconds(2);
+  rig.scheduler.commit(plan, result, rig.now);
+  defer(rig);
+  CHECK(sequence->mask_time == milliseconds(2));
+}
+
 }  // namespace
 }  // namespace baton::test

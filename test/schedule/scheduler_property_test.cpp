@@ -103,6 +103,12 @@ class BookkeepingExecutor {
     return read;
   }
 
+  // The newest token's row, of a sequence that is deferred: it will be written again.
+  void forget_last(const Sequence& s) {
+    slot(s, s.size() - 1).reset();
+    --rows_written;
+  }
+
   std::uint64_t rows_written = 0;
 
  private:
@@ -129,12 +135,13 @@ class BookkeepingExecutor {
 struct Coverage {
   std::uint64_t ended = 0, cancelled = 0, expired = 0, errors = 0, too_large = 0, overloaded = 0;
   std::uint64_t preemptions = 0, recomputed = 0, hits = 0, received = 0, received_lost = 0, handed_off = 0;
-  std::uint64_t by_stop = 0, by_length = 0;
+  std::uint64_t by_stop = 0, by_length = 0, deferred = 0;
 };
 
 struct Shape {
   bool tiny_pool = false;
   bool accidents = false;  // cancels, deadlines, row errors, foreign pins
+  bool deferrals = false;
 };
 
 class Scenario {
@@ -302,6 +309,7 @@ class Scenario {
       retire(*s, false);
     }
     StepResult result = executor_.run(plan);
+    if (shape_.deferrals) defer_some(plan, result);
     if (shape_.accidents && !result.rows.empty() && chance(0.02)) {
       result.rows[static_cast<std::size_t>(between(0, static_cast<std::int32_t>(result.rows.size()) - 1))]
           .error = make_error(ErrorCode::internal, "a row failed");
@@ -313,6 +321,15 @@ class Scenario {
     outcome.ended.clear();
     check_pool();
     return progress;
+  }
+
+  void defer_some(const StepPlan& plan, StepResult& result) {
+    for (std::size_t i = 0; i < plan.rows.size(); ++i) {
+      if (!plan.rows[i].sample || !chance(0.3)) continue;
+      executor_.forget_last(*plan.rows[i].sequence);
+      result.rows[i] = {.token = {}, .deferred = true, .error = {}, .mask_time = {}};
+      ++coverage_->deferred;
+    }
   }
 
   void settle(EndedSequence& ended) {
@@ -389,7 +406,7 @@ class Scenario {
 TEST_CASE("under random load every sequence ends once, with the answer of its lone run, and no block leaks") {
   Coverage coverage;
   for (std::uint32_t seed = 0; seed < 600; ++seed) {
-    const Shape shape{.tiny_pool = seed % 2 == 0, .accidents = seed % 3 == 0};
+    const Shape shape{.tiny_pool = seed % 2 == 0, .accidents = seed % 3 == 0, .deferrals = seed % 5 == 0};
     INFO("seed " << seed);
     Scenario(seed, shape).run(40, coverage);
   }
@@ -407,6 +424,7 @@ TEST_CASE("under random load every sequence ends once, with the answer of its lo
   CHECK(coverage.received > 500);
   CHECK(coverage.received_lost > 20);
   CHECK(coverage.handed_off > 100);
+  CHECK(coverage.deferred > 1000);
 }
 
 }  // namespace

@@ -516,6 +516,7 @@ TEST_CASE("schemas beyond the limits") {
   CHECK(follows(
       grammar_of({{"type", "object"}, {"properties", {{"a", true}}}, {"title", std::string(20'000, 'a')}}),
       "{}"));
+  too_large({{"enum", {std::string(256 << 10, 'a')}}});
   // Each level takes the next one with either of two names: together a million million schemas.
   Json doubling = {{"$ref", "#/$defs/0"}, {"$defs", {{"40", {{"type", "object"}}}}}};
   for (int i = 0; i < 40; ++i) {

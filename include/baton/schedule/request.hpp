@@ -14,6 +14,7 @@
 
 #include "baton/base/clock.hpp"
 #include "baton/base/hash.hpp"
+#include "baton/base/shared_text.hpp"
 #include "baton/base/token.hpp"
 #include "baton/base/token_mask.hpp"
 #include "baton/model/sampler.hpp"
@@ -55,8 +56,8 @@ struct Request {
   std::string prefill_node;
   std::string decode_node;
   // What the output must follow (docs/grammar.md); empty: nothing. It travels as this text. Whoever hands the
-  // request to an engine has compiled it; a copy of a request keeps both.
-  std::string grammar;
+  // request to an engine has compiled it, and needs the text no more unless it sends the request elsewhere.
+  SharedText grammar;
   std::shared_ptr<const TokenGrammar> compiled_grammar;  // shared: with the compiler's cache; never travels
 };
 

@@ -59,12 +59,14 @@ struct StepPlan {
   bool empty() const { return rows.empty(); }
 };
 
-// results[i] belongs to plan.rows[i]; where `sample` was set there is a token, an error, or the output is
-// complete.
+// results[i] belongs to plan.rows[i]; where `sample` was set there is a token, an error, the output is
+// complete, or its last row is deferred.
 struct RowResult {
   std::optional<SampledToken> token;
   bool complete = false;       // no further token may come: the sequence ends as with a stop id
+  bool deferred = false;       // no time for the row that samples: the next plan computes it again, alone
   std::optional<Error> error;  // this row only; the sequence ends with it
+  std::optional<Duration> mask_time;  // that its mask took, where one was made
 };
 struct StepResult {
   std::vector<RowResult> rows;

@@ -14,9 +14,9 @@
 namespace baton {
 
 struct GrammarLimits {
-  std::size_t text = 1 << 20;   // bytes of a grammar
-  std::size_t nodes = 1 << 18;  // states of its automaton
-  std::size_t cached = 32;      // compiled grammars that are kept for the next request
+  std::size_t text = 256 << 10;  // bytes of a grammar
+  std::size_t nodes = 1 << 18;   // states of its automaton
+  std::size_t cached = 32;       // compiled grammars that are kept for the next request
 };
 
 // `ends`: the model's end-of-sequence tokens. `markers`: special tokens whose text a grammar may ask for; no

@@ -10,7 +10,7 @@ namespace baton::text {
 
 namespace {
 
-constexpr std::size_t kMostText = 1 << 20;  // what compiles, see GrammarLimits
+constexpr std::size_t kMostText = 256 << 10;  // what compiles, see GrammarLimits
 constexpr const char* kTooMuchText = "takes too much text as a grammar";
 constexpr const char* kNothing = "nothing can follow it";
 
