@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::size_t kMostNodeBytes = 32 << 20;  // of remembered masks of one grammar; then all are
 constexpr std::size_t kMostStackBytes = 8 << 20;  // forgotten
+constexpr Duration kPositionTime{40};             // of looking at one, without what is remembered
 constexpr std::size_t kCreditPerToken = 1 << 16;  // positions: 2 ms
 constexpr int kWide = 128;                        // first bytes of a node whose mask is worked out at once
 constexpr int kMostWide = 16;
@@ -43,14 +44,18 @@ class OutputMask final : public TokenMask {
     const Entry entry = grammar_->index().entry_of(token);
     if (entry == TokenIndex::kNone) return false;
     Positions at = here_, next;
+    const std::size_t credit = walker_.credit();
     for (const char c : grammar_->index().bytes(entry)) {
       walker_.step(at.at, static_cast<std::uint8_t>(c), next);
       std::swap(at, next);
     }
+    most_work_ = std::max(most_work_, credit - walker_.credit());
     if (!walker_.lost() && at.at.empty() && !at.left) return false;
     here_ = std::move(at);
     return true;
   }
+
+  Duration advance_time() const override { return kPositionTime * most_work_; }
 
   bool ended() const override { return over_ || (here_.at.empty() && !walker_.lost()); }
 
@@ -85,7 +90,8 @@ class OutputMask final : public TokenMask {
   const std::shared_ptr<const CompiledGrammar> grammar_;  // shared: the compiler may forget it first
   Walker walker_;
   Positions here_;
-  bool over_ = false;  // an end-of-sequence token has come
+  std::size_t most_work_ = 0;  // positions that one token took
+  bool over_ = false;          // an end-of-sequence token has come
 };
 
 }  // namespace

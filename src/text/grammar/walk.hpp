@@ -62,6 +62,7 @@ class Walker {
   // More ways to read the text than are followed, calls too deep, or no credit left: what it says no longer
   // holds. Whoever writes a grammar decides what a step costs, and an engine's thread pays for it.
   bool lost() const { return lost_; }
+  std::size_t credit() const { return credit_; }
   void earn(std::size_t positions) { credit_ = std::min(credit_ + positions, kCredit); }
 
   // What the positions allow next, in one number: equal only where equal. `alike`: of Automaton.
