@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <string>
+#include <utility>
 
 #include "baton/schedule/stop_rules.hpp"
 
@@ -62,20 +63,21 @@ void StepMasks::write(const StepPlan& plan, std::size_t vocabulary, std::vector<
   words_per_mask_ = mask_words(vocabulary);
   words_.resize(std::max(words_.size(), turns_.size() * words_per_mask_));
   const std::size_t longest = std::ranges::min_element(turns_, {}, &Turn::not_deferred)->row;
-  const TimePoint begun = clock_.now();
-  TimePoint time = begun;
+  TimePoint time = clock_.now();
+  Duration spent{};
   std::size_t masks = 0;
   for (const Turn& turn : turns_) {
     RowResult& result = results[turn.row];
-    if (time - begun >= kBudget && turn.row != longest) {
+    if (spent >= kBudget && turn.row != longest) {
       result.deferred = true;
       continue;
     }
     const auto words = std::span(words_).subspan(masks * words_per_mask_, words_per_mask_);
-    result = write_mask(*plan.rows[turn.row].sequence, vocabulary, words);
-    const TimePoint done = clock_.now();
-    result.mask_time = done - time;
-    time = done;
+    const Sequence& sequence = *plan.rows[turn.row].sequence;
+    result = write_mask(sequence, vocabulary, words);
+    const TimePoint begun = std::exchange(time, clock_.now());
+    result.mask_time = time - begun + sequence.mask->advance_time();
+    spent += *result.mask_time;
     if (!result.error && !result.complete) mask_of_[turn.row] = masks++;
   }
 }

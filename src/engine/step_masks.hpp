@@ -2,10 +2,11 @@
 // host and device sampling share it, and because it is worked out while the device computes.
 //
 // Who writes a grammar decides what its masks cost, and everybody in the step waits for them. So a step has
-// kBudget for all of its masks, and rows that are not reached in it are deferred. Quick masks go first, so
-// that who follows an ordinary grammar does not notice; slow ones in order of how often they were deferred.
-// The row that was deferred most often has its turn in any case. So each row has it after at most as many
-// steps as there are rows, and a step's masks take no longer than the budget and two masks.
+// kBudget for all of its masks and for taking the tokens that are sampled by them, and rows that are not
+// reached in it are deferred. Quick masks go first, so that who follows an ordinary grammar does not notice;
+// slow ones in order of how often they were deferred. The row that was deferred most often has its turn in
+// any case. So each row has it after at most as many steps as there are rows, and a step's masks take no
+// longer than the budget and two masks.
 //
 // Invariant: a row whose words are asked for has a token that is allowed and not banned. Engine thread only;
 // the memory is kept from step to step.

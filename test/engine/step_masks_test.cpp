@@ -22,8 +22,9 @@ struct TestClock final : Clock {
 // Another grammar, whose masks take time.
 class Slow final : public TokenGrammar {
  public:
-  Slow(std::shared_ptr<const TokenGrammar> grammar, TestClock& clock, Duration cost)
-      : grammar_(std::move(grammar)), clock_(clock), cost_(cost) {}
+  // `taking`: what taking a token costs, by what the mask says.
+  Slow(std::shared_ptr<const TokenGrammar> grammar, TestClock& clock, Duration cost, Duration taking = {})
+      : grammar_(std::move(grammar)), clock_(clock), cost_(cost), taking_(taking) {}
   std::unique_ptr<TokenMask> start() const override { return std::make_unique<Mask>(*this); }
 
   mutable std::atomic<int> writes{0};
@@ -37,6 +38,7 @@ class Slow final : public TokenGrammar {
       return mask->write(allowed);
     }
     bool advance(TokenId token) override { return mask->advance(token); }
+    Duration advance_time() const override { return slow.taking_; }
     bool ended() const override { return mask->ended(); }
     const Slow& slow;
     std::unique_ptr<TokenMask> mask;
@@ -44,13 +46,13 @@ class Slow final : public TokenGrammar {
 
   std::shared_ptr<const TokenGrammar> grammar_;
   TestClock& clock_;
-  const Duration cost_;
+  const Duration cost_, taking_;
 };
 
 // Steps of rows that all sample, without a model.
 struct Rows {
-  std::size_t add(Duration cost) {
-    grammars.push_back(std::make_shared<Slow>(multiples_of(7, kEnd), clock, cost));
+  std::size_t add(Duration cost, Duration taking = {}) {
+    grammars.push_back(std::make_shared<Slow>(multiples_of(7, kEnd), clock, cost, taking));
     sequences.push_back(make_sequence(make_request(1, grammars.back()), kBlockSize, BlockHashKey{}, {}));
     plan.rows.push_back({.sequence = sequences.back().get(), .rows = 1, .sample = true});
     return sequences.size() - 1;
@@ -94,6 +96,13 @@ TEST_CASE("rows that the budget does not reach are deferred, and have their turn
   CHECK(rows.step() == Made{2, 3});
   CHECK(rows.step() == Made{0, 4});
   CHECK(rows.step() == Made{1, 2});
+}
+
+TEST_CASE("taking the tokens counts as well") {
+  Rows rows;
+  for (int i = 0; i < 4; ++i) rows.add(100us, 12ms);
+  CHECK(rows.step() == Made{0, 1});
+  CHECK(rows.step() == Made{2, 3});
 }
 
 TEST_CASE("one mask is made in each step whatever it costs, each row's in turn") {
@@ -202,7 +211,7 @@ TEST_CASE("a step's masks belong to the rows that sample, and end with the vocab
   for (const auto* s : {&free, &five, &waits, &beyond, &six})
     plan.rows.push_back({.sequence = s->get(), .rows = 1, .sample = s != &waits});
   std::vector<RowResult> results(plan.rows.size());
-  SteadyClock clock;
+  TestClock clock;
   StepMasks masks(clock);
   masks.write(plan, 40, results);  // of which the second word has eight
   CHECK(masks.of(0).empty());

@@ -67,7 +67,7 @@ struct Bound : WithCompiler, Fixture {
     const RawReply reply = post("/v1/chat/completions", chat(extra));
     INFO(reply.body);
     REQUIRE(reply.status == 200);
-    return service.requests().back().grammar;
+    return service.requests().back().grammar.str();
   }
   void begin(RawClient& client, const std::string& choice) {
     REQUIRE(client.post("/v1/chat/completions", chat(one_of(choice))));

@@ -70,10 +70,20 @@ std::shared_ptr<const TokenGrammar> grammar_of(std::uint64_t id) {
   }
 }
 
-// What becomes of 18 requests that run side by side.
-std::vector<Outcome> run(Ops& ops) {
+// So much passes each time that somebody looks.
+struct PassingClock final : Clock {
+  explicit PassingClock(Duration step) : step_(step) {}
+  TimePoint now() const override { return now_ += step_; }
+
+ private:
+  const Duration step_;
+  mutable TimePoint now_{};
+};
+
+// What becomes of 18 requests that run side by side; `mask_time`: what each mask takes.
+std::vector<Outcome> run(Ops& ops, Duration mask_time = {}) {
   TableModel model(ops);
-  SteadyClock clock;
+  const PassingClock clock(mask_time);
   BlockPool pool(200, kBlock);
   Scheduler scheduler({}, pool);
   const auto executor = make_model_executor(model, ops, KvView{}, clock);
@@ -100,15 +110,17 @@ std::vector<Outcome> run(Ops& ops) {
           [](FakeGrammar::Output) { return false; });
     REQUIRE(scheduler.admit(make_sequence(std::move(request), kBlock, BlockHashKey{}, {})));
   }
-  for (int step = 0; step < 30 && scheduler.running() + scheduler.waiting() > 0; ++step) {
+  int deferred = 0;
+  for (int step = 0; step < 200 && scheduler.running() + scheduler.waiting() > 0; ++step) {
     const StepPlan plan = scheduler.plan({});
     executor->submit(plan);
     const StepResult result = executor->wait();
     REQUIRE(!result.device_failure);
     for (std::size_t i = 0; i < plan.rows.size(); ++i) {
-      const RowResult& row = result.rows[i];  // one of the three
-      CHECK((row.token ? 1 : 0) + (row.error ? 1 : 0) + (row.complete ? 1 : 0) ==
+      const RowResult& row = result.rows[i];  // one of the four
+      CHECK((row.token ? 1 : 0) + (row.error ? 1 : 0) + (row.complete ? 1 : 0) + (row.deferred ? 1 : 0) ==
             (plan.rows[i].sample ? 1 : 0));
+      deferred += row.deferred ? 1 : 0;
     }
     for (const EndedSequence& ended : scheduler.commit(plan, result, {}).ended)
       outcomes[ended.sequence->request.id.low] = {ended.sequence->request.output, ended.error.has_value(),
@@ -116,6 +128,7 @@ std::vector<Outcome> run(Ops& ops) {
   }
   REQUIRE(scheduler.running() + scheduler.waiting() == 0);
   CHECK(steps_at_first_mask == 1);  // after the first step was launched
+  CHECK((deferred > 0) == (mask_time > Duration{}));
   return outcomes;
 }
 
@@ -125,6 +138,7 @@ TEST_CASE("what the GPU samples for an executor is what the CPU samples, with gr
   auto cpu = require_ops({}, 1);
   auto gpu = require_ops({.device = {DeviceKind::cuda, 0}, .activations = DType::f32});
   const std::vector<Outcome> wanted = run(*cpu), got = run(*gpu);
+  CHECK(run(*gpu, std::chrono::milliseconds(15)) == wanted);  // rows that are deferred are sampled later
   for (std::uint64_t id = 0; id < wanted.size(); ++id) {
     INFO("request " << id);
     CHECK(got[id] == wanted[id]);

@@ -295,6 +295,26 @@ TEST_CASE("a mask may be shorter or longer than the tokenizer's vocabulary") {
   CHECK(!mask->advance(1 << 20));
 }
 
+TEST_CASE("a mask counts what taking a token has cost at most") {
+  const SmallVocabulary vocabulary(json_tokens());
+  const auto compiler = make_grammar_compiler(vocabulary, {});
+  std::string many = "root ::= r1";
+  for (int i = 2; i <= 100; ++i) many += " | r" + std::to_string(i);
+  for (int i = 1; i <= 100; ++i)
+    many += "\nr" + std::to_string(i) + " ::= \"a\"* \"b\" \"c\"{" + std::to_string(i) + "}";
+  const auto plain = (*compiler->compile("root ::= \"a\"* \"b\" \"c\"*"))->start();
+  const auto wide = (*compiler->compile(many))->start();
+  CHECK(wide->advance_time() == Duration{});
+  REQUIRE(plain->advance('a'));
+  REQUIRE(wide->advance('a'));
+  CHECK(plain->advance_time() > Duration{});
+  CHECK(wide->advance_time() >= 50 * plain->advance_time());
+  const Duration most = wide->advance_time();
+  REQUIRE(wide->advance('b'));
+  for (int i = 0; i < 95; ++i) REQUIRE(wide->advance('c'));
+  CHECK(wide->advance_time() >= most);
+}
+
 TEST_CASE("what was compiled lately is not compiled again") {
   const SmallVocabulary vocabulary(json_tokens());
   GrammarLimits limits;

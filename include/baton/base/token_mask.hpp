@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 
+#include "baton/base/clock.hpp"
 #include "baton/base/result.hpp"
 #include "baton/base/token.hpp"
 
@@ -28,6 +29,8 @@ class TokenMask {
   virtual bool write(std::span<std::uint32_t> allowed) = 0;
   // Takes the next token. False, and nothing changes, where it may not come.
   virtual bool advance(TokenId token) = 0;
+  // What advance() has taken at most so far, counted rather than measured.
+  virtual Duration advance_time() const { return {}; }
   // The output is complete and nothing can follow but its end, or an end-of-sequence token has come.
   virtual bool ended() const = 0;
 };

@@ -66,7 +66,7 @@ struct RowResult {
   bool complete = false;       // no further token may come: the sequence ends as with a stop id
   bool deferred = false;       // no time for the row that samples: the next plan computes it again, alone
   std::optional<Error> error;  // this row only; the sequence ends with it
-  std::optional<Duration> mask_time;  // that its mask took, where one was made
+  std::optional<Duration> mask_time;  // of its mask, where one was made, and of taking its token
 };
 struct StepResult {
   std::vector<RowResult> rows;

@@ -33,7 +33,7 @@ struct Sequence {
   // Where the output stands in the request's grammar. Null without one, and where the output that the request
   // brought does not follow it: then the scheduler refuses the sequence.
   std::unique_ptr<TokenMask> mask;
-  std::optional<Duration> mask_time;   // that writing its last mask took
+  std::optional<Duration> mask_time;   // of its last mask, as in RowResult
   std::int32_t deferred = 0;           // steps in a row that had no time for its mask
   std::vector<BlockRef> blocks;        // block table; an engine may attach received blocks before admit()
   std::int32_t computed = 0;           // tokens whose K and V are in `blocks`

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kMostBytes = 4 << 20;  // of each kind of remembered masks; then all are forgotten
 constexpr std::size_t kOverhead = 128;       // of one that is remembered
+constexpr Duration kPositionTime{40};        // of looking at one, without what is remembered
 constexpr int kWide = 128;                   // first bytes of a node whose mask is worked out at once
 constexpr std::size_t kAtOnce = 1 << 20;     // positions that are looked at for that: some 20 ms
 
@@ -84,15 +85,19 @@ class OutputMask final : public TokenMask {
     const std::string_view bytes = grammar_->index().bytes(token);
     if (bytes.empty()) return false;
     Positions at = here_, next;
+    const std::size_t credit = walker_.credit();
     for (const char c : bytes) {
       walker_.step(at.at, static_cast<std::uint8_t>(c), next);
       std::swap(at, next);
     }
+    most_work_ = std::max(most_work_, credit - walker_.credit());
     lost_ = walker_.lost();
     if (!lost_ && at.at.empty() && !at.left) return false;
     here_ = std::move(at);
     return true;
   }
+
+  Duration advance_time() const override { return kPositionTime * most_work_; }
 
   bool ended() const override { return over_ || (here_.at.empty() && !lost_); }
 
@@ -154,8 +159,9 @@ class OutputMask final : public TokenMask {
   const std::shared_ptr<const CompiledGrammar> grammar_;  // shared: the compiler may forget it first
   Walker walker_;
   Positions here_;
-  bool over_ = false;  // an end-of-sequence token has come
-  bool lost_ = false;  // read in more ways, or at a higher cost, than is followed
+  std::size_t most_work_ = 0;  // positions that one token took
+  bool over_ = false;          // an end-of-sequence token has come
+  bool lost_ = false;          // read in more ways, or at a higher cost, than is followed
 };
 
 }  // namespace
