@@ -39,7 +39,11 @@ void GrammarWorker::run() {
 GrammarWorker::Compiled GrammarWorker::compile(const Job& job) {
   if (job.stop.stop_requested()) return make_error(ErrorCode::cancelled, "the request was cancelled");
   try {
-    return compiler_.compile(job.grammar.str());
+    auto compiled = compiler_.compile(job.grammar.str());
+    if (compiled) return compiled;
+    Error error = std::move(compiled).error();
+    error.field = "grammar";  // which the accepting daemon knows by its client's name
+    return error;
   } catch (const std::exception& failure) {  // no memory, above all; this is the thread's root
     return make_error(ErrorCode::internal, std::string("the grammar was not compiled: ") + failure.what(),
                       "grammar");

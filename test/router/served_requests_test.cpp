@@ -24,7 +24,7 @@ class PatientCompiler final : public GrammarCompiler {
     changed_.wait_for(lock, 20s, [&] { return allowed_ > 0; });
     --allowed_;
     if (grammar == "throws") throw std::bad_alloc();
-    if (grammar == "bad") return make_error(ErrorCode::invalid_argument, "line 1: no rule", "grammar");
+    if (grammar == "bad") return make_error(ErrorCode::invalid_argument, "line 1: no rule");
     return std::shared_ptr<const TokenGrammar>(exactly({7}, 3));
   }
   void allow(int count = 1) {
@@ -152,6 +152,7 @@ TEST_CASE("a grammar that does not compile fails the request by its own error, o
     REQUIRE(f.failures().size() == 1);
     CHECK(f.failures()[0].code == ErrorCode::invalid_argument);
     CHECK(f.failures()[0].message == "line 1: no rule");
+    CHECK(f.failures()[0].field == "grammar");
     CHECK(f.sent[0].first == "front");
     CHECK(f.served.size() == 0);
   }

@@ -60,7 +60,7 @@ class Compiler final : public GrammarCompiler {
     }
     known_.emplace_front(grammar, std::make_shared<Entry>());
     by_text_.emplace(known_.front().first, known_.begin());
-    const auto entry = known_.front().second;
+    auto entry = known_.front().second;
     if (known_.size() > limits_.cached) {
       by_text_.erase(known_.back().first);
       known_.pop_back();
