@@ -8,11 +8,12 @@
 namespace baton::text {
 namespace {
 
-constexpr std::size_t kMostBytes = 4 << 20;  // of each kind of remembered masks; then all are forgotten
-constexpr std::size_t kOverhead = 128;       // of one that is remembered
-constexpr Duration kPositionTime{40};        // of looking at one, without what is remembered
-constexpr int kWide = 128;                   // first bytes of a node whose mask is worked out at once
-constexpr std::size_t kAtOnce = 1 << 20;     // positions that are looked at for that: some 20 ms
+constexpr std::size_t kMostBytes = 4 << 20;     // of each kind of remembered masks; then all are forgotten
+constexpr std::size_t kOverhead = 128;          // of one that is remembered
+constexpr std::size_t kMostForToken = 1 << 15;  // positions that taking one may cost: outputs are replayed
+constexpr Duration kPositionTime{40};           // of looking at one, without what is remembered
+constexpr int kWide = 128;                      // first bytes of a node whose mask is worked out at once
+constexpr std::size_t kAtOnce = 1 << 20;        // positions that are looked at for that: some 20 ms
 
 constexpr std::size_t kManyOpen = 1 << 13;  // tokens that run out of a node's rule
 constexpr std::size_t kAllBands = SIZE_MAX >> 1;
@@ -79,7 +80,7 @@ class OutputMask final : public TokenMask {
   bool advance(TokenId token) override {
     if (over_) return false;
     if (lost_) return true;  // the next mask says so
-    walker_.allow(grammar_->most_work());
+    walker_.allow(kMostForToken);
     if (std::ranges::find(grammar_->index().ends(), token) != grammar_->index().ends().end())
       return over_ = here_.left;
     const std::string_view bytes = grammar_->index().bytes(token);
