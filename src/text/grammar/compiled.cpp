@@ -133,7 +133,7 @@ class OutputMask final : public TokenMask {
       if (known == nullptr) return lose();
       grammar_->remember(identity, known);
     }
-    if (known->lost || known->work > credit) return lose();
+    if (known->lost || known->work >= credit) return lose();
     known->tokens.add_to(allowed);
     return true;
   }
@@ -208,7 +208,7 @@ std::shared_ptr<const NodeMask> CompiledGrammar::mask_of(Node node, std::optiona
     mask = all.take();
     add(nodes_, key, mask, mask->bytes());
   }
-  if (mask->work > credit) return nullptr;
+  if (mask->work >= credit) return nullptr;
   if (!back || mask->open_entries < kManyOpen) return mask;
   return mask_behind(*mask, node, *back, credit);
 }
@@ -218,14 +218,14 @@ std::shared_ptr<const NodeMask> CompiledGrammar::mask_of(Node node, std::optiona
 std::shared_ptr<const NodeMask> CompiledGrammar::mask_behind(const NodeMask& open, Node node, Node back,
                                                              std::size_t credit) const {
   const Context key = context(kAllBands, alike()[node], alike()[back]);
-  if (auto known = find(nodes_, key)) return known->work <= credit ? known : nullptr;
+  if (auto known = find(nodes_, key)) return known->work < credit ? known : nullptr;
   MaskOfBands all(index_->vocabulary(), open);
   for (const auto& [band, mask] : open.open) {
-    if (all.work() > credit) return nullptr;
+    if (all.work() >= credit) return nullptr;
     if (!all.add(band, mask_of(band, node, back, *mask, credit - all.work()))) return nullptr;
   }
   auto mask = all.take();
-  if (mask->work > credit) return nullptr;
+  if (mask->work >= credit) return nullptr;
   add(nodes_, key, mask, mask->bytes());
   return mask;
 }
@@ -234,7 +234,7 @@ std::shared_ptr<const BandMask> CompiledGrammar::mask_of(std::size_t band, Node 
                                                          std::size_t credit) const {
   const Node same = alike_in(band, node);
   const Context key = context(band, same);
-  if (auto known = find(bands_, key)) return known->work <= credit ? known : nullptr;
+  if (auto known = find(bands_, key)) return known->work < credit ? known : nullptr;
   auto made = mask_of_band(automaton_, index_->bands()[band], index_->vocabulary(), same, credit);
   return made ? keep(key, *std::move(made)) : nullptr;
 }
@@ -243,7 +243,7 @@ std::shared_ptr<const BandMask> CompiledGrammar::mask_of(std::size_t band, Node 
                                                          const BandMask& open, std::size_t credit) const {
   const Node same = alike_in(band, node), same_back = alike_in(band, back);
   const Context key = context(band, same, same_back);
-  if (auto known = find(bands_, key)) return known->work <= credit ? known : nullptr;
+  if (auto known = find(bands_, key)) return known->work < credit ? known : nullptr;
   auto made = mask_of_band(automaton_, index_->bands()[band], index_->vocabulary(), same, same_back,
                            open.open, credit);
   return made ? keep(key, *std::move(made)) : nullptr;
