@@ -40,7 +40,7 @@ std::uint64_t NfaBuilder::size_of(ExpressionId id, int depth) {
       break;
     case Expression::Kind::set: {
       std::vector<ByteSequence> sequences;
-      for (const CodeRange& range : e.ranges) append_utf8_ranges(range, sequences);
+      for (const CharSet::Range& range : e.characters.ranges()) append_utf8_ranges(range, sequences);
       for (const ByteSequence& sequence : sequences) size += sequence.length - 1;
       break;
     }
@@ -119,7 +119,7 @@ void NfaBuilder::add_bytes(const std::string& bytes, std::uint32_t from, std::ui
 
 void NfaBuilder::add_set(const Expression& set, std::uint32_t from, std::uint32_t to) {
   std::vector<ByteSequence> sequences;
-  for (const CodeRange& range : set.ranges) append_utf8_ranges(range, sequences);
+  for (const CharSet::Range& range : set.characters.ranges()) append_utf8_ranges(range, sequences);
   for (const ByteSequence& sequence : sequences) {
     std::uint32_t at = from;
     for (std::size_t i = 0; i < sequence.length; ++i) {

@@ -11,7 +11,6 @@ namespace {
 
 constexpr int kDepth = 200;                   // of groups inside each other
 constexpr std::uint32_t kMostCopies = 65536;  // of a bounded repetition
-constexpr char32_t kLastCodePoint = 0x10FFFF;
 
 bool is_name(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -22,35 +21,6 @@ int hex_value(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
-}
-
-// Sorted and merged, without the surrogates, which are no characters.
-std::vector<CodeRange> normalised(std::vector<CodeRange> ranges, bool negated) {
-  std::ranges::sort(ranges, {}, &CodeRange::first);
-  std::vector<CodeRange> merged;
-  for (const CodeRange& range : ranges) {
-    if (!merged.empty() && range.first <= merged.back().last + 1) {
-      merged.back().last = std::max(merged.back().last, range.last);
-    } else {
-      merged.push_back(range);
-    }
-  }
-  if (negated) {
-    std::vector<CodeRange> rest;
-    char32_t next = 0;
-    for (const CodeRange& range : merged) {
-      if (range.first > next) rest.push_back({next, range.first - 1});
-      next = range.last + 1;
-    }
-    if (next <= kLastCodePoint) rest.push_back({next, kLastCodePoint});
-    merged = std::move(rest);
-  }
-  std::vector<CodeRange> out;
-  for (const CodeRange& range : merged) {
-    if (range.first < 0xD800) out.push_back({range.first, std::min<char32_t>(range.last, 0xD7FF)});
-    if (range.last > 0xDFFF) out.push_back({std::max<char32_t>(range.first, 0xE000), range.last});
-  }
-  return out;
 }
 
 class Parser {
@@ -186,7 +156,7 @@ class Parser {
     if (take('[')) return character_set();
     if (take('.')) {
       Expression any{.kind = Expression::Kind::set};
-      any.ranges = normalised({}, true);
+      any.characters = CharSet().complement();
       return add(std::move(any));
     }
     if (take('(')) {
@@ -283,7 +253,7 @@ class Parser {
   ExpressionId character_set() {
     const std::size_t begin = at_;
     const bool negated = take('^');
-    std::vector<CodeRange> ranges;
+    std::vector<CharSet::Range> ranges;
     while (!error_ && !take(']')) {
       if (at_ >= text_.size() || text_[at_] == '\n') {
         fail("a set of characters is not closed", begin);
@@ -299,8 +269,8 @@ class Parser {
       ranges.push_back({first, last});
     }
     Expression out{.kind = Expression::Kind::set};
-    if (!error_) out.ranges = normalised(std::move(ranges), negated);
-    if (!error_ && out.ranges.empty()) fail("a set has no characters", begin);
+    out.characters = negated ? CharSet(ranges).complement() : CharSet(ranges);
+    if (!error_ && out.characters.ranges().empty()) fail("a set has no characters", begin);
     return add(std::move(out));
   }
 
@@ -365,7 +335,7 @@ class Parser {
   }
 
   char32_t character(char32_t value) {
-    if (value <= kLastCodePoint && (value < 0xD800 || value > 0xDFFF)) return value;
+    if (value <= kLastCharacter && (value < 0xD800 || value > 0xDFFF)) return value;
     fail("an escape is no character of Unicode");
     return 0;
   }

@@ -11,12 +11,9 @@
 #include <vector>
 
 #include "baton/base/result.hpp"
+#include "text/char_set.hpp"
 
 namespace baton::text {
-
-struct CodeRange {
-  char32_t first = 0, last = 0;  // both included
-};
 
 using ExpressionId = std::uint32_t;
 using RuleId = std::uint32_t;
@@ -27,7 +24,7 @@ struct Expression {
   enum class Kind : std::uint8_t { bytes, set, sequence, choice, repeat, rule };
   Kind kind = Kind::bytes;
   std::string bytes = {};                // bytes
-  std::vector<CodeRange> ranges = {};    // set: one character; ascending, disjoint, no surrogates
+  CharSet characters = {};               // set: one of these
   std::vector<ExpressionId> parts = {};  // sequence, choice; of repeat one
   std::uint32_t least = 0, most = 0;     // repeat; most may be kUnbounded
   RuleId rule = 0;                       // rule

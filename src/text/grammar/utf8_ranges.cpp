@@ -43,12 +43,12 @@ void split(char32_t first, char32_t last, const Length& length, std::vector<Byte
 
 }  // namespace
 
-void append_utf8_ranges(CodeRange range, std::vector<ByteSequence>& out) {
-  char32_t first = range.first;
+void append_utf8_ranges(CharSet::Range range, std::vector<ByteSequence>& out) {
+  char32_t first = range.low;
   for (const Length& length : kLengths) {
-    if (first > range.last) return;
+    if (first > range.high) return;
     if (first > length.last) continue;
-    split(first, std::min(range.last, length.last), length, out);
+    split(first, std::min(range.high, length.last), length, out);
     first = length.last + 1;
   }
 }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "text/grammar/syntax.hpp"
+#include "text/char_set.hpp"
 
 namespace baton::text {
 
@@ -20,6 +20,6 @@ struct ByteSequence {
 };
 
 // Together these match exactly the UTF-8 of the range's characters. `range` holds no surrogates.
-void append_utf8_ranges(CodeRange range, std::vector<ByteSequence>& out);
+void append_utf8_ranges(CharSet::Range range, std::vector<ByteSequence>& out);
 
 }  // namespace baton::text

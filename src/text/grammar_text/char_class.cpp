@@ -1,7 +1,8 @@
-#include "text/grammar_text/char_set.hpp"
+#include "text/grammar_text/char_class.hpp"
 
 #include <algorithm>
 #include <string_view>
+#include <vector>
 
 #include "text/utf8.hpp"
 
@@ -9,9 +10,6 @@ namespace baton::text {
 
 namespace {
 
-constexpr char32_t kLast = 0x10FFFF;
-constexpr char32_t kSurrogatesLow = 0xD800;
-constexpr char32_t kSurrogatesHigh = 0xDFFF;
 constexpr std::string_view kHex = "0123456789ABCDEF";
 
 // What follows the backslash where a JSON string has a short escape for the character, or 0.
@@ -77,44 +75,6 @@ std::string control_escapes(const CharSet& set, char32_t first) {
 
 }  // namespace
 
-CharSet::CharSet(const std::vector<Range>& ranges) {
-  std::vector<Range> parts;
-  for (const Range& range : ranges) {
-    parts.push_back({range.low, std::min<char32_t>(range.high, kSurrogatesLow - 1)});
-    parts.push_back({std::max<char32_t>(range.low, kSurrogatesHigh + 1), std::min(range.high, kLast)});
-  }
-  std::erase_if(parts, [](const Range& part) { return part.low > part.high; });
-  std::ranges::sort(parts, {}, &Range::low);
-  for (const Range& part : parts) {
-    if (!ranges_.empty() && part.low <= ranges_.back().high + 1) {
-      ranges_.back().high = std::max(ranges_.back().high, part.high);
-    } else {
-      ranges_.push_back(part);
-    }
-  }
-}
-
-CharSet CharSet::complement() const {
-  std::vector<Range> others;
-  char32_t next = 0;
-  for (const Range& range : ranges_) {
-    if (range.low > next) others.push_back({next, range.low - 1});
-    next = range.high + 1;
-  }
-  if (next <= kLast) others.push_back({next, kLast});
-  return CharSet(others);
-}
-
-bool CharSet::contains(char32_t character) const {
-  return std::ranges::any_of(ranges_,
-                             [&](const Range& r) { return r.low <= character && character <= r.high; });
-}
-
-std::optional<char32_t> CharSet::single() const {
-  if (ranges_.size() != 1 || ranges_[0].low != ranges_[0].high) return std::nullopt;
-  return ranges_[0].low;
-}
-
 std::string json_spelling(char32_t character) {
   if (const char letter = short_escape(character); letter != 0) return {'\\', letter};
   if (character < 0x20) return "\\u" + hexadecimal(character, 4);
@@ -127,7 +87,7 @@ std::string plain_class(const CharSet& set) {
   if (set.ranges().empty()) return {};
   const CharSet others = set.complement();
   if (others.ranges().empty()) return ".";
-  if (set.ranges().back().high == kLast) return "[^" + ranges_in_brackets(others) + "]";
+  if (set.ranges().back().high == kLastCharacter) return "[^" + ranges_in_brackets(others) + "]";
   return "[" + ranges_in_brackets(set) + "]";
 }
 

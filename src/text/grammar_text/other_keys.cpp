@@ -7,7 +7,7 @@
 #include <map>
 #include <utility>
 
-#include "text/grammar_text/char_set.hpp"
+#include "text/grammar_text/char_class.hpp"
 #include "text/grammar_text/json_values.hpp"
 #include "text/utf8.hpp"
 

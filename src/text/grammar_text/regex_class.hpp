@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "baton/base/result.hpp"
-#include "text/grammar_text/char_set.hpp"
+#include "text/grammar_text/char_class.hpp"
 
 namespace baton::text {
 

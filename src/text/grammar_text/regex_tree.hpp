@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "baton/base/result.hpp"
-#include "text/grammar_text/char_set.hpp"
+#include "text/grammar_text/char_class.hpp"
 
 namespace baton::text {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "baton/text/grammar_text.hpp"
-#include "text/grammar_text/char_set.hpp"
+#include "text/grammar_text/char_class.hpp"
 #include "text/utf8.hpp"
 
 namespace baton {
