@@ -8,7 +8,9 @@
 namespace baton {
 
 Result<KvMemory> KvMemory::allocate(const KvSpec& spec, std::uint64_t bytes, std::int32_t least_blocks,
-                                    Device device) {
+                                    Device device, std::int32_t width) {
+  if (device.kind == DeviceKind::cuda && width > 1)
+    return make_error(ErrorCode::unsupported, "several GPUs for one engine", "width");
   const std::uint64_t block_bytes = spec.layout.block_bytes();
   const std::uint64_t most = std::numeric_limits<std::int32_t>::max();
   const std::uint64_t blocks = std::min(bytes / block_bytes, most);

@@ -90,7 +90,7 @@ class ModelExecutor final : public Executor {
   // has no memory, either, whoever asks.
   StepResult failed(Error error) {
     StepResult result;
-    result.device_lost = !ops_.settle();
+    result.device_lost = !model_.settle(ops_);
     if (result.device_lost && error.code == ErrorCode::out_of_memory)
       error = make_error(ErrorCode::unavailable, "the device fails whatever it is asked");
     RowResult row;

@@ -32,12 +32,33 @@ Hash128 hash_config(const ModelConfig& c) {
   return hash_string(facts);
 }
 
+// Heads and FFNs are shared out evenly over a group's ranks.
+Result<void> can_be_shared(const ModelConfig& c, std::int32_t width) {
+  bool dense = false;
+  for (std::int32_t layer = 0; layer < c.layers; ++layer) dense = dense || !c.has_experts(layer);
+  const std::pair<const char*, std::int32_t> parts[] = {
+      {"num_attention_heads", c.query_heads},
+      {"num_key_value_heads", c.kv_heads},
+      {"intermediate_size", dense ? c.ffn : 0},
+      {"moe_intermediate_size", c.mixture.experts > 0 ? c.mixture.ffn : 0},
+  };
+  for (const auto& [field, count] : parts)
+    if (count % width != 0)
+      return make_error(ErrorCode::unsupported,
+                        "the model's " + std::string(field) + " is " + std::to_string(count) +
+                            ", which is no multiple of the " + std::to_string(width) +
+                            " devices that are to share each layer",
+                        "--tensor-parallel");
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
                                                   const LoadProgress& progress) {
-  std::unique_ptr<DecoderModel> model(new DecoderModel(std::move(config)));
-  WeightSource source(checkpoint, hash_config(model->config_), model->config_.fp8_blocks);
+  std::unique_ptr<DecoderModel> model(new DecoderModel(std::move(config), ops.place()));
+  if (auto cut = can_be_shared(model->config_, ops.place().width); !cut) return std::move(cut).error();
+  WeightSource source(checkpoint, hash_config(model->config_), model->config_.fp8_blocks, ops.place());
   model->read_weights(source);  // the survey
   if (source.error()) return *source.error();
   model->fingerprint_ = source.fingerprint();
@@ -63,7 +84,12 @@ void DecoderModel::read_weights(WeightSource& source) {
   for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
   source.absent("model.layers." + std::to_string(c.layers) + ".input_layernorm.weight", "num_hidden_layers");
   norm_ = source.vector("model.norm.weight", c.hidden);
-  lm_head_ = c.tied_embeddings ? embed_ : source.linear(c.hidden, {"lm_head", c.vocab, false});
+  if (!c.tied_embeddings)
+    lm_head_ = source.linear(c.hidden, {"lm_head", c.vocab, false}, Split::outputs);
+  else if (place_.width == 1)
+    lm_head_ = embed_;
+  else
+    lm_head_ = source.linear_again(c.hidden, {"model.embed_tokens", c.vocab, false}, Split::outputs);
 }
 
 DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t index) const {
@@ -76,14 +102,16 @@ DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t 
   const std::string attention = layer + "self_attn.";
   Layer w;
   w.attention_norm = source.vector(layer + "input_layernorm.weight", c.hidden);
-  w.qkv = source.linear(c.hidden, Projections{{attention + "q_proj", q, bias},
-                                              {attention + "k_proj", kv, bias},
-                                              {attention + "v_proj", kv, bias}});
+  w.qkv = source.linear(c.hidden,
+                        Projections{{attention + "q_proj", q, bias},
+                                    {attention + "k_proj", kv, bias},
+                                    {attention + "v_proj", kv, bias}},
+                        Split::outputs);
   if (c.head_norms) {
     w.query_norm = source.vector(attention + "q_norm.weight", c.head_dim);
     w.key_norm = source.vector(attention + "k_norm.weight", c.head_dim);
   }
-  w.output = source.linear(q, {attention + "o_proj", c.hidden, c.attention_output_bias});
+  w.output = source.linear(q, {attention + "o_proj", c.hidden, c.attention_output_bias}, Split::inputs);
   w.ffn_norm = source.vector(layer + "post_attention_layernorm.weight", c.hidden);
   read_feed_forward(source, index, w);
   return w;
@@ -96,8 +124,9 @@ void DecoderModel::read_feed_forward(WeightSource& source, std::int32_t index, L
   const std::string mlp = layer + "mlp.";
   if (!c.has_experts(index)) {
     w.gate_up = source.linear(
-        c.hidden, Projections{{mlp + "gate_proj", c.ffn, c.mlp_bias}, {mlp + "up_proj", c.ffn, c.mlp_bias}});
-    w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias});
+        c.hidden, Projections{{mlp + "gate_proj", c.ffn, c.mlp_bias}, {mlp + "up_proj", c.ffn, c.mlp_bias}},
+        Split::outputs);
+    w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias}, Split::inputs);
     return;
   }
   const std::string block = layer + c.mixture.names.block;
@@ -127,8 +156,8 @@ Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) con
 }
 
 Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
-  const AttentionShape shape{config_.query_heads, config_.kv_heads, config_.head_dim,
-                             1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
+  const AttentionShape shape{config_.query_heads / place_.width, config_.kv_heads / place_.width,
+                             config_.head_dim, 1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
   const float epsilon = config_.norm_epsilon;
   Tensor x = ops.embed(embed_, batch.tokens);  // [tokens, hidden]: the residual stream
   Tensor room = ops.rms_norm(x, layers_.front().attention_norm, epsilon);  // [tokens, hidden]
@@ -156,7 +185,7 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
         last ? ops.add_rms_norm(x, fed, norm_, epsilon, room, nullptr)
              : ops.add_rms_norm(x, fed, layers_[i + 1].attention_norm, epsilon, room, &layers_[i + 1].qkv);
   }
-  return ops.logits(normed, lm_head_);  // [logit_rows, vocab]
+  return ops.gather_columns(ops.logits(normed, lm_head_), config_.vocab);  // [logit_rows, vocab]
 }
 
 }  // namespace baton

@@ -1,7 +1,7 @@
 // The pre-norm decoder with rotary embedding, grouped-query attention and SwiGLU (arXiv 2302.13971,
 // 2307.09288, 2407.21783), and its variants: biases and norms of heads (Qwen 2 and 3: 2407.10671,
 // 2505.09388), mixtures of experts in place of the FFN (Mixtral: 2401.04088). Written in terms of Ops only;
-// owns its packed weights.
+// owns its packed weights: in a group, its rank's share of heads, FFNs and outputs.
 #pragma once
 
 #include <memory>
@@ -37,14 +37,15 @@ class DecoderModel : public Model {
     Experts experts;
   };
 
-  explicit DecoderModel(ModelConfig config) : config_(std::move(config)) {}
+  DecoderModel(ModelConfig config, GroupPlace place) : config_(std::move(config)), place_(place) {}
   void read_weights(class WeightSource& source);
   Layer read_layer(class WeightSource& source, std::int32_t index) const;
   void read_feed_forward(class WeightSource& source, std::int32_t index, Layer& layer) const;
   Tensor feed_forward(const Tensor& x, const Layer& layer, Ops& ops) const;
   Tensor run_layers(const Batch& batch, Ops& ops) const;  // logits of batch.logit_rows
 
-  ModelConfig config_;
+  ModelConfig config_;  // of the whole model
+  const GroupPlace place_;
   Hash128 fingerprint_;
   Linear embed_;    // [vocab, hidden]
   Linear norm_;     // [hidden]

@@ -3,6 +3,7 @@
 #include "baton/model/model.hpp"
 #include "model/checkpoint.hpp"
 #include "model/decoder.hpp"
+#include "model/group_model.hpp"
 
 namespace baton {
 
@@ -13,6 +14,16 @@ Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory
   auto checkpoint = Checkpoint::open(directory);
   if (!checkpoint) return std::move(checkpoint).error();
   return DecoderModel::load(*std::move(config), *checkpoint, ops, progress);
+}
+
+Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, OpsGroup& group,
+                                          const LoadProgress& progress) {
+  if (group.width() == 1) return load_model(directory, group.rank(0), progress);
+  auto config = load_model_config(directory);
+  if (!config) return std::move(config).error();
+  auto checkpoint = Checkpoint::open(directory);
+  if (!checkpoint) return std::move(checkpoint).error();
+  return GroupModel::load(*config, *checkpoint, group, progress);
 }
 
 }  // namespace baton

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <system_error>
 #include <thread>
@@ -138,7 +139,7 @@ void WeightSource::expand_blocks(const Projection& wanted, WeightView& view) {
   view.data = values;
 }
 
-std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted) {
+std::optional<WeightView> WeightSource::whole_projection(std::int64_t in, const Projection& wanted) {
   auto view = keep_error(checkpoint_.matrix(wanted.name + ".weight", wanted.out, in));
   const std::string bias_name = wanted.name + ".bias";
   if (view && !wanted.bias) absent(bias_name, "attention_bias or mlp_bias");
@@ -173,22 +174,67 @@ std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projec
   return view;
 }
 
-Linear WeightSource::linear(std::int64_t in, std::span<const Projection> projections) {
+std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted, Split split) {
+  const auto whole = whole_projection(in, wanted);
+  if (!whole || !ops_ || place_.width == 1 || split == Split::none) return whole;
+  return split == Split::outputs ? share_of_outputs(*whole) : share_of_inputs(*whole);
+}
+
+WeightView WeightSource::share_of_outputs(const WeightView& whole) const {
+  const Share mine = share_of(whole.out, place_);
+  const auto skip = [&](const void* data, std::int64_t elements, DType dtype) {
+    return static_cast<const std::byte*>(data) + static_cast<std::size_t>(elements) * size_of(dtype);
+  };
+  WeightView view = whole;
+  view.out = mine.count;
+  view.data = skip(whole.data, mine.first * whole.in, whole.dtype);
+  if (whole.bias) view.bias = skip(whole.bias, mine.first, whole.bias_type());
+  if (whole.scales.size() > 1)
+    view.scales =
+        whole.scales.subspan(static_cast<std::size_t>(mine.first), static_cast<std::size_t>(mine.count));
+  return view;
+}
+
+// A copy: in the checkpoint the share lies in as many pieces as there are outputs.
+WeightView WeightSource::share_of_inputs(const WeightView& whole) {
+  const Share mine = share_of(whole.in, place_);
+  const std::size_t element = size_of(whole.dtype);
+  const auto row_bytes = static_cast<std::size_t>(mine.count) * element;
+  std::byte* const rows = expanded_
+                              .emplace_back(std::make_unique_for_overwrite<std::byte[]>(
+                                  static_cast<std::size_t>(whole.out) * row_bytes))
+                              .get();
+  const auto* from =
+      static_cast<const std::byte*>(whole.data) + static_cast<std::size_t>(mine.first) * element;
+  on_all_cores(whole.out, whole.out * mine.count, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t output = begin; output < end; ++output)
+      std::memcpy(rows + static_cast<std::size_t>(output) * row_bytes,
+                  from + static_cast<std::size_t>(output * whole.in) * element, row_bytes);
+  });
+  WeightView view = whole;
+  view.in = mine.count;
+  view.data = rows;
+  if (place_.rank != 0) view.bias = nullptr;
+  return view;
+}
+
+Linear WeightSource::pack(std::int64_t in, std::span<const Projection> projections, Split split) {
   std::vector<WeightView> views;
   scales_.clear();
   expanded_.clear();
   for (const Projection& wanted : projections) {
     if (error_) return {};
-    const auto view = projection(in, wanted);
+    const auto view = projection(in, wanted, split);
     if (!view) return {};
     views.push_back(*view);
   }
-  Linear packed;
-  if (ops_) {
-    auto result = keep_error(ops_->pack(views));
-    if (!result) return {};
-    packed = *std::move(result);
-  }
+  if (!ops_) return {};
+  return keep_error(ops_->pack(views)).value_or(Linear());
+}
+
+Linear WeightSource::linear(std::int64_t in, std::span<const Projection> projections, Split split) {
+  Linear packed = pack(in, projections, split);
+  if (error_) return {};
   for (const Projection& wanted : projections) {
     take(wanted.name + ".weight");
     if (checkpoint_.find(wanted.name + ".weight")->entry.dtype == DType::e4m3)
@@ -196,6 +242,10 @@ Linear WeightSource::linear(std::int64_t in, std::span<const Projection> project
     if (wanted.bias) take(wanted.name + ".bias");
   }
   return packed;
+}
+
+Linear WeightSource::linear_again(std::int64_t in, const Projection& projection, Split split) {
+  return pack(in, std::span(&projection, 1), split);
 }
 
 void WeightSource::absent(const std::string& name, const std::string& field) {
@@ -226,16 +276,17 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
   scales_.clear();
   expanded_.clear();
   std::vector<std::string> taken;
-  const auto read = [&](std::int32_t index, const char* name, std::int64_t rows, std::int64_t cols) {
-    const auto view = projection(cols, {prefix + std::to_string(index) + "." + name, rows, false});
+  const auto read = [&](std::int32_t index, const char* name, std::int64_t rows, std::int64_t cols,
+                        Split split) {
+    const auto view = projection(cols, {prefix + std::to_string(index) + "." + name, rows, false}, split);
     taken.push_back(prefix + std::to_string(index) + "." + name + ".weight");
     return view.value_or(WeightView{});
   };
   for (std::int32_t e = 0; e < count && !error_; ++e) {
     ExpertView view;
-    view.gate = read(e, names.gate, ffn, in);
-    if (!error_) view.up = read(e, names.up, ffn, in);
-    if (!error_) view.down = read(e, names.down, in, ffn);
+    view.gate = read(e, names.gate, ffn, in, Split::outputs);
+    if (!error_) view.up = read(e, names.up, ffn, in, Split::outputs);
+    if (!error_) view.down = read(e, names.down, in, ffn, Split::inputs);
     views.push_back(view);
   }
   absent(prefix + std::to_string(count) + "." + names.gate + ".weight", "the number of experts");

@@ -4,6 +4,9 @@
 // each tensor is there with the right shape, adds up their bytes and hashes them into a fingerprint; only
 // then does the second walk pack them. So a bad checkpoint fails at once, not after minutes of packing. The
 // first error sticks; later requests return empty weights.
+//
+// A rank of a group packs its share of a weight: of the outputs, or of the inputs, whose products are then
+// the ranks' to add up. What is asked for is always the whole, and so is what is checked and hashed.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +26,13 @@
 
 namespace baton {
 
+// How a weight is shared out over a group's ranks.
+enum class Split {
+  none,     // each rank has all of it
+  outputs,  // share_of() the outputs of each projection
+  inputs,   // share_of() the inputs; rank 0 has the biases
+};
+
 class WeightSource {
  public:
   static constexpr const char* kEmbeddings = "model.embed_tokens.weight";
@@ -35,17 +45,23 @@ class WeightSource {
     bool bias = false;
   };
 
-  // `config_hash` starts the fingerprint.
-  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash, Fp8Blocks blocks)
-      : checkpoint_(checkpoint), blocks_(blocks), fingerprint_(config_hash) {}
+  // `config_hash` starts the fingerprint, which is the same for all ranks.
+  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash, Fp8Blocks blocks, GroupPlace place)
+      : checkpoint_(checkpoint), blocks_(blocks), place_(place), fingerprint_(config_hash) {}
 
   // The survey is over: from here on weights are packed by `ops`.
   void start_packing(Ops& ops, const LoadProgress& progress);
 
-  Linear linear(std::int64_t in, std::span<const Projection> projections);  // outputs side by side
-  Linear linear(std::int64_t in, Projection projection) { return linear(in, std::span(&projection, 1)); }
+  Linear linear(std::int64_t in, std::span<const Projection> projections,
+                Split split = Split::none);  // outputs side by side
+  Linear linear(std::int64_t in, Projection projection, Split split = Split::none) {
+    return linear(in, std::span(&projection, 1), split);
+  }
+  // One that was asked for already, packed once more: it counts once.
+  Linear linear_again(std::int64_t in, const Projection& projection, Split split);
   Linear vector(const std::string& name, std::int64_t size);
-  // A layer's experts: "<prefix><index>.<name>.weight", gate and up [ffn, in], down [in, ffn].
+  // A layer's experts: "<prefix><index>.<name>.weight", gate and up [ffn, in], down [in, ffn]. Each rank has
+  // its share of every expert's ffn.
   Experts experts(const std::string& prefix, std::int32_t count, std::int64_t in, std::int64_t ffn,
                   const MixtureNames& names);
   // A tensor that would be there only if config.json were wrong about `field`: it is not silently left out.
@@ -68,15 +84,20 @@ class WeightSource {
   std::optional<std::vector<float>> read_scales(const std::string& name,
                                                 const std::function<bool(const Shape&)>& allowed,
                                                 const std::string& wanted);
-  std::optional<WeightView> projection(std::int64_t in, const Projection& wanted);
+  std::optional<WeightView> whole_projection(std::int64_t in, const Projection& wanted);
+  std::optional<WeightView> projection(std::int64_t in, const Projection& wanted, Split split);
+  WeightView share_of_outputs(const WeightView& whole) const;
+  WeightView share_of_inputs(const WeightView& whole);
+  Linear pack(std::int64_t in, std::span<const Projection> projections, Split split);
   void take(const std::string& name);  // counts a tensor: into the fingerprint or into the progress
   template <class T>
   std::optional<T> keep_error(Result<T> result);
 
   const Checkpoint& checkpoint_;
   const Fp8Blocks blocks_;
+  const GroupPlace place_;
   std::deque<std::vector<float>> scales_;              // of the views that are being put together
-  std::deque<std::unique_ptr<std::byte[]>> expanded_;  // likewise
+  std::deque<std::unique_ptr<std::byte[]>> expanded_;  // likewise; shares of inputs, too
   Hash128 fingerprint_;
   Ops* ops_ = nullptr;
   LoadProgress progress_;

@@ -6,11 +6,13 @@
 #include <memory>
 
 #include "baton/base/result.hpp"
+#include "baton/tensor/group.hpp"
 #include "baton/tensor/ops.hpp"
 
 namespace baton {
 
 Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions& options);
+Result<std::unique_ptr<OpsGroup>> make_cuda_group(const OpsOptions& options, std::int32_t width);
 
 // Device memory, zero-filled, aligned to 256 bytes.
 Result<std::byte*> allocate_on_gpu(Device device, std::size_t bytes);

@@ -77,7 +77,7 @@ void CpuOps::plan_attention(const AttentionShape& shape) {
 }
 
 Tensor CpuOps::attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) {
-  assert(batch_ && shape.kv_heads == kv_.layout.kv_heads && shape.head_dim == kv_.layout.head_dim);
+  assert(batch_ && shape.kv_heads == kv_.heads() && shape.head_dim == kv_.layout.head_dim);
   assert(q.cols == std::int64_t{shape.query_heads} * shape.head_dim);
   const Tensor out = allocate(q.rows, q.cols);
   plan_attention(shape);

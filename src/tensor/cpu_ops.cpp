@@ -25,6 +25,11 @@ const PackedMatrix& matrix_of(const Linear& weight) {
 
 }  // namespace
 
+std::string CpuOps::numerics_id() const {
+  const std::string alone = std::string("cpu/") + kernels_.name + "/f32";
+  return place_.width > 1 ? alone + "/tp" + std::to_string(place_.width) : alone;
+}
+
 std::size_t CpuOps::scope_begin() {
   ++open_scopes_;
   return workspace_.mark();
@@ -233,7 +238,7 @@ void CpuOps::rope(Tensor heads, std::int32_t head_dim, const void* prepared) {
 
 void CpuOps::store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) {
   const KvLayout& layout = kv_.layout;
-  assert(k.cols == std::int64_t{layout.kv_heads} * layout.head_dim && v.cols == k.cols);
+  assert(k.cols == std::int64_t{kv_.heads()} * layout.head_dim && v.cols == k.cols);
   const kernels::Element type = element_of(layout.dtype);
   const std::size_t token_bytes = static_cast<std::size_t>(layout.head_dim) * size_of(layout.dtype);
   for (const SequenceRows& sequence : batch_->sequences) {
@@ -243,7 +248,7 @@ void CpuOps::store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) {
       const std::int32_t block = table[position / layout.block_size];
       assert(block >= 0 && block < kv_.blocks);
       const std::size_t offset = static_cast<std::size_t>(position % layout.block_size) * token_bytes;
-      for (std::int32_t head = 0; head < layout.kv_heads; ++head) {
+      for (std::int32_t head = 0; head < kv_.heads(); ++head) {
         const std::int64_t column = std::int64_t{head} * layout.head_dim;
         kernels_.store(row_of(k, sequence.first_row + i) + column, layout.head_dim, type,
                        kv_.piece(block, layer, 0, head) + offset);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "baton/tensor/ops.hpp"
+#include "cpu_exchange.hpp"
 #include "cpu_experts.hpp"
 #include "cpu_linear.hpp"
 #include "kernels/cpu/kernels.hpp"
@@ -19,9 +20,13 @@ namespace baton {
 class CpuOps final : public Ops {
  public:
   CpuOps(const kernels::Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
+  // A rank of a group; the exchange outlives it.
+  CpuOps(const kernels::Kernels& kernels, int threads, GroupPlace place, CpuExchange& exchange)
+      : kernels_(kernels), place_(place), exchange_(&exchange), pool_(threads) {}
 
   Device device() const override { return {}; }
-  std::string numerics_id() const override { return std::string("cpu/") + kernels_.name + "/f32"; }
+  GroupPlace place() const override { return place_; }
+  std::string numerics_id() const override;
 
   Result<Linear> pack(std::span<const WeightView> weights) override {
     return pack_matrix(weights, kernels_, pool_);
@@ -47,6 +52,8 @@ class CpuOps final : public Ops {
   Tensor add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, const Tensor& room,
                       const Linear* next) override;
   Tensor silu_mul(const Tensor& gate_up) override;
+  Tensor all_reduce(Tensor x) override;
+  Tensor gather_columns(const Tensor& x, std::int64_t cols) override;
   std::span<const float> to_host(const Tensor& x) override;
 
  private:
@@ -84,6 +91,8 @@ class CpuOps final : public Ops {
   void attend_by_split(const AttentionCall& call);
 
   const kernels::Kernels& kernels_;
+  const GroupPlace place_;
+  CpuExchange* const exchange_ = nullptr;  // of a group
   ThreadPool pool_;
   Workspace workspace_;
   Workspace host_;  // what to_host returned, until the next step

@@ -1,4 +1,4 @@
-// make_ops: chooses the backend and, on the host, the instruction set.
+// make_ops, make_ops_group: choose the backend and, on the host, the instruction set.
 #if BATON_X86
 #include <cpuid.h>
 #endif
@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "backend_cuda.hpp"
+#include "baton/tensor/group.hpp"
 #include "baton/tensor/ops.hpp"
+#include "cpu_exchange.hpp"
 #include "cpu_ops.hpp"
 
 namespace baton {
@@ -46,22 +48,57 @@ Result<const kernels::Kernels*> choose_kernels(const std::string& isa) {
                     "'" + isa + "' is no instruction set; known are auto, portable, avx2 and avx512", "isa");
 }
 
+// A number of at least 1.
+Result<int> choose_threads(int wanted) {
+  if (wanted < 0 || wanted > kMaxThreads)
+    return make_error(
+        ErrorCode::invalid_argument,
+        "threads must be between 0 and " + std::to_string(kMaxThreads) + ", not " + std::to_string(wanted),
+        "threads");
+  if (wanted > 0) return wanted;
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+class CpuGroup final : public OpsGroup {
+ public:
+  CpuGroup(const kernels::Kernels& kernels, int threads, std::int32_t width) : exchange_(width) {
+    for (std::int32_t rank = 0; rank < width; ++rank) {
+      const int share = static_cast<int>(share_of(std::max(threads, width), {rank, width}).count);
+      ranks_.push_back(std::make_unique<CpuOps>(kernels, share, GroupPlace{rank, width}, exchange_));
+    }
+  }
+  std::int32_t width() const override { return static_cast<std::int32_t>(ranks_.size()); }
+  Ops& rank(std::int32_t index) override { return *ranks_[static_cast<std::size_t>(index)]; }
+  void interrupt() noexcept override { exchange_.interrupt(); }
+  void rejoin() noexcept override { exchange_.rejoin(); }
+
+ private:
+  CpuExchange exchange_;
+  std::vector<std::unique_ptr<CpuOps>> ranks_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Ops>> make_ops(const OpsOptions& options) {
   if (options.device.kind == DeviceKind::cuda) return make_cuda_ops(options);
-  if (options.threads < 0 || options.threads > kMaxThreads) {
-    return make_error(ErrorCode::invalid_argument,
-                      "threads must be between 0 and " + std::to_string(kMaxThreads) + ", not " +
-                          std::to_string(options.threads),
-                      "threads");
-  }
+  const auto threads = choose_threads(options.threads);
+  if (!threads) return threads.error();
   auto kernels = choose_kernels(options.isa);
   if (!kernels) return kernels.error();
-  const int threads = options.threads > 0
-                          ? options.threads
-                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  return std::unique_ptr<Ops>(std::make_unique<CpuOps>(**kernels, threads));
+  return std::unique_ptr<Ops>(std::make_unique<CpuOps>(**kernels, *threads));
+}
+
+Result<std::unique_ptr<OpsGroup>> make_ops_group(const OpsOptions& options, std::int32_t width) {
+  if (width < 1 || width > kMostRanks)
+    return make_error(
+        ErrorCode::invalid_argument,
+        "a group has 1 to " + std::to_string(kMostRanks) + " ranks, not " + std::to_string(width), "width");
+  if (options.device.kind == DeviceKind::cuda) return make_cuda_group(options, width);
+  const auto threads = choose_threads(options.threads);
+  if (!threads) return threads.error();
+  auto kernels = choose_kernels(options.isa);
+  if (!kernels) return kernels.error();
+  return std::unique_ptr<OpsGroup>(std::make_unique<CpuGroup>(**kernels, *threads, width));
 }
 
 }  // namespace baton

@@ -1,5 +1,7 @@
-// Names of element types and KV layouts.
+// Names of element types and KV layouts; shares of a group's ranks.
 #include "baton/tensor/tensor.hpp"
+
+#include <cassert>
 
 namespace baton {
 
@@ -25,6 +27,32 @@ std::string KvLayout::id() const {
   text += "/l" + std::to_string(layers) + "/h" + std::to_string(kv_heads) + "/d" + std::to_string(head_dim) +
           "/b" + std::to_string(block_size);
   return text;
+}
+
+Share share_of(std::int64_t n, GroupPlace place) {
+  constexpr std::int64_t kUnit = 64;
+  const std::int64_t unit = n % place.width != 0 && n >= kUnit * place.width ? kUnit : 1;
+  const std::int64_t units = (n + unit - 1) / unit;
+  const auto start = [&](std::int64_t rank) {
+    return rank == place.width ? n : units * rank / place.width * unit;
+  };
+  return {start(place.rank), start(place.rank + 1) - start(place.rank)};
+}
+
+KvLayout rank_layout(KvLayout layout, std::int32_t width) {
+  assert(layout.kv_heads % width == 0);
+  layout.kv_heads /= width;
+  return layout;
+}
+
+KvView KvView::of(GroupPlace place) const {
+  if (place.width == 1) return *this;
+  KvView slice{ranks ? ranks[place.rank] : base, rank_layout(layout, place.width), blocks};
+  if (ranks) return slice;
+  slice.head_count = slice.layout.kv_heads;
+  slice.first_head = place.rank * slice.head_count;
+  slice.layout = layout;
+  return slice;
 }
 
 }  // namespace baton

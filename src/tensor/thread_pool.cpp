@@ -1,7 +1,8 @@
 #include "thread_pool.hpp"
 
 #include <algorithm>
-#include <chrono>
+
+#include "spin.hpp"
 
 namespace baton {
 namespace {
@@ -9,25 +10,6 @@ namespace {
 constexpr std::uint32_t kOpen = 1U << 15;
 constexpr std::uint32_t kJoined = kOpen - 1;
 constexpr std::uint32_t kJobShift = 16;
-
-void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
-// Spins until done() or 50 microseconds are over.
-template <class Done>
-bool spin(Done&& done) {
-  const auto limit = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
-  do {
-    for (int i = 0; i < 32; ++i) {
-      if (done()) return true;
-      pause();
-    }
-  } while (std::chrono::steady_clock::now() < limit);
-  return false;
-}
 
 }  // namespace
 

@@ -16,9 +16,10 @@ namespace baton {
 class KvMemory {
  public:
   // As many whole blocks as fit into `bytes`; out_of_memory where not even `least_blocks` do, or where the
-  // device has not enough.
+  // device has not enough. For a group of `width` ranks these are the bytes of all of them; on GPUs, from
+  // `device` on, each has its part in memory of its own (KvView::ranks).
   static Result<KvMemory> allocate(const KvSpec& spec, std::uint64_t bytes, std::int32_t least_blocks,
-                                   Device device);
+                                   Device device, std::int32_t width = 1);
 
   KvView view() const { return view_; }
   std::span<std::byte> bytes() const { return {buffer_.data(), buffer_.size()}; }

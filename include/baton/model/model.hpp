@@ -11,6 +11,7 @@
 #include "baton/base/result.hpp"
 #include "baton/model/config.hpp"
 #include "baton/model/kv_spec.hpp"
+#include "baton/tensor/group.hpp"
 #include "baton/tensor/ops.hpp"
 
 namespace baton {
@@ -29,11 +30,18 @@ class Model {
   // Logits of batch.logit_rows, [logit_rows, vocab] f32. Writes the batch's K and V into `kv`. Engine thread
   // only.
   virtual Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) = 0;
+  // After a forward pass that threw: Ops::settle for every device that computes it.
+  virtual bool settle(Ops& ops) noexcept { return ops.settle(); }
 };
 
 // Reads config and safetensors (one file or an index with shards, mapped into memory). The Ops must outlive
 // the model.
 Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, Ops& ops,
+                                          const LoadProgress& progress = {});
+
+// A model that the group's ranks compute together: each has its share of the weights and a thread; forward()
+// is for rank 0's Ops, which gets the logits. The KvView's layout has the heads of all ranks.
+Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, OpsGroup& group,
                                           const LoadProgress& progress = {});
 
 }  // namespace baton

@@ -15,6 +15,7 @@
 #include "baton/base/hash.hpp"
 #include "baton/base/result.hpp"
 #include "baton/tensor/dtype.hpp"
+#include "baton/tensor/tensor.hpp"
 
 namespace baton {
 
@@ -30,5 +31,9 @@ class DeviceCopier {
 
 // unsupported in a build without CUDA, and for the CPU, whose memory needs none.
 Result<std::unique_ptr<DeviceCopier>> make_device_copier(Device device);
+
+// Of the blocks of a group of GPUs, from `first` on, whose KvView has `ranks`: the spans on the device are
+// whole blocks, named by kv.block(id); in host memory a block has the heads of all ranks, as its layout says.
+Result<std::unique_ptr<DeviceCopier>> make_group_copier(const KvView& kv, Device first, std::int32_t width);
 
 }  // namespace baton

@@ -135,7 +135,10 @@ class Ops {
   virtual ~Ops() = default;
 
   virtual Device device() const = 0;
-  // Backend, ISA path, dtypes: engines with equal ids compute equal bits, e.g. "cpu/avx2/f32".
+  // Among the Ops of a group (group.hpp) whose ranks share the layers of one model.
+  virtual GroupPlace place() const { return {}; }
+  // Backend, ISA path, dtypes, the group's width: engines with equal ids compute equal bits, e.g.
+  // "cpu/avx2/f32", "cpu/avx2/f32/tp2".
   virtual std::string numerics_id() const = 0;
 
   // Told before a model's weights are packed.
@@ -209,7 +212,12 @@ class Ops {
   }
   virtual Tensor logits(const Tensor& x, const Linear& weight) { return matmul(x, weight); }  // always f32
 
-  virtual Tensor all_reduce(Tensor x) { return x; }  // identity at tensor-parallel width 1
+  // Of a group: all ranks call these in the same order, with as many rows. Alone they change nothing.
+  // x += the other ranks' x, the sum in order of rank in f32, so that all ranks have the same bits.
+  virtual Tensor all_reduce(Tensor x) { return x; }
+  // Of columns that are shared out by share_of(cols): all of them, [rows, cols] f32, on rank 0; elsewhere
+  // nothing.
+  virtual Tensor gather_columns(const Tensor& x, std::int64_t /*cols*/) { return x; }
   // Picks a token from each row of logits, on the device; may change `logits`. Nothing where the device
   // leaves it to the host, as the CPU does.
   virtual std::optional<std::vector<RowSample>> sample(const Tensor& /*logits*/,

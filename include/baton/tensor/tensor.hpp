@@ -43,20 +43,45 @@ struct KvLayout {
   std::string id() const;  // e.g. "bl2ht/bf16/l22/h4/d64/b16"; equal ids mean equal bytes
 };
 
-// The paged KV pool of one engine: `base` points at block 0.
+// Which part of a group (tensor parallelism, group.hpp) something is for: rank of width.
+struct GroupPlace {
+  std::int32_t rank = 0;
+  std::int32_t width = 1;
+};
+struct Share {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+};
+// The rank's consecutive part of n >= width: equal parts where n is a multiple of the width, else cut at
+// multiples of 64 where there are enough of them.
+Share share_of(std::int64_t n, GroupPlace place);
+
+// The paged KV pool of one engine: `base` points at block 0. A rank of a group sees a slice of it: all
+// blocks, but only some heads.
 struct KvView {
   std::byte* base = nullptr;
   KvLayout layout;
   std::int32_t blocks = 0;
+  std::int32_t first_head = 0;  // of the layout's heads: where the slice starts
+  std::int32_t head_count = 0;  // 0: all of them
+  // Of a group whose ranks have memory of their own, with blocks of their own heads only: each rank's. `base`
+  // then only names blocks; nothing lies there.
+  std::byte* const* ranks = nullptr;
 
+  std::int32_t heads() const { return head_count > 0 ? head_count : layout.kv_heads; }
   std::byte* block(std::int32_t id) const {
     return base + static_cast<std::size_t>(id) * layout.block_bytes();
   }
-  // [token][head_dim] of one block, layer, K (0) or V (1), and KV head.
+  // [token][head_dim] of one block, layer, K (0) or V (1), and KV head of the slice.
   std::byte* piece(std::int32_t id, std::int32_t layer, int k_or_v, std::int32_t head) const {
     return block(id) + static_cast<std::size_t>(layer) * layout.layer_bytes() +
-           (static_cast<std::size_t>(k_or_v) * layout.kv_heads + head) * layout.head_bytes();
+           (static_cast<std::size_t>(k_or_v) * layout.kv_heads + first_head + head) * layout.head_bytes();
   }
+  // What a rank computes with: layout.kv_heads is a multiple of the width.
+  KvView of(GroupPlace place) const;
 };
+
+// The layout of the blocks in the memory of one of `width` ranks.
+KvLayout rank_layout(KvLayout layout, std::int32_t width);
 
 }  // namespace baton

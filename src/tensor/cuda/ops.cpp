@@ -489,4 +489,8 @@ Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions& options) {
   return std::unique_ptr<Ops>(*std::move(made));
 }
 
+Result<std::unique_ptr<OpsGroup>> make_cuda_group(const OpsOptions&, std::int32_t) {
+  return make_error(ErrorCode::unsupported, "several GPUs for one engine", "width");
+}
+
 }  // namespace baton

@@ -1,0 +1,132 @@
+#include "model/group_model.hpp"
+
+#include <utility>
+
+#include "model/decoder.hpp"
+
+namespace baton {
+
+GroupModel::GroupModel(OpsGroup& group) : group_(group), models_(static_cast<std::size_t>(group.width())) {
+  for (std::int32_t rank = 1; rank < group.width(); ++rank) {
+    workers_.push_back(std::make_unique<Worker>());
+    workers_.back()->thread = std::thread([this, rank] { serve(rank); });
+  }
+}
+
+GroupModel::~GroupModel() {
+  wait_for_all(&Worker::done);
+  job_ = nullptr;
+  jobs_.fetch_add(1, std::memory_order_release);
+  jobs_.notify_all();
+  for (const auto& worker : workers_) worker->thread.join();
+}
+
+Result<std::unique_ptr<Model>> GroupModel::load(const ModelConfig& config, const Checkpoint& checkpoint,
+                                                OpsGroup& group, const LoadProgress& progress) {
+  std::unique_ptr<GroupModel> whole(new GroupModel(group));
+  std::vector<std::optional<Error>> errors(whole->models_.size());
+  whole->run_on_all([&](std::int32_t rank) {
+    const auto index = static_cast<std::size_t>(rank);
+    auto loaded = DecoderModel::load(config, checkpoint, group.rank(rank), rank == 0 ? progress : nullptr);
+    if (loaded)
+      whole->models_[index] = *std::move(loaded);
+    else
+      errors[index] = std::move(loaded).error();
+  });
+  for (std::optional<Error>& error : errors)
+    if (error) return *std::move(error);
+  if (whole->failure_) return make_error(ErrorCode::out_of_memory, "no memory left for the model's weights");
+  return std::unique_ptr<Model>(std::move(whole));
+}
+
+Tensor GroupModel::forward(const Batch& batch, const KvView& kv, Ops& /*rank 0's*/) {
+  Tensor logits;
+  run_on_all([&](std::int32_t rank) {
+    Ops& ops = group_.rank(rank);
+    const Tensor made =
+        models_[static_cast<std::size_t>(rank)]->forward(batch, kv.of({rank, group_.width()}), ops);
+    if (rank == 0) logits = made;
+  });
+  if (batch.logit_rows.empty()) wait_for_all(&Worker::done);
+  rethrow();
+  return logits;
+}
+
+bool GroupModel::settle(Ops& /*rank 0's*/) noexcept {
+  group_.interrupt();
+  wait_for_all(&Worker::done);
+  bool computes = true;
+  for (std::int32_t rank = 0; rank < group_.width(); ++rank)
+    computes = group_.rank(rank).settle() && computes;
+  group_.rejoin();
+  const std::scoped_lock lock(failure_mutex_);
+  failure_ = nullptr;
+  return computes;
+}
+
+void GroupModel::run_on_all(const Job& job) {
+  wait_for_all(&Worker::done);  // of the job before
+  job_ = &job;
+  jobs_.fetch_add(1, std::memory_order_release);
+  jobs_.notify_all();
+  run(job, 0);
+  wait_for_all(&Worker::launched);
+}
+
+void GroupModel::wait_for_all(std::atomic<std::uint32_t> Worker::*count) {
+  const std::uint32_t wanted = jobs_.load(std::memory_order_relaxed);
+  for (const auto& worker : workers_) {
+    std::atomic<std::uint32_t>& reached = (*worker).*count;
+    for (std::uint32_t seen = reached.load(std::memory_order_acquire); seen != wanted;
+         seen = reached.load(std::memory_order_acquire))
+      reached.wait(seen, std::memory_order_acquire);
+  }
+}
+
+void GroupModel::serve(std::int32_t rank) {
+  Worker& self = *workers_[static_cast<std::size_t>(rank) - 1];
+  const auto report = [](std::atomic<std::uint32_t>& count, std::uint32_t job) {
+    count.store(job, std::memory_order_release);
+    count.notify_all();
+  };
+  for (std::uint32_t next = 1;; ++next) {
+    for (std::uint32_t seen = jobs_.load(std::memory_order_acquire); seen != next;
+         seen = jobs_.load(std::memory_order_acquire))
+      jobs_.wait(seen, std::memory_order_acquire);
+    if (job_ == nullptr) return;
+    run(*job_, rank);
+    report(self.launched, next);
+    if (!group_.rank(rank).settle()) {
+      try {
+        throw DeviceFailure("a device of the group fails");
+      } catch (...) {
+        fail();
+      }
+    }
+    report(self.done, next);
+  }
+}
+
+void GroupModel::run(const Job& job, std::int32_t rank) noexcept {
+  try {
+    job(rank);
+  } catch (...) {
+    fail();
+  }
+}
+
+// The others' failures follow from the first.
+void GroupModel::fail() noexcept {
+  {
+    const std::scoped_lock lock(failure_mutex_);
+    if (!failure_) failure_ = std::current_exception();
+  }
+  group_.interrupt();
+}
+
+void GroupModel::rethrow() {
+  const std::scoped_lock lock(failure_mutex_);
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+}  // namespace baton
