@@ -1,0 +1,249 @@
+// A tiny random checkpoint of any family, a runner that drives a model by hand, and how far logits are from
+// the oracle's.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "baton/model/model.hpp"
+#include "checkpoint_writer.hpp"
+#include "oracle.hpp"
+#include "support/catch.hpp"
+
+namespace baton::test {
+
+using Tokens = std::vector<std::int32_t>;
+using Logits = std::vector<float>;
+
+// One sequence's paged cache, its blocks out of order, driven by hand.
+class Runner {
+ public:
+  Runner(Model& model, Ops& ops, std::int32_t block_size, std::int32_t tokens = 256)
+      : model_(model), ops_(ops), spec_(model.kv_spec(block_size)) {
+    kv_.layout = spec_.layout;
+    kv_.blocks = tokens / block_size + 1;
+    memory_.resize(kv_.layout.block_bytes() * static_cast<std::size_t>(kv_.blocks), std::byte{0x7f});
+    kv_.base = memory_.data();
+    table_.resize(static_cast<std::size_t>(kv_.blocks));
+    std::iota(table_.rbegin(), table_.rend(), 0);
+    std::swap(table_.front(), table_[table_.size() / 2]);
+  }
+
+  // Logits of the last `wanted` of these tokens, one after the other.
+  Logits feed(const Tokens& tokens, int wanted = 1) {
+    Batch batch;
+    batch.tokens = tokens;
+    batch.sequences.push_back({0, static_cast<std::int32_t>(tokens.size()), position_, 0});
+    batch.block_table = table_;
+    for (std::size_t i = 0; i < tokens.size(); ++i) batch.positions.push_back(position_++);
+    for (int i = wanted; i > 0; --i) batch.logit_rows.push_back(static_cast<std::int32_t>(tokens.size()) - i);
+    const Tensor out = model_.forward(batch, kv_, ops_);
+    CHECK(out.rows == wanted);
+    if (wanted == 0) return {};
+    const auto values = ops_.to_host(out);
+    return {values.begin(), values.end()};
+  }
+
+  KvView& kv() { return kv_; }
+  const Tokens& table() const { return table_; }
+
+ private:
+  Model& model_;
+  Ops& ops_;
+  KvSpec spec_;
+  KvView kv_;
+  std::vector<std::byte> memory_;
+  Tokens table_;
+  std::int32_t position_ = 0;
+};
+
+inline std::int32_t argmax(const Logits& logits) {
+  return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+// Weights that F32, F16 and BF16 all hold exactly.
+inline std::string encode(const std::vector<float>& values, const std::string& dtype) {
+  if (dtype == "F32") return f32_bytes(values);
+  std::string bytes;
+  if (dtype == "F8_E4M3") {  // normal values of four significant bits
+    for (const float value : values) {
+      int exponent = 0;
+      const float mantissa = std::frexp(std::abs(value), &exponent);
+      const int code = value == 0 ? 0 : (exponent + 6) << 3 | static_cast<int>((2 * mantissa - 1) * 8);
+      bytes += static_cast<char>((value < 0 ? 0x80 : 0) | code);
+    }
+    return bytes;
+  }
+  for (const float value : values) {
+    std::uint16_t bits = 0;
+    if (dtype == "BF16") {
+      std::uint32_t whole = 0;
+      std::memcpy(&whole, &value, 4);
+      bits = static_cast<std::uint16_t>(whole >> 16);
+    } else if (value != 0) {
+      int exponent = 0;
+      const float mantissa = std::frexp(std::abs(value), &exponent);
+      bits = static_cast<std::uint16_t>((value < 0 ? 0x8000 : 0) | (exponent + 14) << 10 |
+                                        static_cast<int>((2 * mantissa - 1) * 1024));
+    }
+    bytes += static_cast<char>(bits & 0xff);
+    bytes += static_cast<char>(bits >> 8);
+  }
+  return bytes;
+}
+
+// A tiny random checkpoint in a directory, and its weights for the oracle.
+struct TinyModel {
+  TempDirectory directory;
+  nlohmann::json config;
+  std::vector<TestTensor> tensors;
+  std::map<std::string, std::vector<float>> weights;
+
+  explicit TinyModel(const char* patch = "{}", const std::string& dtype = "F32") {
+    config = nlohmann::json::parse(R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 24,
+      "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2,
+      "head_dim": 8, "vocab_size": 61, "max_position_embeddings": 128, "rms_norm_eps": 1e-5,
+      "torch_dtype": "float32", "eos_token_id": 2})");
+    config.merge_patch(nlohmann::json::parse(patch));
+    const std::int64_t hidden = 24;
+    const std::int64_t q = config["num_attention_heads"].get<std::int64_t>() * 8;
+    const std::int64_t kv = config["num_key_value_heads"].get<std::int64_t>() * 8;
+    const auto family = config["architectures"][0].get<std::string>();
+    const bool output_bias = config.value("attention_bias", false);
+    const bool bias = output_bias || family == "Qwen2ForCausalLM";
+    const bool mlp_bias = config.value("mlp_bias", false);
+    add("model.embed_tokens.weight", {61, hidden}, dtype);
+    for (int i = 0; i < 3; ++i) {
+      const std::string layer = "model.layers." + std::to_string(i) + ".";
+      add(layer + "input_layernorm.weight", {hidden}, dtype);
+      add(layer + "post_attention_layernorm.weight", {hidden}, dtype);
+      projection(layer + "self_attn.q_proj", q, hidden, bias, dtype);
+      projection(layer + "self_attn.k_proj", kv, hidden, bias, dtype);
+      projection(layer + "self_attn.v_proj", kv, hidden, bias, dtype);
+      projection(layer + "self_attn.o_proj", hidden, q, output_bias, dtype);
+      if (family.starts_with("Qwen3")) {
+        add(layer + "self_attn.q_norm.weight", {8}, dtype);
+        add(layer + "self_attn.k_norm.weight", {8}, dtype);
+      }
+      if (family == "MixtralForCausalLM") {
+        experts(layer + "block_sparse_moe.", 5, 40, {"w1", "w3", "w2"}, dtype);
+      } else if (family == "Qwen3MoeForCausalLM" && i != config.value("dense_layer", -1)) {
+        experts(layer + "mlp.", 6, 16, {"gate_proj", "up_proj", "down_proj"}, dtype);
+      } else {
+        projection(layer + "mlp.gate_proj", 40, hidden, mlp_bias, dtype);
+        projection(layer + "mlp.up_proj", 40, hidden, mlp_bias, dtype);
+        projection(layer + "mlp.down_proj", hidden, 40, mlp_bias, dtype);
+      }
+    }
+    add("model.norm.weight", {hidden}, dtype);
+    if (!config.value("tie_word_embeddings", false)) add("lm_head.weight", {61, hidden}, dtype);
+    write();
+  }
+
+  void write() const {
+    directory.write("config.json", config.dump());
+    directory.write("model.safetensors", safetensors_file(tensors));
+  }
+
+  TestTensor& tensor(const std::string& name) {
+    return *std::find_if(tensors.begin(), tensors.end(), [&](const TestTensor& t) { return t.name == name; });
+  }
+
+  void remove(const std::string& name) {
+    std::erase_if(tensors, [&](const TestTensor& t) { return t.name == name; });
+  }
+
+  // For an Ops, or for a group of them.
+  template <class Devices>
+  Result<std::unique_ptr<Model>> load(Devices& devices, const LoadProgress& progress = {}) const {
+    return load_model(directory.path(), devices, progress);
+  }
+
+ private:
+  void experts(const std::string& block, int count, std::int64_t ffn, std::array<const char*, 3> names,
+               const std::string& dtype) {
+    add(block + "gate.weight", {count, 24}, dtype);
+    for (int e = 0; e < count; ++e) {
+      const std::string expert = block + "experts." + std::to_string(e) + ".";
+      projection(expert + names[0], ffn, 24, false, dtype);
+      projection(expert + names[1], ffn, 24, false, dtype);
+      projection(expert + names[2], 24, ffn, false, dtype);
+    }
+  }
+
+  void projection(const std::string& name, std::int64_t out, std::int64_t in, bool bias,
+                  const std::string& dtype) {
+    const bool fp8 = config.contains("quantization_config");
+    add(name + ".weight", {out, in}, fp8 ? "F8_E4M3" : dtype);
+    if (bias) add(name + ".bias", {out}, dtype);
+    if (fp8) scale(name, out, in);
+  }
+
+  // q, k and v one scale for each output, in bf16; the others one for all, in f32. Or one for each block.
+  void scale(const std::string& name, std::int64_t out, std::int64_t in) {
+    if (config["quantization_config"].contains("weight_block_size")) return scale_blocks(name, out, in);
+    const bool by_output = name.find("self_attn") != std::string::npos;
+    std::vector<float> scales(by_output ? static_cast<std::size_t>(out) : 1);
+    for (float& value : scales) value = static_cast<float>(engine_() % 100 + 50) / 128;
+    const std::string type = by_output ? "BF16" : "F32";
+    std::vector<std::int64_t> shape;
+    if (by_output) shape = {out, 1};
+    tensors.push_back({name + ".weight_scale", type, shape, encode(scales, type)});
+    std::vector<float>& values = weights[name + ".weight"];
+    for (std::int64_t o = 0; o < out; ++o)
+      for (std::int64_t i = 0; i < in; ++i)
+        values[static_cast<std::size_t>(o * in + i)] *= scales[by_output ? static_cast<std::size_t>(o) : 0];
+  }
+
+  void scale_blocks(const std::string& name, std::int64_t out, std::int64_t in) {
+    const nlohmann::json& size = config["quantization_config"]["weight_block_size"];
+    const std::int64_t down = (out + size[0].get<int>() - 1) / size[0].get<int>();
+    const std::int64_t across = (in + size[1].get<int>() - 1) / size[1].get<int>();
+    std::vector<float> scales(static_cast<std::size_t>(down * across));
+    for (float& value : scales) value = static_cast<float>(engine_() % 100 + 50) / 128;
+    tensors.push_back({name + ".weight_scale_inv", "F32", {down, across}, encode(scales, "F32")});
+    std::vector<float>& values = weights[name + ".weight"];
+    for (std::int64_t o = 0; o < out; ++o)
+      for (std::int64_t i = 0; i < in; ++i)
+        values[static_cast<std::size_t>(o * in + i)] *=
+            scales[static_cast<std::size_t>(o / size[0].get<int>() * across + i / size[1].get<int>())];
+  }
+
+  void add(const std::string& name, std::vector<std::int64_t> shape, const std::string& dtype) {
+    std::int64_t size = 1;
+    for (const std::int64_t n : shape) size *= n;
+    const bool norm = name.find("norm") != std::string::npos;
+    std::vector<float> values(static_cast<std::size_t>(size));
+    for (float& value : values) {
+      int k = static_cast<int>(engine_() % 255) - 127;
+      if (dtype == "F8_E4M3") k = k / 8 * 8;  // four significant bits
+      value = norm ? static_cast<float>(128 + k / 4) / 128 : static_cast<float>(k) / 256;
+    }
+    tensors.push_back({name, dtype, std::move(shape), encode(values, dtype)});
+    weights[name] = std::move(values);
+  }
+
+  std::mt19937 engine_{17};
+};
+
+inline Tokens some_tokens(int count) {
+  Tokens tokens;
+  for (int i = 0; i < count; ++i) tokens.push_back((i * i * 7 + i * 13 + 5) % 61);
+  return tokens;
+}
+
+inline double worst_difference(const Logits& logits, const Values& expected) {
+  double worst = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) worst = std::max(worst, std::abs(logits[i] - expected[i]));
+  return worst;
+}
+
+}  // namespace baton::test
