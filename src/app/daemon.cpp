@@ -6,6 +6,7 @@
 #include <atomic>
 #include <ctime>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -27,7 +28,7 @@
 #include "baton/peer/address.hpp"
 #include "baton/peer/mesh.hpp"
 #include "baton/router/router.hpp"
-#include "baton/tensor/ops.hpp"
+#include "baton/tensor/group.hpp"
 #include "baton/text/answer_format.hpp"
 #include "baton/text/chat_template.hpp"
 #include "baton/text/grammar.hpp"
@@ -72,7 +73,7 @@ std::string host_name() {
 
 // Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
 // size, but for FP8 in blocks, which is expanded; other FP8 a GPU may expand, which shows only when it does.
-Result<void> weights_fit(const std::filesystem::path& directory, Device device) {
+Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group) {
   std::uint64_t bytes = 0;
   std::error_code ignored;  // what cannot be read is load_model's to explain
   for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
@@ -87,10 +88,13 @@ Result<void> weights_fit(const std::filesystem::path& directory, Device device) 
     bytes += (bytes - std::min(bytes, embeddings)) * (size_of(config->weights) - 1);
   }
   std::uint64_t available = memory_info().available;
-  if (device.kind == DeviceKind::cuda) {  // the host only maps them
-    const auto gpu = gpu_memory(device);
-    if (!gpu) return gpu.error();
-    available = gpu->free;
+  if (group.rank(0).device().kind == DeviceKind::cuda) {  // the host only maps them
+    available = 0;
+    for (std::int32_t rank = 0; rank < group.width(); ++rank) {
+      const auto gpu = gpu_memory(group.rank(rank).device());
+      if (!gpu) return gpu.error();
+      available += gpu->free;
+    }
   }
   if (bytes <= available) return {};
   return make_error(ErrorCode::out_of_memory,
@@ -110,12 +114,15 @@ struct Daemon::Parts {
   KvSpec kv_spec() const;
   Result<std::uint64_t> kv_bytes_on_host() const;
   Result<std::uint64_t> kv_bytes_on_gpu();
+  Result<std::uint64_t> left_on_gpu(Device device) const;
   Result<void> allocate_cache();
   Result<void> start_cluster_transport();
   Result<void> start_engine();
   Result<void> start_mesh();
   Result<void> start_membership(std::uint16_t peer_port);
   Result<void> start_http();
+  Ops& ops() const { return group->rank(0); }
+  bool on_gpu() const { return ops().device().kind == DeviceKind::cuda; }
   EngineOptions engine_options() const;
   NodeInfo node_info() const;  // once the transport and HTTP are there
 
@@ -128,7 +135,7 @@ struct Daemon::Parts {
   std::string secret;
   std::string node_name;
   std::string model_name;
-  std::unique_ptr<Ops> ops;
+  std::unique_ptr<OpsGroup> group;  // the devices of the engine
   std::unique_ptr<Model> model;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<GrammarCompiler> grammars;
@@ -150,29 +157,30 @@ struct Daemon::Parts {
 Result<void> Daemon::Parts::choose_device() {
   const auto choice = parse_device(options.device);
   if (!choice) return choice.error();
+  const std::int32_t width = parse_tensor_parallel(options.tensor_parallel).value_or(1);
   if (choice->gpu >= 0) {
-    auto gpu =
-        make_ops({.device = {DeviceKind::cuda, choice->gpu}, .deterministic = options.deterministic == "on"});
-    if (gpu) {
-      ops = std::move(*gpu);
+    auto gpus = make_ops_group(
+        {.device = {DeviceKind::cuda, choice->gpu}, .deterministic = options.deterministic == "on"}, width);
+    if (gpus) {
+      group = *std::move(gpus);
       return {};
     }
     if (!choice->fall_back) {
-      const Error error = std::move(gpu).error();
+      const Error error = std::move(gpus).error();
       return make_error(error.code, "--device " + options.device + ": " + error.message, "--device");
     }
-    logger.warn("no GPU can be used: the CPU serves", {{"why", gpu.error().message}});
+    logger.warn("no GPU can be used: the CPU serves", {{"why", gpus.error().message}});
   }
-  auto made = make_ops({.device = {}, .threads = options.threads, .isa = options.isa});
+  auto made = make_ops_group({.device = {}, .threads = options.threads, .isa = options.isa}, width);
   if (!made) return std::move(made).error();
-  ops = std::move(*made);
+  group = *std::move(made);
   return {};
 }
 
 KvSpec Daemon::Parts::kv_spec() const {
   std::optional<DType> dtype;
   // A GPU's fast kernels want the cache in the type that the model computes in, or in fp8.
-  if (ops->device().kind == DeviceKind::cuda && model->config().weights == DType::f16) dtype = DType::f16;
+  if (on_gpu() && model->config().weights == DType::f16) dtype = DType::f16;
   if (options.kv_dtype == "f32") dtype = DType::f32;
   if (options.kv_dtype == "f16") dtype = DType::f16;
   if (options.kv_dtype == "bf16") dtype = DType::bf16;
@@ -180,11 +188,23 @@ KvSpec Daemon::Parts::kv_spec() const {
   return model->kv_spec(options.block_size, dtype);
 }
 
-// Of a GPU's memory the cache gets what is measured to be left, up to --gpu-memory in all.
+// Of a GPU's memory the cache gets what is measured to be left, up to --gpu-memory in all; of each GPU of a
+// group as much as the fullest has.
 Result<std::uint64_t> Daemon::Parts::kv_bytes_on_gpu() {
-  auto warm = warm_up(*model, *ops, kv_spec(), options.max_batch_tokens, options.max_sequences);
+  auto warm =
+      warm_up(*model, ops(), kv_spec(), options.max_batch_tokens, options.max_sequences, group->width());
   if (!warm) return std::move(warm).error();
-  const auto memory = gpu_memory(ops->device());
+  std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
+  for (std::int32_t rank = 0; rank < group->width(); ++rank) {
+    const auto left = left_on_gpu(group->rank(rank).device());
+    if (!left) return left.error();
+    least = std::min(least, *left);
+  }
+  return least * static_cast<std::uint64_t>(group->width());
+}
+
+Result<std::uint64_t> Daemon::Parts::left_on_gpu(Device device) const {
+  const auto memory = gpu_memory(device);
   if (!memory) return memory.error();
   const auto allowed = parse_size(options.gpu_memory, memory->total);
   if (!allowed) return allowed.error();
@@ -216,9 +236,9 @@ Result<void> Daemon::Parts::load_model() {
   if (directory.empty())
     return make_error(ErrorCode::not_found, "the bundled demo model was not found: give --model", "--model");
   if (auto chosen = choose_device(); !chosen) return chosen;
-  if (auto fits = weights_fit(directory, ops->device()); !fits) return fits;
+  if (auto fits = weights_fit(directory, *group); !fits) return fits;
   const TimePoint begun = clock.now();
-  auto loaded = baton::load_model(directory, *ops, terminal_progress("loading " + directory.string()));
+  auto loaded = baton::load_model(directory, *group, terminal_progress("loading " + directory.string()));
   if (!loaded) return std::move(loaded).error();
   model = std::move(*loaded);
   if (options.max_context > model->config().max_positions)
@@ -244,8 +264,9 @@ Result<void> Daemon::Parts::load_model() {
   logger.info("model loaded", {{"model", model_name},
                                {"path", directory.string()},
                                {"architecture", model->config().architecture},
-                               {"device", ops->device().kind == DeviceKind::cuda ? "cuda" : "cpu"},
-                               {"numerics", ops->numerics_id()},
+                               {"device", on_gpu() ? "cuda" : "cpu"},
+                               {"tensor_parallel", group->width()},
+                               {"numerics", ops().numerics_id()},
                                {"tool_calls", std::string(to_string(answer_format().calls))},
                                {"reasoning", std::string(to_string(answer_format().reasoning))},
                                {"seconds", to_seconds(clock.now() - begun)}});
@@ -266,15 +287,14 @@ Result<std::uint64_t> Daemon::Parts::kv_bytes_on_host() const {
 }
 
 Result<void> Daemon::Parts::allocate_cache() {
-  const bool on_gpu = ops->device().kind == DeviceKind::cuda;
-  const auto bytes = on_gpu ? kv_bytes_on_gpu() : kv_bytes_on_host();
+  const auto bytes = on_gpu() ? kv_bytes_on_gpu() : kv_bytes_on_host();
   if (!bytes) return bytes.error();
-  auto allocated = KvMemory::allocate(kv_spec(), *bytes, kLeastBlocks, ops->device());
+  auto allocated = KvMemory::allocate(kv_spec(), *bytes, kLeastBlocks, ops().device(), group->width());
   if (!allocated) {
-    const std::string flag = on_gpu ? "--gpu-memory" : "--kv-memory";
+    const std::string flag = on_gpu() ? "--gpu-memory" : "--kv-memory";
     return make_error(
         allocated.error().code,
-        flag + " " + (on_gpu ? options.gpu_memory : options.kv_memory) + ": " + allocated.error().message,
+        flag + " " + (on_gpu() ? options.gpu_memory : options.kv_memory) + ": " + allocated.error().message,
         flag);
   }
   kv = std::move(*allocated);
@@ -283,7 +303,7 @@ Result<void> Daemon::Parts::allocate_cache() {
               {{"blocks", view.blocks},
                {"block_tokens", view.layout.block_size},
                {"block_bytes", view.layout.block_bytes()},
-               {"memory", format_size(kv->bytes().size())},
+               {"memory", format_size(view.layout.block_bytes() * static_cast<std::size_t>(view.blocks))},
                {"tokens", static_cast<std::int64_t>(view.blocks) * view.layout.block_size}});
   return {};
 }
@@ -298,12 +318,13 @@ Result<void> Daemon::Parts::start_cluster_transport() {
       listen && listen->host != "0.0.0.0" && listen->host != "::")
     ucx.transport.interface_address = listen->host;
   ucx.settings = options.ucx;
-  if (ops->device().kind == DeviceKind::cuda) {
-    auto copier = make_device_copier(ops->device());
+  if (on_gpu()) {
+    auto copier = group->width() == 1 ? make_device_copier(ops().device())
+                                      : make_group_copier(kv->view(), ops().device(), group->width());
     if (!copier) return std::move(copier).error();
     gpu_blocks = std::make_unique<GpuBlocks>(std::move(*copier));
     ucx.transport.memory = gpu_blocks.get();
-    ucx.pool_on_gpu = true;
+    ucx.pool_on_gpu = kv->view().ranks == nullptr;  // a group's blocks lie in parts on several GPUs
   }
   ucx.pool = kv->bytes().data();
   ucx.pool_bytes = kv->bytes().size();
@@ -344,7 +365,7 @@ NodeInfo Daemon::Parts::node_info() const {
   self.model_name = model_name;
   self.model_fingerprint = model->fingerprint();
   self.kv_layout = kv->view().layout.id();
-  self.numerics = ops->numerics_id();
+  self.numerics = ops().numerics_id();
   self.version = version_text();
   self.transport_address = transport->address();
   self.max_context = engine_options().limits.max_context;
@@ -377,7 +398,7 @@ Result<void> Daemon::Parts::start_engine() {
   };
   router = std::make_unique<Router>(std::move(r));
   Engine::Parts parts;
-  parts.executor = make_model_executor(*model, *ops, kv->view(), clock);
+  parts.executor = make_model_executor(*model, ops(), kv->view(), clock);
   parts.kv = kv->view();
   parts.transport = transport.get();
   parts.control = router.get();

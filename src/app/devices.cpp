@@ -6,7 +6,7 @@
 #include <set>
 
 #include "baton/peer/address.hpp"
-#include "baton/tensor/ops.hpp"
+#include "baton/tensor/group.hpp"
 
 namespace baton {
 namespace {
@@ -34,12 +34,63 @@ Result<std::vector<std::string>> parse_devices(const std::string& text) {
   return devices;
 }
 
-Result<std::vector<std::string>> parse_roles(const std::string& text, std::size_t devices) {
+// What a daemon computes on: `width` devices, from `device` on.
+struct EngineDevices {
+  std::string device;
+  std::int32_t width = 1;
+};
+
+Error bad_width(const ServeOptions& o, const std::string& why) {
+  return bad("--tensor-parallel", " " + o.tensor_parallel + ": " + why);
+}
+
+// One number for all engines, or one for each.
+Result<std::vector<std::int32_t>> parse_widths(const ServeOptions& o, std::int32_t devices) {
+  std::vector<std::int32_t> widths;
+  std::int32_t sum = 0;
+  for (const std::string& part : split_commas(o.tensor_parallel)) {
+    const auto width = parse_tensor_parallel(part);
+    if (!width) return bad_width(o, "'" + part + "' is no number from 1 to " + std::to_string(kMostRanks));
+    widths.push_back(*width);
+    sum += *width;
+  }
+  if (widths.size() == 1 && devices % sum == 0)
+    widths.resize(static_cast<std::size_t>(devices / sum), widths.front());
+  else if (sum != devices)
+    return bad_width(o, "--devices names " + std::to_string(devices) + ", which cannot be shared out so");
+  return widths;
+}
+
+Result<std::vector<EngineDevices>> parse_engines(const ServeOptions& o) {
+  const auto devices = parse_devices(o.devices);
+  if (!devices) return devices.error();
+  const auto widths = parse_widths(o, static_cast<std::int32_t>(devices->size()));
+  if (!widths) return widths.error();
+  std::vector<EngineDevices> engines;
+  std::size_t next = 0;
+  for (const std::int32_t width : *widths) {
+    const std::string& first = (*devices)[next];
+    const std::int32_t gpu = parse_device(first)->gpu;
+    if (width > 1 && first == "auto") return bad_width(o, "name the devices instead of auto");
+    for (std::int32_t rank = 1; rank < width; ++rank) {
+      const std::string& other = (*devices)[next + static_cast<std::size_t>(rank)];
+      if (gpu < 0 ? other != "cpu" : other != "cuda:" + std::to_string(gpu + rank))
+        return bad_width(o, "the devices of an engine are GPUs that follow each other, or all cpu, but " +
+                                first + " is followed by " + other);
+    }
+    engines.push_back({first, width});
+    next += static_cast<std::size_t>(width);
+  }
+  return engines;
+}
+
+Result<std::vector<std::string>> parse_roles(const std::string& text, std::size_t engines) {
   std::vector<std::string> roles = split_commas(text);
-  if (roles.size() == 1) roles.resize(devices, roles.front());
-  if (roles.size() == devices) return roles;
+  if (roles.size() == 1) roles.resize(engines, roles.front());
+  if (roles.size() == engines) return roles;
   return bad("--role", " " + text + ": " + std::to_string(roles.size()) + " roles for the " +
-                           std::to_string(devices) + " of --devices: give one for all, or one for each");
+                           std::to_string(engines) +
+                           " engines of --devices: give one for all, or one for each");
 }
 
 // The ports from `first` on, one for each daemon.
@@ -131,22 +182,23 @@ Result<std::string> devices_here(const std::string& devices) {
 }
 
 Result<std::vector<ServeOptions>> options_for_devices(const ServeOptions& options, unsigned cores) {
-  const auto devices = parse_devices(options.devices);
-  if (!devices) return devices.error();
-  const std::size_t count = devices->size();
+  const auto engines = parse_engines(options);
+  if (!engines) return engines.error();
+  const std::size_t count = engines->size();
   const auto roles = parse_roles(options.role, count);
   if (!roles) return roles.error();
   const auto addresses = parse_addresses(options, static_cast<std::int32_t>(count));
   if (!addresses) return addresses.error();
   // `auto` may come to be the CPU.
   const auto on_host = static_cast<std::size_t>(
-      std::ranges::count_if(*devices, [](const std::string& device) { return !device.starts_with("cuda"); }));
+      std::ranges::count_if(*engines, [](const EngineDevices& e) { return !e.device.starts_with("cuda"); }));
 
   std::vector<ServeOptions> all;
   for (std::size_t i = 0; i < count; ++i) {
     ServeOptions o = options;
     o.devices.clear();
-    o.device = (*devices)[i];
+    o.device = (*engines)[i].device;
+    o.tensor_parallel = std::to_string((*engines)[i].width);
     o.exit_on_device_failure = true;  // the supervisor starts it again
     o.role = (*roles)[i];
     o.port += static_cast<std::int32_t>(i);

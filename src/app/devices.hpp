@@ -13,7 +13,8 @@ namespace baton {
 // "all" becomes the GPUs of this machine, as "0,1,2"; anything else stays. Asks the driver.
 Result<std::string> devices_here(const std::string& devices);
 
-// One for each of `options.devices`, in that order; their own `devices` are empty, and check() passes.
+// One for each of `options.devices`, in that order, or for each --tensor-parallel of them, which must be GPUs
+// that follow each other, or all the CPU; their own `devices` are empty, and check() passes.
 //
 // The i-th listens on the ports that are given plus i, is named after the node with "-i" behind it, and dials
 // all others besides the peers that are given. What is counted from the whole machine is divided: shares of

@@ -6,6 +6,7 @@
 #include "app/membership.hpp"
 #include "baton/peer/address.hpp"
 #include "baton/router/policy.hpp"
+#include "baton/tensor/group.hpp"
 
 namespace baton {
 
@@ -129,10 +130,17 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
            "cpu; cuda: the first GPU, and an error where there is none; cuda:N: GPU N, from 0; auto: the "
            "first GPU, else the CPU"},
           o.device),
-      comma_row({"--devices", "engine.devices", "DEVICE,DEVICE",
-                 "instead of --device: an engine for each, watched over by this process, as 0,1 (GPUs), "
-                 "cpu,cpu or all; ports count up from those that are given"},
-                {}, o.devices),
+      comma_row(
+          {"--devices", "engine.devices", "DEVICE,DEVICE",
+           "instead of --device: an engine for each (or for each --tensor-parallel of them), watched over "
+           "by this process, as 0,1 (GPUs), cpu,cpu or all; ports count up from those that are given"},
+          {}, o.devices),
+      comma_row(
+          {"--tensor-parallel", "engine.tensor_parallel", "N",
+           "devices that share each layer of the model: with --device cuda:K the GPUs from K on, on the CPU "
+           "N groups of threads; with --devices each engine takes so many of them, and 2,4 gives the "
+           "first engine two and the second four"},
+          {"1", "2", "3", "4", "5", "6", "7", "8"}, o.tensor_parallel),
       switch_row(
           {"--exit-on-device-failure", "engine.exit_on_device_failure", "",
            "drain and exit with status 3 when the device has failed for good, for whoever starts daemons "
@@ -264,6 +272,11 @@ Result<DeviceChoice> parse_device(const std::string& text, const std::string& fl
                     flag + " '" + text + "' is not one of cpu, cuda, cuda:N (such as cuda:1), auto", flag);
 }
 
+std::optional<std::int32_t> parse_tensor_parallel(const std::string& text) {
+  if (text.size() != 1 || text[0] < '1' || text[0] > '0' + kMostRanks) return std::nullopt;
+  return text[0] - '0';
+}
+
 Result<void> check(const ServeOptions& o) {
   if (auto http = check_http(o); !http) return http;
   auto peer_listen = parse_host_port(o.peer_listen.empty() ? "127.0.0.1:0" : o.peer_listen);
@@ -278,6 +291,11 @@ Result<void> check(const ServeOptions& o) {
     return make_error(ErrorCode::invalid_argument,
                       "--role " + o.role + ": several roles need --devices, with a device for each",
                       "--role");
+  if (!parse_tensor_parallel(o.tensor_parallel))
+    return make_error(
+        ErrorCode::invalid_argument,
+        "--tensor-parallel " + o.tensor_parallel + ": several numbers need --devices, with devices for each",
+        "--tensor-parallel");
   const auto device = parse_device(o.device);
   if (!device) return device.error();
   if (device->gpu >= 0 && !std::has_single_bit(static_cast<std::uint32_t>(o.block_size)))

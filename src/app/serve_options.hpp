@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ struct ServeOptions {
   std::string isa = "auto";
   std::string device = "cpu";
   std::string devices;  // "0,1": a daemon for each, see app/devices.hpp; a daemon's own options have none
+  std::string tensor_parallel = "1";  // with devices: one for all, or "2,4,..."
   bool exit_on_device_failure = false;
   std::string gpu_memory = "90%";
   std::string kv_dtype = "auto";
@@ -76,6 +78,9 @@ struct DeviceChoice {
   bool fall_back = false;
 };
 Result<DeviceChoice> parse_device(const std::string& text, const std::string& flag = "--device");
+
+// Devices that share each layer of a daemon's model; nothing where the text names several daemons'.
+std::optional<std::int32_t> parse_tensor_parallel(const std::string& text);
 
 bool is_loopback(const std::string& host);
 // Where the options name peers, or a place to find them or be found, this node is part of a cluster.

@@ -27,7 +27,8 @@ Batch make_batch(const std::vector<std::int32_t>& lengths, std::int32_t block_si
 
 }  // namespace
 
-Result<void> warm_up(Model& model, Ops& ops, const KvSpec& spec, std::int32_t rows, std::int32_t sequences) {
+Result<void> warm_up(Model& model, Ops& ops, const KvSpec& spec, std::int32_t rows, std::int32_t sequences,
+                     std::int32_t width) {
   const std::int32_t block_size = spec.layout.block_size;
   const std::int32_t longest = std::min(rows, model.config().max_positions);
   std::vector<std::int32_t> prompts;
@@ -37,7 +38,7 @@ Result<void> warm_up(Model& model, Ops& ops, const KvSpec& spec, std::int32_t ro
                          make_batch({1}, block_size)};
   std::size_t blocks = 0;
   for (const Batch& step : steps) blocks = std::max(blocks, step.block_table.size());
-  auto memory = KvMemory::allocate(spec, spec.layout.block_bytes() * blocks, 1, ops.device());
+  auto memory = KvMemory::allocate(spec, spec.layout.block_bytes() * blocks, 1, ops.device(), width);
   if (!memory) return std::move(memory).error();
   try {
     for (const Batch& step : steps) {

@@ -12,6 +12,7 @@
 namespace baton {
 
 Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions& options);
+// width >= 2.
 Result<std::unique_ptr<OpsGroup>> make_cuda_group(const OpsOptions& options, std::int32_t width);
 
 // Device memory, zero-filled, aligned to 256 bytes.

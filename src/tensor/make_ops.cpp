@@ -59,6 +59,19 @@ Result<int> choose_threads(int wanted) {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
+// One rank: no group at all.
+class LoneGroup final : public OpsGroup {
+ public:
+  explicit LoneGroup(std::unique_ptr<Ops> ops) : ops_(std::move(ops)) {}
+  std::int32_t width() const override { return 1; }
+  Ops& rank(std::int32_t) override { return *ops_; }
+  void interrupt() noexcept override {}
+  void rejoin() noexcept override {}
+
+ private:
+  std::unique_ptr<Ops> ops_;
+};
+
 class CpuGroup final : public OpsGroup {
  public:
   CpuGroup(const kernels::Kernels& kernels, int threads, std::int32_t width) : exchange_(width) {
@@ -93,6 +106,11 @@ Result<std::unique_ptr<OpsGroup>> make_ops_group(const OpsOptions& options, std:
     return make_error(
         ErrorCode::invalid_argument,
         "a group has 1 to " + std::to_string(kMostRanks) + " ranks, not " + std::to_string(width), "width");
+  if (width == 1) {
+    auto alone = make_ops(options);
+    if (!alone) return std::move(alone).error();
+    return std::unique_ptr<OpsGroup>(std::make_unique<LoneGroup>(*std::move(alone)));
+  }
   if (options.device.kind == DeviceKind::cuda) return make_cuda_group(options, width);
   const auto threads = choose_threads(options.threads);
   if (!threads) return threads.error();

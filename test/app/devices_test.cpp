@@ -67,6 +67,44 @@ TEST_CASE("one role for all, or one for each") {
   CHECK(refused(several("0", "prefill,decode")) == "--role");
 }
 
+TEST_CASE("devices that share layers make one engine") {
+  const auto engines = [](const char* devices, const char* tensor_parallel, const char* role = "mixed") {
+    ServeOptions options = several(devices, role);
+    options.tensor_parallel = tensor_parallel;
+    return options;
+  };
+  const auto told = [&](const ServeOptions& options) {
+    Texts texts = of_each(options, &ServeOptions::device);
+    const Texts widths = of_each(options, &ServeOptions::tensor_parallel);
+    for (std::size_t i = 0; i < texts.size(); ++i) texts[i] += " x " + widths[i];
+    return texts;
+  };
+  CHECK(told(engines("0,1,2,3", "2")) == Texts{"cuda:0 x 2", "cuda:2 x 2"});
+  CHECK(told(engines("0,1,2,3", "4")) == Texts{"cuda:0 x 4"});
+  CHECK(told(engines("4,5,6,7,0,1", "4,2", "decode,prefill")) == Texts{"cuda:4 x 4", "cuda:0 x 2"});
+  CHECK(of_each(engines("0,1,2,3,4,5", "2,4", "prefill,decode"), &ServeOptions::role) ==
+        Texts{"prefill", "decode"});
+  CHECK(told(engines("cpu,cpu,cpu", "2,1")) == Texts{"cpu x 2", "cpu x 1"});
+  CHECK(told(engines("2,cuda:3,cpu", "2,1")) == Texts{"cuda:2 x 2", "cpu x 1"});
+  for (const auto& [devices, tensor_parallel] :
+       std::vector<std::pair<const char*, const char*>>{{"0,1,2", "2"},
+                                                        {"0,1,2,3", "2,1"},
+                                                        {"0,1", "2,2"},
+                                                        {"0,2", "2"},
+                                                        {"1,0", "2"},
+                                                        {"0,cpu", "2"},
+                                                        {"cpu,0", "2"},
+                                                        {"auto,cpu", "2"},
+                                                        {"0,1", "0"},
+                                                        {"0,1", "9"},
+                                                        {"0,1", "2,"},
+                                                        {"0,1", "two"}}) {
+    INFO(devices << " by " << tensor_parallel);
+    CHECK(refused(engines(devices, tensor_parallel)) == "--tensor-parallel");
+  }
+  CHECK(refused(engines("0,1,2,3", "2", "prefill,decode,decode,decode")) == "--role");
+}
+
 TEST_CASE("ports and names count up, and each dials all others") {
   ServeOptions options = several("0,1,2");
   options.port = 9000;

@@ -16,8 +16,8 @@ namespace {
 // A value that it does not have by default, whatever kind of row it is.
 void change(ConfigRow& row) {
   const auto before = row.get();
-  for (const char* value : {"7.125s", "123%", "77", "decode", "random", "avx2", "fp8", "auto", "off", "on",
-                            "true", "debug", "json", "none", "KEY=a=b,c", "text with, comma"})
+  for (const char* value : {"7.125s", "123%", "77", "4", "decode", "random", "avx2", "fp8", "auto", "off",
+                            "on", "true", "debug", "json", "none", "KEY=a=b,c", "text with, comma"})
     if (row.set(value) && row.get() != before) return;
   FAIL(row.flag);
 }

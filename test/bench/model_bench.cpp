@@ -3,9 +3,11 @@
 // a test: nothing here passes or fails.
 //
 //   model_bench DIRECTORY [--threads n] [--prompt 2048] [--chunk 512] [--context 512] [--rounds 5]
+//               [--tensor-parallel 1]
 //
 // Prefill: one prompt in chunks. Decode: one token for each of 1, 4, 8 and 32 sequences that hold `context`
 // tokens. Ceilings come from bench/ceilings.hpp in the same run. Sampling and scheduling are not in it.
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
@@ -15,7 +17,7 @@
 
 #include "baton/model/model.hpp"
 #include "baton/tensor/buffer.hpp"
-#include "baton/tensor/ops.hpp"
+#include "baton/tensor/group.hpp"
 #include "bench/ceilings.hpp"
 
 using namespace baton;
@@ -28,6 +30,7 @@ struct Arguments {
   int threads = static_cast<int>(std::thread::hardware_concurrency());
   std::int32_t prompt = 2048, chunk = 512, context = 512;
   int rounds = 5;
+  std::int32_t width = 1;
 };
 
 Arguments parse(int argc, char** argv) {
@@ -41,6 +44,7 @@ Arguments parse(int argc, char** argv) {
     if (name == "--chunk") arguments.chunk = value;
     if (name == "--context") arguments.context = value;
     if (name == "--rounds") arguments.rounds = value;
+    if (name == "--tensor-parallel") arguments.width = value;
   }
   return arguments;
 }
@@ -119,8 +123,9 @@ int main(int argc, char** argv) {
                  "usage: model_bench DIRECTORY [--threads n] [--prompt n] [--chunk n] [--context n]\n");
     return 1;
   }
-  auto ops = take(make_ops({.threads = arguments.threads}));
-  auto model = take(load_model(arguments.directory, *ops));
+  const auto group = take(make_ops_group({.threads = arguments.threads}, arguments.width));
+  Ops& ops = group->rank(0);
+  auto model = take(load_model(arguments.directory, *group));
   const ModelConfig& config = model->config();
   const KvLayout layout = model->kv_spec(kBlock).layout;
 
@@ -128,10 +133,10 @@ int main(int argc, char** argv) {
   {
     ThreadPool pool(arguments.threads);
     bandwidth = bench::read_bandwidth(pool);
-    flops = bench::fma_rate(pool, ops->numerics_id().find("avx512") != std::string::npos);
+    flops = bench::fma_rate(pool, ops.numerics_id().find("avx512") != std::string::npos);
   }
   std::printf("%s, %s, %d threads; DRAM read %.1f GB/s, fp32 FMA %.1f GFLOP/s (medians)\n\n",
-              arguments.directory.c_str(), ops->numerics_id().c_str(), arguments.threads,
+              arguments.directory.c_str(), ops.numerics_id().c_str(), arguments.threads,
               bandwidth.median / 1e9, flops.median / 1e9);
   std::printf("| tokens/s | best | median | ceiling | reached |\n|---|---|---|---|---|\n");
 
@@ -147,7 +152,7 @@ int main(int argc, char** argv) {
     for (std::int32_t at = 0; at < tokens; at += arguments.chunk)
       (void)model->forward(
           make_batch(sequences, at, std::min(arguments.chunk, tokens - at), sequence_room, config.vocab), kv,
-          *ops);
+          ops);
   };
   const Figure prefilled =
       bench::measure(arguments.rounds, arguments.prompt, [&] { prefill(1, arguments.prompt, room); });
@@ -160,10 +165,10 @@ int main(int argc, char** argv) {
   for (const std::int32_t sequences : {1, 4, 8, most}) {
     const std::int32_t own = arguments.context + 1;
     for (std::int32_t at = 0; at < arguments.context; at += 16)  // fills the cache; not measured
-      (void)model->forward(make_batch(sequences, at, 16, own, config.vocab), kv, *ops);
+      (void)model->forward(make_batch(sequences, at, 16, own, config.vocab), kv, ops);
     const Batch step = make_batch(sequences, arguments.context, 1, own, config.vocab);
     const Figure decoded =
-        bench::measure(4 * arguments.rounds, sequences, [&] { (void)model->forward(step, kv, *ops); });
+        bench::measure(4 * arguments.rounds, sequences, [&] { (void)model->forward(step, kv, ops); });
     const double weight_bytes = work.read(sequences) * static_cast<double>(size_of(config.weights));
     const double kv_bytes =
         1.0 * sequences * arguments.context * static_cast<double>(layout.bytes_per_token());
