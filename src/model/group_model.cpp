@@ -1,16 +1,27 @@
 #include "model/group_model.hpp"
 
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "model/decoder.hpp"
 
 namespace baton {
 
-GroupModel::GroupModel(OpsGroup& group) : group_(group), models_(static_cast<std::size_t>(group.width())) {
-  for (std::int32_t rank = 1; rank < group.width(); ++rank) {
-    workers_.push_back(std::make_unique<Worker>());
-    workers_.back()->thread = std::thread([this, rank] { serve(rank); });
+GroupModel::GroupModel(OpsGroup& group)
+    : group_(group),
+      models_(static_cast<std::size_t>(group.width())),
+      workers_(static_cast<std::size_t>(group.width()) - 1) {}
+
+Result<void> GroupModel::start() {
+  try {
+    for (std::size_t i = 0; i < workers_.size(); ++i)
+      workers_[i].thread = std::thread([this, i] { serve(static_cast<std::int32_t>(i) + 1, workers_[i]); });
+  } catch (const std::system_error& error) {
+    return make_error(ErrorCode::unavailable,
+                      std::string("cannot start a thread for each device: ") + error.what());
   }
+  return {};
 }
 
 GroupModel::~GroupModel() {
@@ -18,12 +29,14 @@ GroupModel::~GroupModel() {
   job_ = nullptr;
   jobs_.fetch_add(1, std::memory_order_release);
   jobs_.notify_all();
-  for (const auto& worker : workers_) worker->thread.join();
+  for (Worker& worker : workers_)
+    if (worker.thread.joinable()) worker.thread.join();
 }
 
 Result<std::unique_ptr<Model>> GroupModel::load(const ModelConfig& config, const Checkpoint& checkpoint,
                                                 OpsGroup& group, const LoadProgress& progress) {
   std::unique_ptr<GroupModel> whole(new GroupModel(group));
+  if (auto started = whole->start(); !started) return std::move(started).error();
   std::vector<std::optional<Error>> errors(whole->models_.size());
   whole->run_on_all([&](std::int32_t rank) {
     const auto index = static_cast<std::size_t>(rank);
@@ -75,16 +88,15 @@ void GroupModel::run_on_all(const Job& job) {
 
 void GroupModel::wait_for_all(std::atomic<std::uint32_t> Worker::*count) {
   const std::uint32_t wanted = jobs_.load(std::memory_order_relaxed);
-  for (const auto& worker : workers_) {
-    std::atomic<std::uint32_t>& reached = (*worker).*count;
+  for (Worker& worker : workers_) {
+    std::atomic<std::uint32_t>& reached = worker.*count;
     for (std::uint32_t seen = reached.load(std::memory_order_acquire); seen != wanted;
          seen = reached.load(std::memory_order_acquire))
       reached.wait(seen, std::memory_order_acquire);
   }
 }
 
-void GroupModel::serve(std::int32_t rank) {
-  Worker& self = *workers_[static_cast<std::size_t>(rank) - 1];
+void GroupModel::serve(std::int32_t rank, Worker& self) {
   const auto report = [](std::atomic<std::uint32_t>& count, std::uint32_t job) {
     count.store(job, std::memory_order_release);
     count.notify_all();

@@ -43,7 +43,8 @@ class GroupModel final : public Model {
   };
 
   explicit GroupModel(OpsGroup& group);
-  void serve(std::int32_t rank);
+  Result<void> start();
+  void serve(std::int32_t rank, Worker& self);
   void run(const Job& job, std::int32_t rank) noexcept;
   void run_on_all(const Job& job);  // returns when all have launched
   void wait_for_all(std::atomic<std::uint32_t> Worker::*count);
@@ -52,7 +53,7 @@ class GroupModel final : public Model {
 
   OpsGroup& group_;
   std::vector<std::unique_ptr<Model>> models_;  // by rank
-  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<Worker> workers_;                 // never grows: their threads look into it
   std::atomic<std::uint32_t> jobs_{0};
   const Job* job_ = nullptr;  // null: the end
   std::mutex failure_mutex_;

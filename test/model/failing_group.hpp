@@ -21,7 +21,7 @@ class FailingOps final : public Ops {
     left_ = matmuls;
     failure_ = failure;
   }
-  bool alive = true;  // what settle() says
+  std::atomic<bool> alive = true;  // what settle() says
 
   Device device() const override { return ops_.device(); }
   GroupPlace place() const override { return ops_.place(); }
