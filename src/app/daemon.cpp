@@ -41,10 +41,11 @@ namespace {
 constexpr std::int32_t kLeastBlocks = 2;
 
 // An ordinary server's processor, before the engine has made a step.
-EngineSetup first_guess(const ModelConfig& config) {
+EngineSetup first_guess(const ModelConfig& config, Quantization quantization) {
   EngineSetup guess;
   guess.model = shape_of(config);
   guess.weights = guess.kv = guess.model.block_scales ? Precision::bf16 : guess.model.stored;
+  if (quantization == Quantization::fp8) guess.weights = Precision::fp8;
   guess.system.name = "host";
   guess.system.flops_bf16 = 200e9;
   guess.system.memory_bandwidth = 30e9;
@@ -72,8 +73,9 @@ std::string host_name() {
 }
 
 // Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
-// size, but for FP8 in blocks, which is expanded; other FP8 a GPU may expand, which shows only when it does.
-Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group) {
+// size, but for FP8 in blocks, which is expanded, and for what is quantised; other FP8 a GPU may expand,
+// which shows only when it does.
+Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group, Quantization quantization) {
   std::uint64_t bytes = 0;
   std::error_code ignored;  // what cannot be read is load_model's to explain
   for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
@@ -81,11 +83,15 @@ Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group
     if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
     if (const auto size = entry.file_size(ignored); !ignored) bytes += size;
   }
-  if (const auto config = load_model_config(directory); config && config->fp8_blocks.out > 0) {
-    const std::uint64_t embeddings = size_of(config->weights) * static_cast<std::uint64_t>(config->vocab) *
+  if (const auto config = load_model_config(directory); config) {
+    const std::uint64_t element = size_of(config->weights);
+    const std::uint64_t embeddings = element * static_cast<std::uint64_t>(config->vocab) *
                                      static_cast<std::uint64_t>(config->hidden) *
                                      (config->tied_embeddings ? 1 : 2);
-    bytes += (bytes - std::min(bytes, embeddings)) * (size_of(config->weights) - 1);
+    const std::uint64_t projections = bytes - std::min(bytes, embeddings);
+    const bool to_fp8 = quantization == Quantization::fp8;
+    if (to_fp8 && config->fp8 == Fp8::none) bytes -= projections - projections / element;
+    if (!to_fp8 && config->fp8_blocks.out > 0) bytes += projections * (element - 1);
   }
   std::uint64_t available = memory_info().available;
   if (group.rank(0).device().kind == DeviceKind::cuda) {  // the host only maps them
@@ -122,6 +128,9 @@ struct Daemon::Parts {
   Result<void> start_membership(std::uint16_t peer_port);
   Result<void> start_http();
   Ops& ops() const { return group->rank(0); }
+  Quantization quantization() const {
+    return options.quantization == "fp8" ? Quantization::fp8 : Quantization::none;
+  }
   bool on_gpu() const { return ops().device().kind == DeviceKind::cuda; }
   EngineOptions engine_options() const;
   NodeInfo node_info() const;  // once the transport and HTTP are there
@@ -236,9 +245,10 @@ Result<void> Daemon::Parts::load_model() {
   if (directory.empty())
     return make_error(ErrorCode::not_found, "the bundled demo model was not found: give --model", "--model");
   if (auto chosen = choose_device(); !chosen) return chosen;
-  if (auto fits = weights_fit(directory, *group); !fits) return fits;
+  if (auto fits = weights_fit(directory, *group, quantization()); !fits) return fits;
   const TimePoint begun = clock.now();
-  auto loaded = baton::load_model(directory, *group, terminal_progress("loading " + directory.string()));
+  auto loaded = baton::load_model(directory, *group, terminal_progress("loading " + directory.string()),
+                                  quantization());
   if (!loaded) return std::move(loaded).error();
   model = std::move(*loaded);
   if (options.max_context > model->config().max_positions)
@@ -267,6 +277,7 @@ Result<void> Daemon::Parts::load_model() {
                                {"device", on_gpu() ? "cuda" : "cpu"},
                                {"tensor_parallel", group->width()},
                                {"numerics", ops().numerics_id()},
+                               {"quantization", options.quantization},
                                {"tool_calls", std::string(to_string(answer_format().calls))},
                                {"reasoning", std::string(to_string(answer_format().reasoning))},
                                {"seconds", to_seconds(clock.now() - begun)}});
@@ -352,7 +363,7 @@ EngineOptions Daemon::Parts::engine_options() const {
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   e.vocab = model->config().vocab;
-  e.profile = make_perf_profile(first_guess(model->config()));
+  e.profile = make_perf_profile(first_guess(model->config(), quantization()));
   e.transfer_timeout = options.transfer_timeout;
   return e;
 }

@@ -152,6 +152,9 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
       choice_row({"--kv-dtype", "engine.kv_dtype", "TYPE",
                   "element of the KV cache; auto: f32 for f32 models, else bf16; fp8 is e4m3"},
                  {"auto", "f32", "f16", "bf16", "fp8"}, o.kv_dtype),
+      choice_row({"--quantization", "engine.quantization", "none|fp8",
+                  "fp8: weights are rounded to e4m3 with a scale for each output when they are loaded"},
+                 {"none", "fp8"}, o.quantization),
       choice_row(
           {"--deterministic", "engine.deterministic", "on|off",
            "on: on a GPU, too, a row's products do not depend on how many rows a step has (slower prefill)"},

@@ -53,6 +53,7 @@ struct ServeOptions {
   bool exit_on_device_failure = false;
   std::string gpu_memory = "90%";
   std::string kv_dtype = "auto";
+  std::string quantization = "none";
   std::string deterministic = "off";
   Duration request_timeout = std::chrono::minutes(10);
   Duration queue_timeout = std::chrono::seconds(60);

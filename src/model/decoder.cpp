@@ -55,10 +55,16 @@ Result<void> can_be_shared(const ModelConfig& c, std::int32_t width) {
 }  // namespace
 
 Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
-                                                  const LoadProgress& progress) {
+                                                  const LoadProgress& progress, Quantization quantization) {
   std::unique_ptr<DecoderModel> model(new DecoderModel(std::move(config), ops.place()));
   if (auto cut = can_be_shared(model->config_, ops.place().width); !cut) return std::move(cut).error();
-  WeightSource source(checkpoint, hash_config(model->config_), model->config_.fp8_blocks, ops.place());
+  Hash128 facts = hash_config(model->config_);
+  const bool has_codes = model->config_.fp8 != Fp8::none && model->config_.fp8_blocks.out == 0;
+  if (quantization == Quantization::fp8 && !has_codes) {
+    facts = hash_string("quantised to fp8", facts);
+    model->config_.fp8 = Fp8::products;
+  }
+  WeightSource source(checkpoint, facts, model->config_.fp8_blocks, ops.place(), quantization);
   model->read_weights(source);  // the survey
   if (source.error()) return *source.error();
   model->fingerprint_ = source.fingerprint();
@@ -79,17 +85,17 @@ Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Chec
 
 void DecoderModel::read_weights(WeightSource& source) {
   const ModelConfig& c = config_;
-  embed_ = source.linear(c.hidden, {"model.embed_tokens", c.vocab, false});
+  embed_ = source.linear(c.hidden, {"model.embed_tokens", c.vocab, false, true});
   layers_.clear();
   for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
   source.absent("model.layers." + std::to_string(c.layers) + ".input_layernorm.weight", "num_hidden_layers");
   norm_ = source.vector("model.norm.weight", c.hidden);
   if (!c.tied_embeddings)
-    lm_head_ = source.linear(c.hidden, {"lm_head", c.vocab, false}, Split::outputs);
+    lm_head_ = source.linear(c.hidden, {"lm_head", c.vocab, false, true}, Split::outputs);
   else if (place_.width == 1)
     lm_head_ = embed_;
   else
-    lm_head_ = source.linear_again(c.hidden, {"model.embed_tokens", c.vocab, false}, Split::outputs);
+    lm_head_ = source.linear_again(c.hidden, {"model.embed_tokens", c.vocab, false, true}, Split::outputs);
 }
 
 DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t index) const {
@@ -130,7 +136,7 @@ void DecoderModel::read_feed_forward(WeightSource& source, std::int32_t index, L
     return;
   }
   const std::string block = layer + c.mixture.names.block;
-  w.router = source.linear(c.hidden, {block + "gate", c.mixture.experts, false});
+  w.router = source.linear(c.hidden, {block + "gate", c.mixture.experts, false, true});
   w.experts = source.experts(block + "experts.", c.mixture.experts, c.hidden, c.mixture.ffn, c.mixture.names);
 }
 

@@ -16,7 +16,7 @@ namespace baton {
 class DecoderModel : public Model {
  public:
   static Result<std::unique_ptr<Model>> load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
-                                             const LoadProgress& progress);
+                                             const LoadProgress& progress, Quantization quantization);
 
   const ModelConfig& config() const override { return config_; }
   Hash128 fingerprint() const override { return fingerprint_; }

@@ -22,7 +22,8 @@ namespace baton {
 class GroupModel final : public Model {
  public:
   static Result<std::unique_ptr<Model>> load(const ModelConfig& config, const Checkpoint& checkpoint,
-                                             OpsGroup& group, const LoadProgress& progress);
+                                             OpsGroup& group, const LoadProgress& progress,
+                                             Quantization quantization);
   ~GroupModel() override;
 
   const ModelConfig& config() const override { return models_.front()->config(); }

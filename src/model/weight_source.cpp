@@ -176,8 +176,37 @@ std::optional<WeightView> WeightSource::whole_projection(std::int64_t in, const 
 
 std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted, Split split) {
   const auto whole = whole_projection(in, wanted);
-  if (!whole || !ops_ || place_.width == 1 || split == Split::none) return whole;
-  return split == Split::outputs ? share_of_outputs(*whole) : share_of_inputs(*whole);
+  if (!whole || !ops_) return whole;
+  WeightView view = *whole;
+  const bool shared = place_.width > 1;
+  if (shared && split == Split::outputs) view = share_of_outputs(view);
+  if (quantization_ == Quantization::fp8 && !wanted.keeps_type && view.dtype != DType::e4m3)
+    view = quantised(view);  // by whole outputs, so that all ranks have a lone model's codes
+  if (shared && split == Split::inputs) view = share_of_inputs(view);
+  return view;
+}
+
+WeightView WeightSource::quantised(const WeightView& view) {
+  const auto in = static_cast<std::size_t>(view.in);
+  std::byte* const codes =
+      expanded_
+          .emplace_back(std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(view.out) * in))
+          .get();
+  std::vector<float>& scales = scales_.emplace_back(static_cast<std::size_t>(view.out));
+  on_all_cores(view.out, view.out * view.in, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<float> values(in);
+    for (auto output = static_cast<std::size_t>(begin); output < static_cast<std::size_t>(end); ++output) {
+      const auto* const row = static_cast<const std::byte*>(view.data) + output * in * size_of(view.dtype);
+      convert_values(row, view.dtype, view.in, DType::f32, std::as_writable_bytes(std::span(values)).data());
+      scales[output] = quantise_to_e4m3(values, {codes + output * in, in});
+    }
+  });
+  WeightView quantised = view;
+  quantised.data = codes;
+  quantised.dtype = DType::e4m3;
+  quantised.scales = scales;
+  quantised.bias_dtype = view.bias_type();
+  return quantised;
 }
 
 WeightView WeightSource::share_of_outputs(const WeightView& whole) const {

@@ -43,11 +43,17 @@ class WeightSource {
     std::string name;
     std::int64_t out = 0;
     bool bias = false;
+    bool keeps_type = false;  // is never quantised
   };
 
   // `config_hash` starts the fingerprint, which is the same for all ranks.
-  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash, Fp8Blocks blocks, GroupPlace place)
-      : checkpoint_(checkpoint), blocks_(blocks), place_(place), fingerprint_(config_hash) {}
+  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash, Fp8Blocks blocks, GroupPlace place,
+               Quantization quantization)
+      : checkpoint_(checkpoint),
+        blocks_(blocks),
+        place_(place),
+        quantization_(quantization),
+        fingerprint_(config_hash) {}
 
   // The survey is over: from here on weights are packed by `ops`.
   void start_packing(Ops& ops, const LoadProgress& progress);
@@ -86,6 +92,7 @@ class WeightSource {
                                                 const std::string& wanted);
   std::optional<WeightView> whole_projection(std::int64_t in, const Projection& wanted);
   std::optional<WeightView> projection(std::int64_t in, const Projection& wanted, Split split);
+  WeightView quantised(const WeightView& view);
   WeightView share_of_outputs(const WeightView& whole) const;
   WeightView share_of_inputs(const WeightView& whole);
   Linear pack(std::int64_t in, std::span<const Projection> projections, Split split);
@@ -96,8 +103,9 @@ class WeightSource {
   const Checkpoint& checkpoint_;
   const Fp8Blocks blocks_;
   const GroupPlace place_;
+  const Quantization quantization_;
   std::deque<std::vector<float>> scales_;              // of the views that are being put together
-  std::deque<std::unique_ptr<std::byte[]>> expanded_;  // likewise; shares of inputs, too
+  std::deque<std::unique_ptr<std::byte[]>> expanded_;  // likewise, of copies that differ from the checkpoint
   Hash128 fingerprint_;
   Ops* ops_ = nullptr;
   LoadProgress progress_;

@@ -1,12 +1,16 @@
 #include "baton/tensor/convert.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace baton {
 namespace {
+
+constexpr float kLargestCode = 448.0F;  // of e4m3
 
 float from_half(std::uint16_t bits) {
   const float sign = (bits & 0x8000U) != 0 ? -1.0F : 1.0F;
@@ -41,6 +45,17 @@ float from_e4m3(std::uint8_t code) {
   const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
                                    : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
   return (code & 0x80) != 0 ? -size : size;
+}
+
+// Of a magnitude up to 448, or a little more by rounding.
+std::uint8_t to_e4m3(float value) {
+  const std::uint8_t sign = std::signbit(value) ? 0x80 : 0;
+  if (!std::isfinite(value)) return sign | 0x7F;
+  const float size = std::fabs(value);
+  if (size < 0x1p-6F) return sign | static_cast<std::uint8_t>(std::lrint(size * 512.0F));  // steps of 2^-9
+  const auto bits = std::bit_cast<std::uint32_t>(size);
+  const std::uint32_t rounded = bits + 0x7FFFFU + (bits >> 20 & 1U);
+  return sign | static_cast<std::uint8_t>(std::min((rounded >> 20) - (120U << 3), 0x7EU));
 }
 
 float read(const std::byte* at, DType type) {
@@ -80,6 +95,19 @@ void convert_codes(const std::byte* source, std::int64_t count, DType to, std::b
 }
 
 }  // namespace
+
+float quantise_to_e4m3(std::span<const float> values, std::span<std::byte> codes) {
+  float largest = 0;
+  for (const float value : values)
+    if (std::isfinite(value)) largest = std::max(largest, std::fabs(value));
+  const float scale = largest / kLargestCode;
+  if (!(scale >= std::numeric_limits<float>::min())) {  // all zero, or as good as
+    for (std::size_t i = 0; i < values.size(); ++i) codes[i] = std::byte{to_e4m3(values[i] * 0.0F)};
+    return 1.0F;
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) codes[i] = std::byte{to_e4m3(values[i] / scale)};
+  return scale;
+}
 
 void convert_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target,
                     float scale) {

@@ -3,7 +3,7 @@
 // a test: nothing here passes or fails.
 //
 //   model_bench DIRECTORY [--threads n] [--prompt 2048] [--chunk 512] [--context 512] [--rounds 5]
-//               [--tensor-parallel 1]
+//               [--tensor-parallel 1] [--fp8 1]
 //
 // Prefill: one prompt in chunks. Decode: one token for each of 1, 4, 8 and 32 sequences that hold `context`
 // tokens. Ceilings come from bench/ceilings.hpp in the same run. Sampling and scheduling are not in it.
@@ -31,6 +31,7 @@ struct Arguments {
   std::int32_t prompt = 2048, chunk = 512, context = 512;
   int rounds = 5;
   std::int32_t width = 1;
+  bool fp8 = false;  // weights are quantised when they are loaded
 };
 
 Arguments parse(int argc, char** argv) {
@@ -45,6 +46,7 @@ Arguments parse(int argc, char** argv) {
     if (name == "--context") arguments.context = value;
     if (name == "--rounds") arguments.rounds = value;
     if (name == "--tensor-parallel") arguments.width = value;
+    if (name == "--fp8") arguments.fp8 = value != 0;
   }
   return arguments;
 }
@@ -125,7 +127,8 @@ int main(int argc, char** argv) {
   }
   const auto group = take(make_ops_group({.threads = arguments.threads}, arguments.width));
   Ops& ops = group->rank(0);
-  auto model = take(load_model(arguments.directory, *group));
+  auto model = take(
+      load_model(arguments.directory, *group, {}, arguments.fp8 ? Quantization::fp8 : Quantization::none));
   const ModelConfig& config = model->config();
   const KvLayout layout = model->kv_spec(kBlock).layout;
 

@@ -52,6 +52,19 @@ class Answers(DaemonTest):
         self.assertGreater(at_decode["baton_transfer_blocks_received_total"], len(CASES))
         self.assertEqual(prefill.wait_at_rest()["baton_transfer_failures_total"], 0)
 
+    def test_every_question_with_weights_rounded_to_fp8(self):
+        extra = ("--quantization", "fp8")
+        prefill, decode = self.start_pair(prefill_extra=extra, decode_extra=(*extra, "--tensor-parallel", "2"))
+        answers = ask_all(prefill, CASES)
+        right = sum(content(answer) == case["answer"] for case, answer in zip(CASES, answers))
+        self.assertGreaterEqual(right, 0.97 * len(CASES))
+        self.assertTrue(all(answer["baton"]["kv_blocks"] + answer["baton"]["kv_blocks_held"] for answer in answers))
+
+    def test_rounded_weights_are_another_model(self):
+        rounded = self.start("rounded", "prefill", extra=("--quantization", "fp8"))
+        self.start("whole", "decode", peers=[rounded])
+        self.eventually(rounded.log_text, lambda text: "model_fingerprint" in text)
+
     def test_every_question_with_an_fp8_cache(self):
         extra = ("--kv-dtype", "fp8")
         prefill, decode = self.start_pair(prefill_extra=extra, decode_extra=extra)

@@ -16,6 +16,13 @@
 
 namespace baton {
 
+// What is done to the weights of projections and experts when they are loaded; embeddings, the output, norms
+// and routers keep their type.
+enum class Quantization : std::uint8_t {
+  none,
+  fp8,  // e4m3 with a scale for each output; what is e4m3 so already stays as it is
+};
+
 using LoadProgress = std::function<void(std::uint64_t bytes_done, std::uint64_t bytes_total)>;
 
 class Model {
@@ -37,11 +44,13 @@ class Model {
 // Reads config and safetensors (one file or an index with shards, mapped into memory). The Ops must outlive
 // the model.
 Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, Ops& ops,
-                                          const LoadProgress& progress = {});
+                                          const LoadProgress& progress = {},
+                                          Quantization quantization = Quantization::none);
 
 // A model that the group's ranks compute together: each has its share of the weights and a thread; forward()
 // is for rank 0's Ops, which gets the logits. The KvView's layout has the heads of all ranks.
 Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, OpsGroup& group,
-                                          const LoadProgress& progress = {});
+                                          const LoadProgress& progress = {},
+                                          Quantization quantization = Quantization::none);
 
 }  // namespace baton
