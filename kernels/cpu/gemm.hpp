@@ -29,6 +29,24 @@ struct DirectArgs {
 template <Element E>
 inline constexpr int kLineVectors = most(1, 64 / (kLanes * static_cast<int64_t>(bytes_of(E))));
 
+// An element type may load faster as a part of its value; x then makes up for it.
+template <Element E>
+inline constexpr bool kHasPart = requires {
+  Stored<E>::kPart;
+};
+template <Element E>
+inline Vec load_x(const float* x) {
+  if constexpr (kHasPart<E>) return Vec::all(*x) * Vec::all(Stored<E>::kPart);
+  return Vec::all(*x);
+}
+template <Element E>
+inline Vec load_part(const typename Stored<E>::Type* p) {
+  if constexpr (kHasPart<E>)
+    return Stored<E>::load_part(p);
+  else
+    return Stored<E>::load(p);
+}
+
 template <Element E, int R, int V>
 __attribute__((noinline)) void direct_tile(const GemmArgs& args, const DirectArgs& at) {
   const float* rows[R];
@@ -58,10 +76,10 @@ __attribute__((noinline)) void direct_tile(const GemmArgs& args, const DirectArg
     if constexpr (R <= V) {  // what is fewer stays in registers: rows of x or columns of W
       Vec a[R];
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) a[r] = Vec::all(rows[r][k]);
+      for (int r = 0; r < R; ++r) a[r] = load_x<E>(rows[r] + k);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
-        const Vec b = Stored<E>::load(w + v * kLanes);
+        const Vec b = load_part<E>(w + v * kLanes);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) acc[r][v] = fma(a[r], b, acc[r][v]);
       }

@@ -28,7 +28,7 @@ inline void pack_elements(const PackArgs& args) {
 inline void pack(const PackArgs& args) {
   if (args.type == Element::f32) {
     pack_elements<std::uint32_t>(args);
-  } else if (args.type == Element::e4m3) {
+  } else if (bytes_of(args.type) == 1) {
     pack_elements<std::uint8_t>(args);
   } else {
     pack_elements<std::uint16_t>(args);

@@ -42,6 +42,15 @@ struct Stored<Element::e4m3> {
   static Vec load(const std::uint8_t* p) { return Vec::load_e4m3(p); }
 };
 
+template <>
+struct Stored<Element::e4m3_finite> {
+  using Type = std::uint8_t;
+  static Vec load(const std::uint8_t* p) { return load_part(p) * Vec::all(kPart); }
+  // The value divided by kPart: so many times as much in x makes the same products.
+  static constexpr float kPart = 256.0F;
+  static Vec load_part(const std::uint8_t* p) { return Vec::load_e4m3_part(p); }
+};
+
 template <Element E>
 inline float load_one(const typename Stored<E>::Type* p) {
   if constexpr (E == Element::f32) {
@@ -71,6 +80,8 @@ inline void with_element(Element type, F&& f) {
       return f.template operator()<Element::bf16>();
     case Element::e4m3:
       return f.template operator()<Element::e4m3>();
+    case Element::e4m3_finite:
+      return f.template operator()<Element::e4m3_finite>();
   }
 }
 // e^x, relative error below 2e-7. Below -87.33 it is 0, above 88.37 it stays at 2.4e38; NaN stays NaN.

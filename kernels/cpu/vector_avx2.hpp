@@ -37,6 +37,11 @@ struct Vec {
     const __m256i nan = _mm256_cvtepi16_epi32(_mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7F)));
     return {_mm256_blendv_ps(value, _mm256_set1_ps(__builtin_nanf("")), _mm256_castsi256_ps(nan))};
   }
+  // Without NaN, divided by 256. Sign-extended and shifted, a code is an f16 but for the bit below the sign.
+  static Vec load_e4m3_part(const std::uint8_t* p) {
+    const __m128i code = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    return {_mm256_cvtph_ps(_mm_and_si128(_mm_slli_epi16(code, 7), _mm_set1_epi16(~0x4000)))};
+  }
   void store(float* p) const { _mm256_storeu_ps(p, raw); }
   void store_n(float* p, std::int64_t n) const {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

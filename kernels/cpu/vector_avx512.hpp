@@ -37,6 +37,11 @@ struct Vec {
     const __mmask16 nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7F));
     return {_mm512_mask_mov_ps(value, nan, _mm512_set1_ps(__builtin_nanf("")))};
   }
+  // Without NaN, divided by 256. Sign-extended and shifted, a code is an f16 but for the bit below the sign.
+  static Vec load_e4m3_part(const std::uint8_t* p) {
+    const __m256i code = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return {_mm512_cvtph_ps(_mm256_and_si256(_mm256_slli_epi16(code, 7), _mm256_set1_epi16(~0x4000)))};
+  }
   void store(float* p) const { _mm512_storeu_ps(p, raw); }
   void store_n(float* p, std::int64_t n) const {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1), raw);

@@ -60,6 +60,7 @@ struct Vec {
   static Vec load_e4m3(const std::uint8_t* p) {
     return {Raw{e4m3_to_float(p[0]), e4m3_to_float(p[1]), e4m3_to_float(p[2]), e4m3_to_float(p[3])}};
   }
+  static Vec load_e4m3_part(const std::uint8_t* p) { return {load_e4m3(p).raw * (1.0F / 256)}; }
   void store(float* p) const { __builtin_memcpy(p, &raw, sizeof(Raw)); }
   void store_n(float* p, std::int64_t n) const {
     for (int i = 0; i < n; ++i) p[i] = raw[i];

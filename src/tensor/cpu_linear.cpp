@@ -49,6 +49,17 @@ Result<void> check(std::span<const WeightView> views) {
   return {};
 }
 
+std::span<const std::byte> codes_of(const WeightView& view) {
+  return {static_cast<const std::byte*>(view.data), static_cast<std::size_t>(view.out * view.in)};
+}
+
+bool has_nan(std::span<const std::byte> codes) {
+  std::byte found{};
+  constexpr std::byte kMagnitude{0x7F};
+  for (const std::byte code : codes) found |= std::byte{(code & kMagnitude) == kMagnitude};
+  return found != std::byte{};
+}
+
 // One row of `count` values as f32. A [1, count] matrix packed by itself and read back as output 0 would do
 // the same; this needs no detour through groups.
 void widen(const void* from, std::int64_t count, kernels::Element type, const kernels::Kernels& kernels,
@@ -100,6 +111,8 @@ Result<Linear> pack_matrix(std::span<const WeightView> views, const kernels::Ker
   auto body = std::make_shared<PackedMatrix>();
   body->in = views[0].in;
   body->type = element_of(views[0].dtype);
+  if (body->type == kernels::Element::e4m3 && std::ranges::none_of(views, has_nan, &codes_of))
+    body->type = kernels::Element::e4m3_finite;
   body->group = kernels.group;
   bool biased = false;
   for (const WeightView& view : views) {
@@ -122,7 +135,7 @@ Result<Linear> pack_matrix(std::span<const WeightView> views, const kernels::Ker
       to += view.out;
     }
   }
-  if (body->type == kernels::Element::e4m3) {
+  if (kernels::bytes_of(body->type) == 1) {
     auto scale = Buffer::allocate({}, padded * sizeof(float));
     if (!scale) return scale.error();
     body->scale = *std::move(scale);

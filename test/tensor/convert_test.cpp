@@ -1,8 +1,11 @@
-// convert_values: what every element type means, from any alignment.
+// convert_values: what every element type means, from any alignment. quantise_to_e4m3: against a search
+// through all codes.
 #include "baton/tensor/convert.hpp"
 
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <random>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -17,6 +20,29 @@ std::vector<float> floats(DType from, std::vector<unsigned char> bytes, float sc
   convert_values(bytes.data() + 1, from, count, DType::f32, reinterpret_cast<std::byte*>(values.data()),
                  scale);
   return values;
+}
+
+float meaning(std::byte code) {
+  float value = 0;
+  convert_values(&code, DType::e4m3, 1, DType::f32, reinterpret_cast<std::byte*>(&value));
+  return value;
+}
+
+// The code whose value is nearest; of two, the even one.
+std::byte nearest(float value) {
+  std::byte best{};
+  float distance = std::numeric_limits<float>::infinity();
+  for (int i = 0; i < 256; ++i) {
+    const auto code = static_cast<std::byte>(i);
+    const float candidate = meaning(code);
+    if (std::isnan(candidate) || std::signbit(candidate) != std::signbit(value)) continue;
+    const float off = std::abs(candidate - value);
+    if (off < distance || (off == distance && (i & 1) == 0)) {
+      best = code;
+      distance = off;
+    }
+  }
+  return best;
 }
 
 }  // namespace
@@ -38,6 +64,50 @@ TEST_CASE("elements are widened to what they stand for") {
   convert_values(codes, DType::e4m3, 2, DType::f16, reinterpret_cast<std::byte*>(narrow), 3.0F);
   CHECK(narrow[0] == 0x4480);
   CHECK(narrow[1] == 0xC2C0);
+}
+
+TEST_CASE("e4m3 codes are the nearest, and the largest weight is the largest code") {
+  std::mt19937 engine(5);
+  for (int round = 0; round < 40; ++round) {
+    const float spread = std::ldexp(1.0F, static_cast<int>(engine() % 60) - 40);
+    std::vector<float> values(97);
+    for (float& value : values) {
+      value = spread * (static_cast<float>(engine() % 20001) - 10000) / 10000;
+      if (engine() % 4 == 0) value *= std::ldexp(1.0F, -static_cast<int>(engine() % 12));
+    }
+    std::vector<std::byte> codes(values.size());
+    const float scale = quantise_to_e4m3(values, codes);
+    float largest = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      CAPTURE(round, i, values[i], scale);
+      CHECK(codes[i] == nearest(values[i] / scale));
+      largest = std::max(largest, std::abs(meaning(codes[i])));
+    }
+    CHECK(largest == 448.0F);
+  }
+}
+
+TEST_CASE("e4m3 codes of ties, zeros and what is not finite") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const auto codes_of = [](std::vector<float> values) {
+    std::vector<std::byte> codes(values.size());
+    const float scale = quantise_to_e4m3(values, codes);
+    std::vector<float> meant{scale};
+    for (const std::byte code : codes) meant.push_back(meaning(code));
+    return meant;
+  };
+  // With 448 among them the scale is 1: half-way between two codes goes to the even one.
+  CHECK(codes_of({448, 17, 19, -17, 0x1p-10F, 0x3p-10F, 0x1.fp-7F, 0}) ==
+        std::vector<float>{1, 448, 16, 20, -16, 0, 0x1p-8F, 0x1p-6F, 0});
+  CHECK(codes_of({0, -0.0F, 0}) == std::vector<float>{1, 0, 0, 0});
+  CHECK(codes_of({1e-42F, -1e-42F}) == std::vector<float>{1, 0, 0});
+  const std::vector<float> odd = codes_of({infinity, 2, std::nanf(""), -infinity, -1});
+  CHECK(odd[0] == 2.0F / 448);
+  CHECK(std::isnan(odd[1]));
+  CHECK(odd[2] == 448);
+  CHECK(std::isnan(odd[3]));
+  CHECK(std::isnan(odd[4]));
+  CHECK(odd[5] == -224);
 }
 
 }  // namespace baton

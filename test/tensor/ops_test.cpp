@@ -90,6 +90,29 @@ TEST_CASE("matmul of e4m3 weights multiplies each output with its scale") {
   }
 }
 
+TEST_CASE("an e4m3 weight with NaN gives NaN for its output, and the others their bits") {
+  for (const OpsOptions& options : backends()) {
+    if (options.device.kind == DeviceKind::cuda) continue;  // where it is one kernel whatever the codes are
+    INFO(options.isa);
+    auto ops = require_ops(options, 2);
+    const Weight finite(DType::e4m3, 150, 64, 1);
+    const float scale = 0.37F;
+    std::vector<std::byte> nan(64, std::byte{0x38});
+    nan[40] = std::byte{0xFF};
+    WeightView views[] = {finite.view(), {nan.data(), DType::e4m3, 1, 64}};
+    for (WeightView& view : views) view.scales = {&scale, 1};
+    const Linear alone = require_pack(*ops, {views, 1}), both = require_pack(*ops, views);
+    for (const std::int64_t rows : {1, 2, 5, 7, 40}) {
+      CAPTURE(rows);
+      const Matrix x = Matrix::random(rows, 64, 4);
+      const Matrix expected = download(*ops, ops->matmul(upload(*ops, x), alone));
+      const Tensor y = ops->matmul(upload(*ops, x), both);
+      CHECK(download(*ops, y.columns(0, 150)).values == expected.values);
+      for (const float value : download(*ops, y.columns(150, 1)).values) CHECK(std::isnan(value));
+    }
+  }
+}
+
 TEST_CASE("matmul reads a slice of columns") {
   for (const OpsOptions& options : backends()) {
     auto ops = require_ops(options);
