@@ -206,7 +206,8 @@ struct Crossing {
 Result<void> sweep(const PlanCommand& command, PlanRequest request) {
   Chart chart{
       .title = command.choice.model + ", " + std::to_string(command.gpus) + " x " + command.choice.system,
-      .x_label = "link of each GPU, Gbit/s",
+      .x_label = request.prefill.profile.traits.one_process ? "link of each engine, Gbit/s"
+                                                            : "link of each GPU, Gbit/s",
       .y_label = "tokens/s/gpu",
       .series = {{"aggregated", {}, false},
                  {"disaggregated", {}, false},
