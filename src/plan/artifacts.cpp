@@ -141,7 +141,7 @@ std::string run_script(const std::vector<DaemonFile>& all, const DeploymentNames
   if (!alone) text += "machine=${1:?which machine: 0 to " + std::to_string(last_machine(all)) + "}\n";
   for (const DaemonFile& d : all) {
     if (!alone) text += "[ \"$machine\" != " + std::to_string(d.machine) + " ] || { ";
-    if (names.device == "cuda") text += "CUDA_VISIBLE_DEVICES=" + gpus_of(d) + " ";
+    if (names.device == "cuda") text.append("CUDA_VISIBLE_DEVICES=").append(gpus_of(d)).append(" ");
     text += "baton serve --config " + d.name + ".toml --port " + std::to_string(kHttpPort + d.slot) +
             (alone ? " &\n" : " & }\n");
   }
@@ -157,6 +157,7 @@ std::string compose_file(const std::vector<DaemonFile>& all, const DeploymentNam
     if (c == '$') model += c;
     model += c;
   }
+  const std::string mount = quoted(model + ":" + model + ":ro");
   for (const DaemonFile& d : all) {
     text += "  " + d.name + ":\n    image: baton:latest\n    command: serve --config /etc/baton/" + d.name +
             ".toml --host 0.0.0.0 --peer-listen 0.0.0.0:7000";
@@ -165,7 +166,7 @@ std::string compose_file(const std::vector<DaemonFile>& all, const DeploymentNam
       text += " --peer " + other.name + ":7000";
     }
     text += " --cluster-secret-file /run/secrets/cluster --insecure\n    volumes: [\"./" + d.name +
-            ".toml:/etc/baton/" + d.name + ".toml:ro\", " + quoted(model + ":" + model + ":ro") +
+            ".toml:/etc/baton/" + d.name + ".toml:ro\", " + mount +
             "]\n    secrets: [cluster]\n    ulimits: {memlock: -1}\n";
     if (d.slot == 0) text += "    ports: [\"127.0.0.1:8000:8000\"]\n";
     if (names.device == "cuda")
