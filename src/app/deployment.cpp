@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "baton/model/capability.hpp"
+
 namespace baton {
 namespace {
 
@@ -68,6 +70,22 @@ Result<EngineSetup> find_engine(const DeploymentOptions& options, Catalog& catal
   return engine;
 }
 
+Result<void> check_split(const EngineSetup& engine) {
+  const Split& split = engine.split;
+  if (engine.profile.backend != "baton" || split.gpus() == 1) return {};
+  if (split.pipeline > capability().pipeline || split.data > capability().data)
+    return make_error(ErrorCode::unsupported,
+                      "an engine of baton serve has no pipeline and no groups with requests of their own",
+                      split.pipeline > capability().pipeline ? "--pp" : "--dp");
+  if (split.tensor > engine.system.node_gpus)
+    return make_error(ErrorCode::unsupported,
+                      std::to_string(split.tensor) + " GPUs are to share each layer, but a machine has " +
+                          std::to_string(static_cast<int>(engine.system.node_gpus)) + " (" +
+                          engine.system.name + ")",
+                      "--tp");
+  return shareable(engine.model, split.tensor);
+}
+
 Result<Estimate> estimate_row(DeploymentRow& row, const DeploymentOptions* options, Catalog& catalog,
                               std::string& provenance) {
   DeploymentOptions own;
@@ -84,6 +102,7 @@ Result<Estimate> estimate_row(DeploymentRow& row, const DeploymentOptions* optio
   const bool experts = engine->model.experts > 0;
   if (!row.disaggregated) {
     engine->split = split_of(row.split, experts);
+    if (auto can = check_split(*engine); !can) return can.error();
     return estimate_aggregated(*engine, row.load, row.batch);
   }
   auto decode = find_engine(*options, catalog, true);
@@ -92,6 +111,8 @@ Result<Estimate> estimate_row(DeploymentRow& row, const DeploymentOptions* optio
                       row.decode_workers, row.prefill_batch,  row.decode_batch};
   setup.prefill.split = split_of(row.prefill, experts);
   setup.decode.split = split_of(row.decode, experts);
+  for (const EngineSetup* each : {&setup.prefill, &setup.decode})
+    if (auto can = check_split(*each); !can) return can.error();
   return estimate_disaggregated(setup, row.load);
 }
 

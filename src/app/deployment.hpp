@@ -22,6 +22,10 @@ std::vector<ConfigRow> deployment_rows(DeploymentOptions& options);
 // Everything but the split. `system`: where the decode engines stand elsewhere, their system.
 Result<EngineSetup> find_engine(const DeploymentOptions& options, Catalog& catalog, bool decode = false);
 
+// An error where `baton serve` cannot split a model so, whatever its GPUs; what other engines can is not
+// asked.
+Result<void> check_split(const EngineSetup& engine);
+
 // A row of a table, or with `options` of the command line: these then decide precisions, link and systems.
 Result<Estimate> estimate_row(DeploymentRow& row, const DeploymentOptions* options, Catalog& catalog,
                               std::string& provenance);

@@ -75,8 +75,9 @@ Error bad(const std::string& what, const std::string& flag) {
 
 // Other engines span a node and keep experts apart; Baton's own what its table says.
 SplitLimits limits_of(const std::string& backend) {
-  if (backend == "baton") return {capability().tensor, capability().pipeline, capability().data, false};
-  return {8, 4, 8, true};
+  if (backend == "baton")
+    return {capability().tensor, capability().pipeline, capability().data, false, /*even_shares=*/true};
+  return {8, 4, 8, true, false};
 }
 
 Result<PlanRequest> request_of(const PlanCommand& command, Catalog& catalog) {
@@ -205,7 +206,8 @@ struct Crossing {
 Result<void> sweep(const PlanCommand& command, PlanRequest request) {
   Chart chart{
       .title = command.choice.model + ", " + std::to_string(command.gpus) + " x " + command.choice.system,
-      .x_label = "link of each GPU, Gbit/s",
+      .x_label = request.prefill.profile.traits.one_process ? "link of each engine, Gbit/s"
+                                                            : "link of each GPU, Gbit/s",
       .y_label = "tokens/s/gpu",
       .series = {{"aggregated", {}, false},
                  {"disaggregated", {}, false},

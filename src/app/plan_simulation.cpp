@@ -1,9 +1,12 @@
 #include "app/plan_simulation.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "baton/plan/artifacts.hpp"
 #include "baton/router/policy.hpp"
@@ -29,6 +32,11 @@ std::vector<TraceRequest> equal_requests(const Workload& load, int count) {
       request.content.push_back(at + kTraceChunk <= shared ? 0 : content++);
   }
   return all;
+}
+
+SimKind kind_of(const EngineSetup& engine) {
+  return {make_perf_profile(engine),
+          static_cast<std::int32_t>(std::min(kv_tokens_that_fit(engine, 0.9) / kBlock, 1e8))};
 }
 
 // How many times the limit; 0 where there is none.
@@ -90,20 +98,33 @@ bool settle(const PlanRequest& request, Choice& choice) {
   }
 }
 
+// With the rows of a step that do best; nothing where none meets the targets.
+std::optional<Choice> refine(const PlanRequest& request, const Choice& choice) {
+  std::optional<Choice> best;
+  for (const int chunk : chunks_worth_trying(request, choice)) {
+    Choice tried = choice;
+    tried.chunk = chunk;
+    if (settle(request, tried) && (!best || tried.tokens_per_gpu > best->tokens_per_gpu)) best = tried;
+  }
+  return best;
+}
+
 }  // namespace
 
 Result<Estimate> simulate_choice(const PlanRequest& request, const Choice& choice, int concurrency,
                                  int requests) {
-  if (request.prefill.system.name != request.decode.system.name)
-    return make_error(ErrorCode::unsupported, "engines on different systems are not simulated");
   SimOptions options;
   EngineSetup engine = request.prefill;
-  engine.split = choice.disaggregated ? choice.decode : choice.split;
-  if (choice.disaggregated && !(choice.prefill == choice.decode))
-    return make_error(ErrorCode::unsupported, "engines of different splits are not simulated");
-  options.profile = make_perf_profile(engine);
+  engine.split = choice.disaggregated ? choice.prefill : choice.split;
+  const SimKind first = kind_of(engine);
+  options.profile = first.profile;
+  options.blocks = first.blocks;
+  if (choice.disaggregated) {
+    EngineSetup decode = request.decode;
+    decode.split = choice.decode;
+    options.decode_kind = kind_of(decode);
+  }
   options.block_size = kBlock;
-  options.blocks = static_cast<std::int32_t>(std::min(kv_tokens_that_fit(engine, 0.9) / kBlock, 1e8));
   options.vocab = static_cast<std::int32_t>(engine.model.vocab);
   options.concurrency = concurrency;
   options.mixed = choice.disaggregated ? 0 : 1;
@@ -140,21 +161,25 @@ Result<Estimate> simulate_choice(const PlanRequest& request, const Choice& choic
   return estimate;
 }
 
+// Choices know nothing of each other: over all cores.
 void refine_by_simulation(const PlanRequest& request, Plan& plan) {
-  for (std::vector<Choice>* choices : {&plan.aggregated, &plan.disaggregated}) {
-    std::vector<Choice> kept;
-    for (const Choice& choice : *choices) {
-      std::optional<Choice> best;
-      for (const int chunk : chunks_worth_trying(request, choice)) {
-        Choice tried = choice;
-        tried.chunk = chunk;
-        if (settle(request, tried) && (!best || tried.tokens_per_gpu > best->tokens_per_gpu)) best = tried;
-      }
-      if (best) kept.push_back(*best);
-    }
-    std::ranges::stable_sort(kept, std::greater<>{}, &Choice::tokens_per_gpu);
-    *choices = std::move(kept);
+  std::vector<Choice> all = plan.aggregated;
+  all.insert(all.end(), plan.disaggregated.begin(), plan.disaggregated.end());
+  std::vector<std::optional<Choice>> refined(all.size());
+  std::atomic<std::size_t> next = 0;
+  {
+    const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < std::min(cores, all.size()); ++i)
+      threads.emplace_back([&] {
+        for (std::size_t at = next++; at < all.size(); at = next++) refined[at] = refine(request, all[at]);
+      });
   }
+  plan.aggregated.clear(), plan.disaggregated.clear();
+  for (const std::optional<Choice>& choice : refined)
+    if (choice) (choice->disaggregated ? plan.disaggregated : plan.aggregated).push_back(*choice);
+  for (std::vector<Choice>* choices : {&plan.aggregated, &plan.disaggregated})
+    std::ranges::stable_sort(*choices, std::greater<>{}, &Choice::tokens_per_gpu);
 }
 
 }  // namespace baton

@@ -24,8 +24,8 @@ struct Simulate {
   DeploymentOptions choice;
   std::string trace, policy = "kv", loads = "1", slo, json, csv, svg;
   std::int32_t prefill = 0, decode = 0, mixed = 0, block_size = 16, max_sequences = 256,
-               max_batch_tokens = 512, requests = 0, shrink = 1, kv_blocks = 0, tensor = 1, concurrency = 0,
-               isl = 4000, osl = 500, seed = 1;
+               max_batch_tokens = 512, requests = 0, shrink = 1, kv_blocks = 0, tensor = 1, decode_tensor = 0,
+               concurrency = 0, isl = 4000, osl = 500, seed = 1;
   double memory = 0.9, jitter = 0;
   std::string roles = "static";
   bool compare = false, engines = false;
@@ -35,7 +35,9 @@ struct Simulate {
     std::vector<ConfigRow> all = deployment_rows(choice);
     for (ConfigRow& row : std::vector<ConfigRow>{
              string_row({"--trace", "", "FILE", "Mooncake JSONL or Azure CSV"}, trace),
-             int_row({"--tp", "", "N", "GPUs of each engine"}, 1, 64, tensor),
+             int_row({"--tp", "", "N", "GPUs that share each layer of an engine"}, 1, 64, tensor),
+             int_row({"--decode-tp", "", "N", "of the decode engines, if not --tp; 0: the same"}, 0, 64,
+                     decode_tensor),
              int_row({"--prefill", "", "N", "prefill engines"}, 0, 100000, prefill),
              int_row({"--decode", "", "N", "decode engines"}, 0, 100000, decode),
              int_row({"--mixed", "", "N", "mixed engines"}, 0, 100000, mixed),
@@ -138,6 +140,20 @@ struct Setting {
   std::vector<std::string> policies;
 };
 
+// One engine, decode engines' kind or the others'; the options' figures for it.
+Result<EngineSetup> find_kind(const Simulate& simulate, Catalog& catalog, bool decode, SimKind& kind) {
+  auto engine = find_engine(simulate.choice, catalog, decode);
+  if (!engine) return engine;
+  engine->split.tensor = decode && simulate.decode_tensor > 0 ? simulate.decode_tensor : simulate.tensor;
+  if (auto can = check_split(*engine); !can) return can.error();
+  const double tokens = kv_tokens_that_fit(*engine, simulate.memory);
+  kind.profile = make_perf_profile(*engine);
+  kind.blocks = static_cast<std::int32_t>(std::min(tokens / simulate.block_size, 2e9));
+  if (simulate.kv_blocks > 0) kind.blocks = simulate.kv_blocks;
+  if (kind.blocks < 1) return bad("the model does not fit into " + engine->system.name, "--system");
+  return engine;
+}
+
 Result<Setting> settle(Simulate& simulate) {
   if (auto applied = simulate.flags.apply(); !applied) return applied.error();
   if (simulate.trace.empty() && simulate.concurrency == 0)
@@ -145,22 +161,22 @@ Result<Setting> settle(Simulate& simulate) {
   if (simulate.choice.model.empty()) return bad("a model is needed", "--model");
   Catalog catalog;
   catalog.profile_file = simulate.choice.profile_file;
-  auto engine = find_engine(simulate.choice, catalog);
+  SimKind kind;
+  const auto engine = find_kind(simulate, catalog, false, kind);
   if (!engine) return engine.error();
-  engine->split.tensor = simulate.tensor;
-  const double tokens = kv_tokens_that_fit(*engine, simulate.memory);
   Setting setting;
   SimOptions& o = setting.options;
+  o.profile = kind.profile, o.blocks = kind.blocks;
+  if (simulate.decode_tensor > 0 || !simulate.choice.decode_system.empty()) {
+    if (const auto decode = find_kind(simulate, catalog, true, o.decode_kind.emplace()); !decode)
+      return decode.error();
+  }
   o.concurrency = simulate.concurrency;
   o.jitter = simulate.jitter;
   o.seed = static_cast<std::uint64_t>(simulate.seed);
   o.prefill = simulate.prefill, o.decode = simulate.decode, o.mixed = simulate.mixed;
   if (o.prefill + o.decode + o.mixed == 0) o.mixed = 1;
-  o.profile = make_perf_profile(*engine);
   o.block_size = simulate.block_size;
-  o.blocks = static_cast<std::int32_t>(std::min(tokens / simulate.block_size, 2e9));
-  if (simulate.kv_blocks > 0) o.blocks = simulate.kv_blocks;
-  if (o.blocks < 1) return bad("the model does not fit into " + simulate.choice.system, "--system");
   o.limits = {simulate.max_sequences, simulate.max_batch_tokens, 1 << 30,
               static_cast<std::int32_t>(engine->model.max_positions)};
   o.vocab = static_cast<std::int32_t>(engine->model.vocab);

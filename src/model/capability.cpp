@@ -1,6 +1,7 @@
 #include "baton/model/capability.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace baton {
 namespace {
@@ -42,6 +43,33 @@ Result<void> runnable(const ModelShape& model, Precision weights) {
                       "baton serve expands fp8 weights whose scales are for blocks to bf16: --precision bf16 "
                       "plans that",
                       "--precision");
+  return {};
+}
+
+Result<void> shareable(const ModelShape& model, int width) {
+  const int most = capability().tensor;
+  if (width < 1 || width > most)
+    return make_error(
+        ErrorCode::unsupported,
+        "1 to " + std::to_string(most) + " devices can share each layer, not " + std::to_string(width),
+        "--tensor-parallel");
+  // Mixtral's experts are as wide as intermediate_size says; others have a field of their own.
+  const bool own_size = model.dense_layers > 0 || model.expert_ffn != model.ffn;
+  const std::pair<const char*, double> parts[] = {
+      {"num_attention_heads", model.query_heads},
+      {"num_key_value_heads", model.kv_heads},
+      {"intermediate_size", model.dense_layers > 0 ? model.ffn : 0},
+      {own_size ? "moe_intermediate_size" : "intermediate_size", model.experts > 0 ? model.expert_ffn : 0},
+  };
+  for (const auto& [field, size] : parts) {
+    const auto count = static_cast<std::int64_t>(size);
+    if (count % width != 0)
+      return make_error(ErrorCode::unsupported,
+                        "the model's " + std::string(field) + " is " + std::to_string(count) +
+                            ", which is no multiple of the " + std::to_string(width) +
+                            " devices that are to share each layer",
+                        field);
+  }
   return {};
 }
 

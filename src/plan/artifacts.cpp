@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -19,31 +20,70 @@ std::string quoted(const std::string& text) {
 
 struct DaemonFile {
   std::string name, role;
-  int machine = 0, slot = 0;  // its GPU there, and its ports
+  int width = 1;  // GPUs that share its layers
+  int machine = 0;
+  int gpu = 0, slot = 0;  // there: its first GPU, its ports
 };
 
-// As many to a machine as it has GPUs. On CPUs all on one, where they can be tried.
+// One machine after the other, as many GPUs as each has; the widest engines come first, so that powers of two
+// leave no gap. Returns the first machine that is still empty.
+int place(std::vector<DaemonFile*> daemons, int machine, int gpus) {
+  std::ranges::stable_sort(daemons, std::greater<>{}, &DaemonFile::width);
+  std::vector<int> used;  // of each machine, from `machine` on
+  for (DaemonFile* daemon : daemons) {
+    std::size_t at = 0;
+    while (at < used.size() && used[at] + daemon->width > gpus) ++at;
+    if (at == used.size()) used.push_back(0);
+    daemon->machine = machine + static_cast<int>(at);
+    daemon->gpu = used[at];
+    used[at] += daemon->width;
+  }
+  return machine + static_cast<int>(used.size());
+}
+
+// On CPUs all stand on one machine, where they can be tried.
+void place_all(std::vector<DaemonFile>& all, const PlanRequest& request, const DeploymentNames& names) {
+  const auto room = [&](const SystemSpec& system) {
+    return names.device == "cuda" ? std::max(1, static_cast<int>(system.node_gpus)) : 1 << 30;
+  };
+  const bool elsewhere = request.prefill.system.name != request.decode.system.name;
+  std::vector<DaemonFile*> first, decode;  // `decode`: on a system of their own
+  for (DaemonFile& daemon : all) (elsewhere && daemon.role == "decode" ? decode : first).push_back(&daemon);
+  const int next = place(std::move(first), 0, room(request.prefill.system));
+  place(std::move(decode), next, room(request.decode.system));
+  std::map<int, int> slots;
+  for (DaemonFile& daemon : all) daemon.slot = slots[daemon.machine]++;
+}
+
 std::vector<DaemonFile> daemons_of(const Choice& choice, const PlanRequest& request,
                                    const DeploymentNames& names) {
   std::vector<DaemonFile> all;
-  const int room =
-      names.device == "cuda" ? std::max(1, static_cast<int>(request.prefill.system.node_gpus)) : 1 << 30;
-  const auto add = [&](const char* role, int count) {
-    for (int i = 0; i < count; ++i) {
-      const int index = static_cast<int>(all.size());
-      all.push_back({std::string(role) + "-" + std::to_string(i), role, index / room, index % room});
-    }
+  const auto add = [&](const char* role, const Split& split, int count) {
+    for (int i = 0; i < count; ++i)
+      all.push_back({std::string(role) + "-" + std::to_string(i), role, split.tensor});
   };
   if (!choice.disaggregated) {
-    add("mixed", choice.replicas);
-    return all;
+    add("mixed", choice.split, choice.replicas);
+  } else {
+    add("prefill", choice.prefill, choice.replicas * choice.prefill_workers);
+    add("decode", choice.decode, choice.replicas * choice.decode_workers);
   }
-  add("prefill", choice.replicas * choice.prefill_workers);
-  add("decode", choice.replicas * choice.decode_workers);
+  place_all(all, request, names);
   return all;
 }
 
-bool on_one_machine(const std::vector<DaemonFile>& all) { return all.back().machine == 0; }
+// "2,3"
+std::string gpus_of(const DaemonFile& daemon, const std::string& separator = ",") {
+  std::string list;
+  for (int i = 0; i < daemon.width; ++i)
+    list += (list.empty() ? "" : separator) + std::to_string(daemon.gpu + i);
+  return list;
+}
+
+int last_machine(const std::vector<DaemonFile>& all) {
+  return std::ranges::max(all, {}, &DaemonFile::machine).machine;
+}
+bool on_one_machine(const std::vector<DaemonFile>& all) { return last_machine(all) == 0; }
 std::string machine_name(int machine) { return "node-" + std::to_string(machine); }
 
 std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanRequest& request,
@@ -56,6 +96,7 @@ std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanR
           quoted(names.served_name) + "]\n";
   if (names.max_context > 0) text += "max_context = " + std::to_string(names.max_context) + "\n";
   text += "\n[engine]\nrole = \"" + daemon.role + "\"\ndevice = \"" + names.device + "\"\n";
+  if (daemon.width > 1) text += "tensor_parallel = " + std::to_string(daemon.width) + "\n";
   if (gpu)
     text += "gpu_memory = \"90%\"\nkv_dtype = \"" + std::string(to_string(request.prefill.kv)) + "\"\n";
   else if (names.kv_bytes_cpu > 0)
@@ -91,16 +132,16 @@ std::string peers_of(const std::vector<DaemonFile>& all, const DaemonFile& self)
 std::string run_script(const std::vector<DaemonFile>& all, const DeploymentNames& names) {
   const bool alone = on_one_machine(all);
   std::string text = "#!/usr/bin/env bash\n";
-  text += alone ? "# All daemons on this machine, one for each GPU"
-                : "# run.sh N: the daemons of machine node-N, one for each GPU";
+  text += alone ? "# All daemons on this machine, each on GPUs of its own"
+                : "# run.sh N: the daemons of machine node-N, each on GPUs of its own";
   text +=
       "; Ctrl-C ends them. Clients may talk to any of them.\n"
       "set -euo pipefail\ncd \"$(dirname \"$0\")\"\n"
       "trap 'trap - EXIT INT TERM; kill $(jobs -p) 2>/dev/null || true; wait; exit' EXIT INT TERM\n";
-  if (!alone) text += "machine=${1:?which machine: 0 to " + std::to_string(all.back().machine) + "}\n";
+  if (!alone) text += "machine=${1:?which machine: 0 to " + std::to_string(last_machine(all)) + "}\n";
   for (const DaemonFile& d : all) {
     if (!alone) text += "[ \"$machine\" != " + std::to_string(d.machine) + " ] || { ";
-    if (names.device == "cuda") text += "CUDA_VISIBLE_DEVICES=" + std::to_string(d.slot) + " ";
+    if (names.device == "cuda") text.append("CUDA_VISIBLE_DEVICES=").append(gpus_of(d)).append(" ");
     text += "baton serve --config " + d.name + ".toml --port " + std::to_string(kHttpPort + d.slot) +
             (alone ? " &\n" : " & }\n");
   }
@@ -116,6 +157,7 @@ std::string compose_file(const std::vector<DaemonFile>& all, const DeploymentNam
     if (c == '$') model += c;
     model += c;
   }
+  const std::string mount = quoted(model + ":" + model + ":ro");
   for (const DaemonFile& d : all) {
     text += "  " + d.name + ":\n    image: baton:latest\n    command: serve --config /etc/baton/" + d.name +
             ".toml --host 0.0.0.0 --peer-listen 0.0.0.0:7000";
@@ -124,12 +166,12 @@ std::string compose_file(const std::vector<DaemonFile>& all, const DeploymentNam
       text += " --peer " + other.name + ":7000";
     }
     text += " --cluster-secret-file /run/secrets/cluster --insecure\n    volumes: [\"./" + d.name +
-            ".toml:/etc/baton/" + d.name + ".toml:ro\", " + quoted(model + ":" + model + ":ro") +
+            ".toml:/etc/baton/" + d.name + ".toml:ro\", " + mount +
             "]\n    secrets: [cluster]\n    ulimits: {memlock: -1}\n";
     if (d.slot == 0) text += "    ports: [\"127.0.0.1:8000:8000\"]\n";
     if (names.device == "cuda")
       text += "    deploy: {resources: {reservations: {devices: [{driver: nvidia, device_ids: [\"" +
-              std::to_string(d.slot) + "\"], capabilities: [gpu]}]}}}\n";
+              gpus_of(d, "\", \"") + "\"], capabilities: [gpu]}]}}}\n";
   }
   return text + "secrets:\n  cluster:\n    environment: BATON_CLUSTER_SECRET\n";
 }
@@ -139,7 +181,7 @@ std::string systemd_unit(const DaemonFile& d, const DeploymentNames& names, bool
                      "/etc/systemd/system/baton-" + d.name + ".service; its settings go to /etc/baton/" +
                      d.name + ".toml\n[Unit]\nDescription=Baton, " + d.name +
                      "\nAfter=network-online.target\nWants=network-online.target\n\n[Service]\nType=exec\n";
-  if (names.device == "cuda") text += "Environment=CUDA_VISIBLE_DEVICES=" + std::to_string(d.slot) + "\n";
+  if (names.device == "cuda") text += "Environment=CUDA_VISIBLE_DEVICES=" + gpus_of(d) + "\n";
   return text + "ExecStart=/usr/bin/baton serve --config /etc/baton/" + d.name + ".toml --port " +
          std::to_string(kHttpPort + d.slot) +
          "\nExecReload=/bin/kill -HUP "
@@ -149,9 +191,10 @@ std::string systemd_unit(const DaemonFile& d, const DeploymentNames& names, bool
          "PrivateTmp=yes\n\n[Install]\nWantedBy=multi-user.target\n";
 }
 
-// One role: pods that find each other by the headless service's name.
-std::string kubernetes_role(const std::string& role, int count, const std::string& config,
+// One role: pods like `any` that find each other by the headless service's name.
+std::string kubernetes_role(const DaemonFile& any, int count, const std::string& config,
                             const DeploymentNames& names) {
+  const std::string& role = any.role;
   std::string indented = "    ";
   for (const char c : config) indented += c == '\n' ? std::string("\n    ") : std::string(1, c);
   while (!indented.empty() && indented.back() == ' ') indented.pop_back();
@@ -173,7 +216,8 @@ std::string kubernetes_role(const std::string& role, int count, const std::strin
       "        - {name: http, containerPort: 8000}\n        - {name: peer, containerPort: 7000}\n"
       "        readinessProbe: {httpGet: {path: /health/ready, port: http}}\n"
       "        livenessProbe: {httpGet: {path: /health/live, port: http}}\n";
-  if (names.device == "cuda") text += "        resources: {limits: {nvidia.com/gpu: 1}}\n";
+  if (names.device == "cuda")
+    text += "        resources: {limits: {nvidia.com/gpu: " + std::to_string(any.width) + "}}\n";
   return text +
          "        volumeMounts:\n        - {name: config, mountPath: /etc/baton}\n        - {name: secret, "
          "mountPath: /etc/baton-secret}\n"
@@ -229,7 +273,7 @@ std::map<std::string, std::string> deployment_files(const Choice& choice, const 
     std::string config = settings(any, choice, request, names, "");
     if (const std::size_t at = config.find("node_name = \"\"\n"); at != std::string::npos)
       config.erase(at, 15);
-    files["k8s/" + role + ".yaml"] = kubernetes_role(role, count, config, names);
+    files["k8s/" + role + ".yaml"] = kubernetes_role(any, count, config, names);
   }
   return files;
 }

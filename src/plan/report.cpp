@@ -113,7 +113,8 @@ std::vector<TextRow> inputs(const PlanRequest& r, const Plan& plan, const PlanNa
       {"Load and SLA", limits(r)},
       {"Weights, KV cache",
        std::string(to_string(r.prefill.weights)) + ", " + std::string(to_string(r.prefill.kv))},
-      {"Link", fixed(r.prefill.system.link_bandwidth * 8 / 1e9, 0) + " Gbit/s for each GPU" +
+      {"Link", fixed(r.prefill.system.link_bandwidth * 8 / 1e9, 0) + " Gbit/s for each " +
+                   (r.prefill.profile.traits.one_process ? "engine" : "GPU") +
                    (n.link.empty() ? "" : " (" + n.link + ")")},
       {"Backend", n.backend + (n.backend_version.empty() ? "" : " " + n.backend_version)},
       {"Figures from", n.efficiencies},

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "baton/base/units.hpp"
+#include "baton/model/capability.hpp"
 
 namespace baton {
 namespace {
@@ -21,13 +22,21 @@ constexpr int kMaxWorkers = 32;  // of each kind in one replica
 
 int step_after(int batch) { return batch < 8 ? 1 : batch < 256 ? 8 : batch < 1024 ? 32 : 128; }
 
+// Whether `tensor` GPUs of one machine can be one engine. What fills machines leaves no gaps between engines.
+bool can_share(const PlanRequest& request, const EngineSetup& engine, int tensor) {
+  const int node = static_cast<int>(engine.system.node_gpus);
+  if (!request.limits.even_shares) return static_cast<int>(engine.model.query_heads) % tensor == 0;
+  if (tensor > 1 && (node % tensor != 0 || engine.system.peer_bandwidth <= 0)) return false;
+  return static_cast<bool>(shareable(engine.model, tensor));
+}
+
 // Powers of two; experts whole on their GPUs or, where the engine cannot, cut over all.
 std::vector<Split> splits(const PlanRequest& request, const EngineSetup& engine) {
   std::vector<Split> all;
   const ModelShape& model = engine.model;
   const int node = static_cast<int>(engine.system.node_gpus);
   for (int tensor = 1; tensor <= std::min(request.limits.tensor, node); tensor *= 2) {
-    if (static_cast<int>(model.query_heads) % tensor != 0) continue;
+    if (!can_share(request, engine, tensor)) continue;
     for (int pipeline = 1; pipeline <= request.limits.pipeline; pipeline *= 2) {
       for (int data = 1; data <= (model.experts > 0 ? request.limits.data : 1); data *= 2) {
         const Split split{tensor, pipeline, data,

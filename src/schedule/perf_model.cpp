@@ -32,6 +32,21 @@ double kv_divided(const EngineSetup& e) {
   return e.model.latent() ? 1 : std::clamp<double>(e.split.tensor, 1, std::max(1.0, e.model.kv_heads));
 }
 
+// Parameters that each GPU of an engine has of what is read for every token, embeddings and output head
+// apart.
+double dense_share(const EngineSetup& e) {
+  const double routers =
+      e.profile.traits.one_process ? e.model.expert_layers * e.model.hidden * e.model.experts : 0;
+  return (e.model.dense_parameters() - routers) / e.split.tensor + routers;
+}
+
+// Embeddings and output head, likewise: a shared-out head is a copy of its part of tied embeddings.
+double table_share(const EngineSetup& e) {
+  const double table = e.model.embedding_parameters(), tensor = e.split.tensor;
+  if (e.profile.traits.one_process && tensor > 1) return table + table / tensor;
+  return table * (e.model.tied ? 1 : 2) / tensor;
+}
+
 double full_layers(const ModelShape& model) { return model.attention_layers - model.window_layers; }
 
 }  // namespace
@@ -53,10 +68,8 @@ double EngineSetup::routed_bytes() const {
 
 double EngineSetup::weight_bytes() const {
   const double wide = std::max(2.0, bytes_per_element(dense_weights()));  // embeddings stay as they are
-  const double dense = model.dense_parameters() * bytes_per_element(dense_weights());
-  const double tables = model.embedding_parameters() * (model.tied ? 1 : 2) * wide;
-  return (dense / split.tensor + routed_bytes() / (split.tensor * split.data) + tables / split.tensor) /
-         split.pipeline;
+  const double dense = dense_share(*this) * bytes_per_element(dense_weights());
+  return (dense + routed_bytes() / (split.tensor * split.data) + table_share(*this) * wide) / split.pipeline;
 }
 
 double EngineSetup::kv_bytes_per_token() const {
@@ -150,9 +163,9 @@ PerfProfile make_perf_profile(const EngineSetup& e) {
   p.sequence = traits.sequence;
   p.serial = traits.serial;
   p.weights =
-      (m.dense_parameters() * bytes_per_element(e.dense_weights()) + m.embedding_parameters() * wide) /
-      tensor / bandwidth;
-  p.token = 2 * m.dense_parameters() / gpus / dense_flops;
+      (dense_share(e) * bytes_per_element(e.dense_weights()) + m.embedding_parameters() * wide / tensor) /
+      bandwidth;
+  p.token = 2 * dense_share(e) / data / dense_flops;
   p.logits = 2 * m.embedding_parameters() / gpus / (e.system.flops_bf16 * reached.matmul);
   if (m.experts > 0) {
     p.experts = e.routed_bytes() / gpus / bandwidth;
@@ -167,12 +180,19 @@ PerfProfile make_perf_profile(const EngineSetup& e) {
     p.window_share = m.window_layers / m.attention_layers;
   }
   p.sparse = m.sparse_tokens;
-  if (gpus > 1) {  // two collectives in each layer, a ring each
-    p.step += 2 * m.layers * (traits.exchange + traits.exchange_gpu * gpus);
+  const bool one_process = traits.one_process;
+  if (gpus > 1) {  // two sums in each layer, a ring each, of bf16
+    const double once = traits.exchange + traits.exchange_gpu * gpus;
     const double rate = std::max(1.0, e.system.peer_bandwidth * traits.exchange_rate);
+    p.step += 2 * m.layers * once;
     p.exchange_token = 2 * m.layers * m.hidden * 2 * 2 * (1 - 1 / gpus) / data / rate;
+    if (one_process) {  // what others have of a row's logits, f32, goes to the GPU that samples
+      p.step += once;
+      p.sequence += m.vocab * 4 * (1 - 1 / gpus) / rate;
+    }
   }
-  p.link_token = e.kv_transfer_bytes() / kv_divided(e) / (e.system.link_bandwidth * traits.link);
+  p.link_token =
+      e.kv_transfer_bytes() / (one_process ? 1 : kv_divided(e)) / (e.system.link_bandwidth * traits.link);
   p.link_latency = e.system.link_latency;
   return p;
 }

@@ -44,6 +44,7 @@ class SimEngine {
   const StepPlan& plan() const { return plan_; }  // of the step under way
   StepOutcome finish_step(TimePoint now);
   bool busy() const { return busy_; }
+  const PerfProfile& profile() const { return profile_; }
 
   Candidate candidate() const;  // without held_blocks
   EngineReading reading() const;

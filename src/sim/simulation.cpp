@@ -103,11 +103,13 @@ class Cluster {
 
  private:
   void add_engines(Role role, std::int32_t count) {
+    const bool other = role == Role::decode && options_.decode_kind.has_value();
+    const SimKind kind = other ? *options_.decode_kind : SimKind{options_.profile, options_.blocks};
     for (std::int32_t i = 0; i < count; ++i) {
       const std::string name = std::string(to_string(role)) + "-" + std::to_string(i);
       by_name_[name] = engines_.size();
-      engines_.push_back(std::make_unique<SimEngine>(name, role, options_.blocks, options_.block_size,
-                                                     options_.limits, options_.profile, options_.vocab));
+      engines_.push_back(std::make_unique<SimEngine>(name, role, kind.blocks, options_.block_size,
+                                                     options_.limits, kind.profile, options_.vocab));
       engines_.back()->index_id = index_.add_node();
     }
   }
@@ -252,7 +254,8 @@ class Cluster {
       const bool refused = handoff->second.room.empty();
       const double arrives = std::max(
           {now_, engines_[handoff->second.from]->sends_until, engines_[handoff->second.to]->receives_until});
-      push(refused ? now_ : arrives + options_.profile.link_latency, Event::Kind::transfer_done, id);
+      push(refused ? now_ : arrives + engines_[handoff->second.from]->profile().link_latency,
+           Event::Kind::transfer_done, id);
       return;
     }
     if (const auto handoff = handoffs_.find(id); handoff != handoffs_.end()) {  // its first token ended it
@@ -304,9 +307,12 @@ class Cluster {
     begin = std::max(begin, static_cast<std::int32_t>(handoff.held) * options_.block_size);
     end = std::min(end, sequence.prompt_size());
     if (begin >= end) return;
-    const double seconds = options_.profile.link_token * (end - begin);
-    for (double* until : {&engines_[handoff.from]->sends_until, &engines_[handoff.to]->receives_until})
-      *until = std::max(*until, now_) + seconds;
+    SimEngine &sender = *engines_[handoff.from], &receiver = *engines_[handoff.to];
+    const auto occupy = [&](double& until, const SimEngine& engine) {
+      until = std::max(until, now_) + engine.profile().link_token * (end - begin);
+    };
+    occupy(sender.sends_until, sender);
+    occupy(receiver.receives_until, receiver);
   }
 
   void finish_transfer(std::size_t id) {
@@ -369,7 +375,8 @@ Result<SimReport> simulate(const SimOptions& options, std::span<const TraceReque
   if (options.prefill > 0 && options.decode + options.mixed == 0)
     return make_error(ErrorCode::invalid_argument,
                       "prefill engines alone generate nothing: add decode or mixed ones", "decode");
-  if (options.blocks <= 0 || options.block_size <= 0 || !(options.load > 0))
+  const bool decode_blocks = !options.decode_kind || options.decode_kind->blocks > 0;
+  if (options.blocks <= 0 || !decode_blocks || options.block_size <= 0 || !(options.load > 0))
     return make_error(ErrorCode::invalid_argument, "blocks, block size and load must be positive", "blocks");
   return Cluster(options, trace, policy).run(progress);
 }

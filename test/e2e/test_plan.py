@@ -2,13 +2,14 @@
 import csv
 import json
 import pathlib
+import re
 import statistics
 import subprocess
 import tempfile
 import time
 import unittest
 
-from daemons import BINARY, SHARED, SOURCE, DaemonTest
+from daemons import BINARY, SHARED, SOURCE, DaemonTest, chat, content
 
 GUIDE = ["plan", "--model", "nvidia/Llama-3.1-Nemotron-Nano-4B-v1.1", "--system", "h200_sxm", "--total-gpus", "4", "--isl", "4000", "--osl", "500",
          "--ttft", "600", "--tpot", "16.67", "--backend", "vllm"]
@@ -60,6 +61,42 @@ class Planning(unittest.TestCase):
         error = baton("plan", "--model", "meta-llama/Llama-3.1-70B", "--precision", "fp4", code=1)
         self.assertIn("fp4", error)
 
+    def test_a_model_that_fits_no_gpu(self):
+        """Baton's own engine: only widths that share out eight KV heads and hold the weights; each engine has GPUs of its own."""
+        with tempfile.TemporaryDirectory() as folder:
+            plan = json.loads(baton("plan", "--model", "meta-llama/Llama-3.1-70B", "--system", "h100_sxm", "--total-gpus", "16", "--isl", "4000", "--osl", "100",
+                                    "--ttft", "3000", "--tpot", "50", "--save-dir", folder, "--json"))
+            self.assertEqual({choice["parallel"]["tp"] for choice in plan["agg"]}, {4, 8})
+            self.assertEqual({(choice["prefill"]["parallel"]["tp"], choice["decode"]["parallel"]["tp"]) for choice in plan["disagg"]} - {(4, 4), (8, 8)}, {(4, 8), (8, 4)})
+            root = next(pathlib.Path(folder).rglob("report.html")).parent
+            for rank, choice in enumerate(plan["agg"], 1):
+                width, files = choice["parallel"]["tp"], root / f"agg/top{rank}"
+                self.assertIn(f"tensor_parallel = {width}\n", (files / "mixed-0.toml").read_text())
+                self.assertIn(f"nvidia.com/gpu: {width}}}", (files / "k8s/mixed.yaml").read_text())
+                taken = re.findall(r'"\$machine" != (\d+).*CUDA_VISIBLE_DEVICES=(\S+) ', (files / "run.sh").read_text())
+                gpus = [(machine, gpu) for machine, engine in taken for gpu in engine.split(",")]
+                self.assertEqual(len(taken), choice["replicas"])
+                self.assertEqual(len(gpus), 16)
+                self.assertEqual(len(set(gpus)), 16)
+
+    def test_widths_that_serve_refuses(self):
+        for command in (["estimate", "--batch-size", "8"], ["simulate", "--concurrency", "2", "--requests", "4"]):
+            command = [*command, "--model", "meta-llama/Llama-3.1-70B", "--system", "h100_sxm"]
+            self.assertIn("num_attention_heads is 64, which is no multiple of the 3", baton(*command, "--tp", "3", code=1))
+            self.assertIn("a machine has 8", baton(*command, "--tp", "16", code=1))
+        self.assertIn("no pipeline", baton("estimate", "--model", "meta-llama/Llama-3.1-70B", "--pp", "2", code=1))
+        baton("estimate", "--model", "meta-llama/Llama-3.1-70B", "--pp", "2", "--backend", "vllm")  # that is for others to say
+
+    def test_decode_engines_of_another_width(self):
+        with tempfile.NamedTemporaryFile(suffix=".json") as out:
+            command = ["simulate", "--model", "meta-llama/Llama-3.1-70B", "--system", "h100_sxm", "--prefill", "1", "--decode", "1", "--concurrency", "4", "--requests",
+                       "20", "--osl", "50", "--tp", "4", "--json", out.name]
+            tokens = []
+            for more in ([], ["--decode-tp", "8"]):
+                baton(*command, *more)
+                tokens.append(json.loads(pathlib.Path(out.name).read_text())[0]["itl_s"]["mean"])
+        self.assertLess(tokens[1], tokens[0])
+
     def test_refusals_name_the_flag(self):
         for arguments, flag in ((["--model", "nobody/nothing"], "--model"), (["--model", "Llama-3.1-8B-Instruct", "--system", "abacus"], "--system"),
                                 (["--model", "Llama-3.1-8B-Instruct", "--link", "pigeon"], "--link"), (["--model", "Llama-3.1-8B-Instruct", "--backend", "x"], "--backend"),
@@ -100,6 +137,19 @@ class Planning(unittest.TestCase):
             simulated = json.loads(pathlib.Path(out.name).read_text())[0]["output_tokens_per_second"]
         estimated = json.loads(baton("estimate", *command, "--batch-size", "32", "--json"))[0]["tokens_per_second_per_gpu"]
         self.assertLess(abs(estimated / simulated - 1), 0.10, f"{estimated} and {simulated}")
+
+
+class Written(DaemonTest):
+    def test_an_engine_of_two_devices_runs_from_its_file(self):
+        """On the CPU instead of the GPUs that it is for."""
+        with tempfile.TemporaryDirectory() as folder:
+            plan = json.loads(baton("plan", "--model", SOURCE / "models/demo", "--system", "h100_sxm", "--total-gpus", "2", "--serving-mode", "agg", "--isl", "200",
+                                    "--osl", "50", "--save-dir", folder, "--json"))
+            rank = next(i for i, choice in enumerate(plan["agg"], 1) if choice["parallel"]["tp"] == 2)
+            settings = next(pathlib.Path(folder).rglob(f"agg/top{rank}/mixed-0.toml"))
+            daemon = self.start("written", extra=("--config", str(settings), "--device", "cpu")).wait_ready()
+            self.assertIn("/tp2", daemon.log_text())
+            self.assertTrue(content(chat(daemon, [{"role": "user", "content": "Hello"}], max_tokens=4)))
 
 
 class Bench(DaemonTest):

@@ -93,6 +93,39 @@ TEST_CASE("fp8 weights run as they are, unless their scales are for blocks") {
   CHECK(shape_of(*parse_model_config(config.dump(), {})).block_scales);
 }
 
+TEST_CASE("widths that a model can be shared over: what does not divide is named as config.json names it") {
+  const auto refused = [](const ModelShape& shape, int width) {
+    const auto can = shareable(shape, width);
+    REQUIRE_FALSE(can);
+    CHECK(can.error().message.find(std::to_string(width)) != std::string::npos);
+    if (can.error().field.starts_with("--")) return can.error().field;
+    CHECK(can.error().message.find(can.error().field) != std::string::npos);
+    return can.error().field;
+  };
+  const ModelShape dense = shipped("meta-llama/Llama-3.1-70B");  // 64 and 8 heads, 28672
+  for (const int width : {1, 2, 4, 8}) CHECK(shareable(dense, width));
+  CHECK(refused(dense, 3) == "num_attention_heads");
+  CHECK(refused(dense, 0) == "--tensor-parallel");
+  CHECK(refused(dense, 16) == "--tensor-parallel");
+  ModelShape few = dense;
+  few.kv_heads = 4;
+  CHECK(refused(few, 8) == "num_key_value_heads");
+  CHECK(shareable(few, 4));
+  few = dense;
+  few.ffn = 28676;
+  CHECK(refused(few, 8) == "intermediate_size");
+  ModelShape experts = shipped("Qwen/Qwen3-30B-A3B");  // 32 and 4 heads, 768; all layers have experts
+  CHECK(shareable(experts, 4));
+  experts.ffn = 6145;  // of no layer
+  CHECK(shareable(experts, 4));
+  experts.expert_ffn = 770;
+  CHECK(refused(experts, 4) == "moe_intermediate_size");
+  ModelShape mixtral = shipped("mistralai/Mixtral-8x7B-v0.1");  // its config.json has one size only
+  CHECK(shareable(mixtral, 8));
+  mixtral.ffn = mixtral.expert_ffn = 14340;
+  CHECK(refused(mixtral, 8) == "intermediate_size");
+}
+
 TEST_CASE("parameter counts are those that their publishers state") {
   const auto billions = [](const std::string& name) { return shipped(name).parameters() / 1e9; };
   CHECK(billions("meta-llama/Llama-3.1-8B-Instruct") == Approx(8.03).epsilon(0.01));

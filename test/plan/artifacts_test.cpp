@@ -70,3 +70,48 @@ TEST_CASE("aggregated on CPUs: mixed daemons with memory of their own, no GPU na
     CHECK_FALSE(has(text, "nvidia"));
   }
 }
+
+TEST_CASE("engines of several GPUs: each has neighbours of its own, everywhere") {
+  Choice c = split_choice();  // two of prefill, four of decode
+  c.replicas = 1, c.prefill_workers = 2, c.decode_workers = 1;
+  c.prefill = {.tensor = 2}, c.decode = {.tensor = 4};
+  const auto files = deployment_files(c, plan_test::request(), {.model_directory = "/m", .served_name = "m"});
+  CHECK(has(files.at("prefill-0.toml"), "device = \"cuda\"\ntensor_parallel = 2\n"));
+  CHECK(has(files.at("decode-0.toml"), "device = \"cuda\"\ntensor_parallel = 4\n"));
+  CHECK(has(files.at("decode-0.toml"), "peers = [\"127.0.0.1:7000\", \"127.0.0.1:7001\"]"));
+  // The widest first; ports in the order of the files.
+  const std::string& script = files.at("run.sh");
+  CHECK(has(script, "CUDA_VISIBLE_DEVICES=0,1,2,3 baton serve --config decode-0.toml --port 8002 &"));
+  CHECK(has(script, "CUDA_VISIBLE_DEVICES=4,5 baton serve --config prefill-0.toml --port 8000 &"));
+  CHECK(has(script, "CUDA_VISIBLE_DEVICES=6,7 baton serve --config prefill-1.toml --port 8001 &"));
+  CHECK(has(files.at("systemd/baton-prefill-1.service"), "Environment=CUDA_VISIBLE_DEVICES=6,7\n"));
+  CHECK(has(files.at("compose.yaml"), "device_ids: [\"0\", \"1\", \"2\", \"3\"]"));
+  CHECK(has(files.at("compose.yaml"), "device_ids: [\"6\", \"7\"]"));
+  CHECK(has(files.at("k8s/prefill.yaml"), "nvidia.com/gpu: 2}"));
+  CHECK(has(files.at("k8s/prefill.yaml"), "tensor_parallel = 2\n"));
+  CHECK(has(files.at("k8s/decode.yaml"), "nvidia.com/gpu: 4}"));
+}
+
+TEST_CASE("an engine never spans machines, and no GPU of a machine has two") {
+  Choice c = split_choice();
+  c.replicas = 1, c.prefill_workers = 5, c.decode_workers = 2;
+  c.prefill = {.tensor = 1}, c.decode = {.tensor = 4};
+  PlanRequest request = plan_test::request();  // eight GPUs each: 13 are needed
+  const auto files = deployment_files(c, request, {.model_directory = "/m", .served_name = "m"});
+  const std::string& script = files.at("run.sh");
+  CHECK(has(script, "which machine: 0 to 1}"));
+  CHECK(
+      has(script, "!= 0 ] || { CUDA_VISIBLE_DEVICES=0,1,2,3 baton serve --config decode-0.toml --port 8000"));
+  CHECK(
+      has(script, "!= 0 ] || { CUDA_VISIBLE_DEVICES=4,5,6,7 baton serve --config decode-1.toml --port 8001"));
+  CHECK(has(script, "!= 1 ] || { CUDA_VISIBLE_DEVICES=0 baton serve --config prefill-0.toml --port 8000"));
+  CHECK(has(script, "!= 1 ] || { CUDA_VISIBLE_DEVICES=4 baton serve --config prefill-4.toml --port 8004"));
+  CHECK(has(files.at("decode-0.toml"), "\"node-1:7000\", \"node-1:7001\""));
+  CHECK(has(files.at("decode-0.toml"), "peer_listen = \"0.0.0.0:7000\""));
+
+  request.decode.system.name = "another card", request.decode.system.node_gpus = 4;
+  const auto apart = deployment_files(c, request, {.model_directory = "/m", .served_name = "m"});
+  CHECK(has(apart.at("run.sh"), "!= 0 ] || { CUDA_VISIBLE_DEVICES=4 baton serve --config prefill-4.toml"));
+  CHECK(
+      has(apart.at("run.sh"), "!= 2 ] || { CUDA_VISIBLE_DEVICES=0,1,2,3 baton serve --config decode-1.toml"));
+}

@@ -1,6 +1,7 @@
 // Estimates: what must hold of any deployment, whatever the coefficients.
 #include "baton/plan/estimate.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "plan/setups.hpp"
@@ -48,6 +49,36 @@ TEST_CASE("memory: what does not fit is said, and requests that find no room wai
   e.split = {.tensor = 1, .data = 2};  // each group has all attention weights, and half of the requests
   CHECK(memory_needed(e, load, 100).weights == Approx(all.weights));
   CHECK(memory_needed(e, load, 100).kv == Approx(all.kv / 2));
+}
+
+TEST_CASE("70B over four GPUs: memory, streamed bytes and collectives as one adds them up") {
+  EngineSetup e = plan_test::seventy_billion();
+  e.split.tensor = 4;
+  // A layer: 8192 x (64 + 2 x 8) x 128 and 8192 x 8192 of attention, 3 x 8192 x 28672.
+  const double layers = 80.0 * (8192.0 * 80 * 128 + 8192.0 * 8192 + 3 * 8192.0 * 28672);
+  const double table = 128256.0 * 8192;
+  CHECK(layers / 1e9 == Approx(68.45).epsilon(0.001));
+  const Memory memory = memory_needed(e, {4000, 500, 0}, 10);
+  CHECK(memory.weights == Approx(layers / 4 * 2 + table * 2 + table / 4 * 2));  // 36.9 GB
+  CHECK(memory.kv == Approx(10.0 * 4500 * 80 * 2 * 2 * 128 * 2));               // two of eight heads
+  CHECK(memory.fits);
+  e.split.tensor = 2;
+  CHECK_FALSE(memory_needed(e, {4000, 500, 0}, 1).fits);  // 71.6 GB of 72
+  e.split.tensor = 4;
+  const Estimate one = estimate_aggregated(e, {4000, 500, 0}, 1);
+  CHECK(one.tpot > (layers / 4 * 2 + table / 4 * 2) / e.system.memory_bandwidth);
+  const auto collectives = std::ranges::find(one.operations, "collectives", &Operation::name);
+  REQUIRE(collectives != one.operations.end());
+  const double row = 2 * 80 * 8192.0 * 2 * 2 * 3 / 4 / (450e9 * e.profile.traits.exchange_rate);
+  CHECK(collectives->prefill == Approx(4000 * row));
+  CHECK(collectives->decode == Approx(row));
+  const auto latencies = std::ranges::find(one.operations, "launches, latencies", &Operation::name);
+  EngineSetup none = e;
+  none.profile.traits.exchange = none.profile.traits.exchange_gpu = 0;
+  const Estimate at_once = estimate_aggregated(none, {4000, 500, 0}, 1);
+  CHECK(latencies->decode -
+            std::ranges::find(at_once.operations, "launches, latencies", &Operation::name)->decode ==
+        Approx(161 * (e.profile.traits.exchange + 4 * e.profile.traits.exchange_gpu)));
 }
 
 TEST_CASE("disaggregated: decoding is not disturbed, and the slowest stage decides") {

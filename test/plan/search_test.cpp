@@ -1,6 +1,9 @@
 // The search: its answers meet the targets, nothing it could have tried is better, and it explains itself.
 #include "baton/plan/search.hpp"
 
+#include <set>
+#include <utility>
+
 #include "plan/setups.hpp"
 #include "support/catch.hpp"
 
@@ -107,4 +110,48 @@ TEST_CASE("an engine that spans one GPU is offered nothing else") {
   const Plan plan = search(r);
   for (const Choice& c : plan.aggregated) CHECK(c.split.gpus() == 1);
   for (const Choice& c : plan.disaggregated) CHECK((c.prefill.gpus() == 1 && c.decode.gpus() == 1));
+}
+
+TEST_CASE("a model that fits no GPU is shared out, prefill and decode engines each in their own way") {
+  const PlanRequest r = plan_test::seventy_billion_request();
+  const Plan plan = search(r);
+  REQUIRE_FALSE(plan.aggregated.empty());
+  for (const Choice& c : plan.aggregated) {
+    CHECK((c.split.tensor == 4 || c.split.tensor == 8));  // two have no room beside the weights
+    CHECK((c.split.pipeline == 1 && c.split.data == 1));
+    CHECK(c.gpus_used() <= r.gpus);
+  }
+  std::set<std::pair<int, int>> pairs;
+  for (const Choice& c : plan.disaggregated) pairs.emplace(c.prefill.tensor, c.decode.tensor);
+  CHECK(pairs == std::set<std::pair<int, int>>{{4, 4}, {4, 8}, {8, 4}, {8, 8}});
+}
+
+TEST_CASE("widths that do not divide the model or the machine are not proposed") {
+  const auto widths = [](const PlanRequest& r) {
+    std::set<int> all;
+    const Plan plan = search(r);
+    for (const Choice& c : plan.aggregated) all.insert(c.split.tensor);
+    for (const Choice& c : plan.disaggregated) all.insert({c.prefill.tensor, c.decode.tensor});
+    return all;
+  };
+  PlanRequest r = plan_test::seventy_billion_request();
+  const auto change = [&](auto&& with) {
+    r = plan_test::seventy_billion_request();
+    with(r.prefill), with(r.decode);
+  };
+  CHECK(widths(r) == std::set{4, 8});
+  change([](EngineSetup& e) { e.model.kv_heads = 4; });
+  CHECK(widths(r) == std::set{4});
+  change([](EngineSetup& e) { e.model.ffn = 28676; });
+  CHECK(widths(r) == std::set{4});
+  change([](EngineSetup& e) { e.system.node_gpus = 4; });
+  CHECK(widths(r) == std::set{4});
+  change([](EngineSetup& e) { e.system.node_gpus = 12, e.system.memory_bytes = 192e9; });
+  CHECK(widths(r) == std::set{1, 2, 4});  // eight would leave four of each machine
+  change([](EngineSetup& e) { e.system.peer_bandwidth = 0; });
+  CHECK(widths(r).empty());
+  // Another engine may have KV heads twice.
+  change([](EngineSetup& e) { e.model.kv_heads = 4; });
+  r.limits.even_shares = false;
+  CHECK(widths(r) == std::set{4, 8});
 }

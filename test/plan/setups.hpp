@@ -25,6 +25,29 @@ inline EngineSetup engine() {
   return e;
 }
 
+// 70B parameters on 80 GB cards, as Baton's own engine has them.
+inline EngineSetup seventy_billion() {
+  EngineSetup e = engine();
+  ModelShape& m = e.model;
+  m.hidden = 8192, m.layers = m.attention_layers = m.dense_layers = 80, m.query_heads = 64;
+  m.ffn = 28672;
+  e.system.memory_bandwidth = 3.35e12, e.system.memory_bytes = 80e9;
+  e.profile.backend = "baton";
+  e.profile.traits.one_process = true;
+  return e;
+}
+
+inline PlanRequest seventy_billion_request() {
+  PlanRequest r;
+  r.prefill = r.decode = seventy_billion();
+  r.load = {4000, 500, 0};
+  r.gpus = 16;
+  r.ttft = 3, r.tpot = 0.05;
+  r.limits = {.tensor = 8, .even_shares = true};
+  r.top = 20;
+  return r;
+}
+
 inline PlanRequest request() {
   PlanRequest r;
   r.prefill = r.decode = engine();

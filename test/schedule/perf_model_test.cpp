@@ -85,6 +85,62 @@ TEST_CASE("experts are streamed as far as rows need them, and divided over all G
   CHECK(make_perf_profile(e).exchange_token > 0);
 }
 
+TEST_CASE("GPUs that share each layer: shares of weights, heads and products, two sums in each layer") {
+  EngineSetup e = unit_engine(tiny());
+  e.profile.traits.exchange = 3, e.profile.traits.exchange_gpu = 0.5;
+  const PerfProfile alone = make_perf_profile(e);
+  CHECK(alone.step == 0);
+  CHECK(alone.exchange_token == 0);
+  e.split.tensor = 2;
+  PerfProfile p = make_perf_profile(e);
+  CHECK(p.weights == Approx(alone.weights / 2));
+  CHECK(p.token == Approx(alone.token / 2));
+  CHECK(p.logits == Approx(alone.logits / 2));
+  CHECK(p.pair == Approx(alone.pair / 2));
+  CHECK(p.kv_token == Approx(alone.kv_token / 2));
+  CHECK(p.link_token == Approx(alone.link_token / 2));
+  // A ring of n sends 2 (n - 1) / n of 8 elements of two bytes; twice in each of two layers.
+  CHECK(p.exchange_token == Approx(4 * 8 * 2 * 1.0));
+  CHECK(p.step == Approx(4 * (3 + 2 * 0.5)));
+  e.split.tensor = 4;  // of two KV heads: each is there twice
+  p = make_perf_profile(e);
+  CHECK(p.exchange_token == Approx(4 * 8 * 2 * 1.5));
+  CHECK(p.step == Approx(4 * (3 + 4 * 0.5)));
+  CHECK(p.kv_token == Approx(alone.kv_token / 2));
+  e.system.peer_bandwidth = 10;
+  CHECK(make_perf_profile(e).exchange_token == Approx(4 * 8 * 2 * 1.5 / 10));
+}
+
+TEST_CASE("Baton's GPUs that share layers: whole embeddings and routers, logits to one GPU, one link") {
+  EngineSetup e = unit_engine(tiny());
+  e.profile.traits.exchange = 3, e.profile.traits.exchange_gpu = 0.5;
+  const PerfProfile alone = make_perf_profile(e);
+  const double weights_alone = e.weight_bytes();
+  e.profile.traits.one_process = true;
+  CHECK(make_perf_profile(e).weights == alone.weights);  // of one GPU nothing is different
+  CHECK(make_perf_profile(e).sequence == 0);
+  CHECK(e.weight_bytes() == weights_alone);
+  e.split.tensor = 2;
+  const double layers = 2 * (8 * (8 + 2 * 4) + 8 * 8 + 3 * 8 * 16), table = 100 * 8;
+  CHECK(e.weight_bytes() == Approx((layers / 2 + table + table / 2) * 2));
+  PerfProfile p = make_perf_profile(e);
+  CHECK(p.weights == Approx((layers / 2 + table / 2) * 2));  // embeddings are not read as a whole
+  CHECK(p.sequence == Approx(100.0 / 2 * 4));                // the other's half of 100 logits
+  CHECK(p.step == Approx((4 + 1) * (3 + 2 * 0.5)));
+  CHECK(p.exchange_token == Approx(4 * 8 * 2));
+  CHECK(p.link_token == alone.link_token);
+  e.model.tied = true;
+  CHECK(e.weight_bytes() == Approx((layers / 2 + table + table / 2) * 2));  // a part is there twice
+
+  e.model = tiny_experts();
+  const double attention = 2 * (8 * (8 + 2 * 4) + 8 * 8), routers = 2 * 8 * 8, experts = 2 * 8 * 3 * 8 * 4;
+  p = make_perf_profile(e);
+  CHECK(p.token == Approx(2 * (attention / 2 + routers)));
+  CHECK(p.experts == Approx(experts * 2 / 2));
+  CHECK(e.weight_bytes() == Approx((attention / 2 + routers + experts / 2 + table + table / 2) * 2));
+  CHECK(parse_system_spec(spec_text(), "x.json")->baton->traits.one_process);
+}
+
 TEST_CASE("quantised weights: fewer bytes, the hardware's rate for them, or bf16's where it has none") {
   EngineSetup e = unit_engine(tiny());
   const PerfProfile wide = make_perf_profile(e);

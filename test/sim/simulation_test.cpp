@@ -83,6 +83,23 @@ TEST_CASE("one request alone takes what its steps take") {
   }
 }
 
+TEST_CASE("decode engines may be others: their steps, their room, the slower link") {
+  SimOptions options = small(1, 1, 0);
+  options.decode_kind = SimKind{round_profile(), 200};
+  options.decode_kind->profile.step = 4e-3;
+  options.decode_kind->profile.link_token = 3e-5;
+  const SimReport report = run(options, {request(0, 500, 3, 1)});
+  CHECK(report.requests[0].ttft() == Approx(2 * 1e-3 + 500 * 1e-4));
+  // The second chunk travels at the receiver's rate.
+  CHECK(report.requests[0].latency() ==
+        Approx(2 * 1e-3 + 500 * 1e-4 + 244 * 3e-5 + 1e-3 + 2 * (4e-3 + 1e-4)));
+  // More than its 200 blocks hold.
+  CHECK(run(options, {request(0, 201 * 16, 3, 1)}).failed == 1);
+  options.decode_kind->blocks = 0;
+  const auto policy = make_policy("kv");
+  CHECK(simulate(options, {}, *policy).error().field == "blocks");
+}
+
 TEST_CASE("what both engines hold neither is computed nor travels again") {
   const std::vector<TraceRequest> trace{request(0, 512, 2, 1), request(10, 520, 2, 1)};
   const SimReport report = run(small(1, 1, 0), trace);

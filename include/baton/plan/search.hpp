@@ -11,10 +11,11 @@
 
 namespace baton {
 
-// Which splits an engine can run; see plan/capability.hpp.
+// Which splits an engine can run; Baton's own are in model/capability.hpp.
 struct SplitLimits {
   int tensor = 1, pipeline = 1, data = 1;
   bool experts_apart = false;  // expert parallelism
+  bool even_shares = false;    // only widths that are shareable() and fill a machine, as Baton's must
 };
 
 struct PlanRequest {

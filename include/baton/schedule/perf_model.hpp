@@ -60,7 +60,7 @@ struct StepCost {
 
 struct PerfProfile {
   double step = 0;                      // fixed
-  double sequence = 0;                  // host work for one sampled row
+  double sequence = 0;                  // host work for one sampled row, and its logits' way to one GPU
   double weights = 0;                   // streaming them once, without the routed experts
   double token = 0;                     // projections of one row
   double logits = 0;                    // of one sampled row

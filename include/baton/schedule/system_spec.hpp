@@ -36,6 +36,9 @@ struct EngineTraits {
   double first_steps = 0;                                 // decode steps before a new request's first token
   double crowd = 0.8, expert_base = 2, first_layers = 0;  // of queueing, see plan/estimate.hpp
   Precision quantized_kv = Precision::bf16;               // KV cache beside quantized weights, unless told
+  // GPUs that share layers belong to one process, as Baton's do: each has all embeddings and routers, the
+  // first gets the others' logits (f32), and one link carries the KV cache of all.
+  bool one_process = false;
 };
 
 struct EngineProfile {

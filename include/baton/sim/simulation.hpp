@@ -24,10 +24,17 @@
 
 namespace baton {
 
+// What an engine is.
+struct SimKind {
+  PerfProfile profile;
+  std::int32_t blocks = 0;  // of its KV cache
+};
+
 struct SimOptions {
   std::int32_t prefill = 0, decode = 0, mixed = 1;  // engines
   PerfProfile profile;                              // of each of them
   std::int32_t blocks = 0;                          // KV blocks of each of them
+  std::optional<SimKind> decode_kind;  // of those that begin as decode engines, where they are others
   std::int32_t block_size = 16;
   SchedulerLimits limits{256, 512, 1 << 20, 0};
   std::int32_t vocab = 128256;
