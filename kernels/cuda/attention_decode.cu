@@ -376,8 +376,9 @@ Device this_device() {
 template <class S>
 cudaError_t start(const Arguments& arguments, std::int32_t max_items, cudaStream_t stream) {
   const std::size_t bytes = shared_bytes<S>(arguments.group);
-  // Asked once per kernel, for the largest group: the answer for a smaller one is no less.
-  static const int resident = [] {
+  // Asked once per kernel and device, for the largest group: the answer for a smaller one is no less.
+  static OncePerDevice known;
+  const int resident = known.get([] {
     const std::size_t most = shared_bytes<S>(S::kHeads);
     int blocks = 0;
     if (allow_shared(decode_kernel<S>, most) != cudaSuccess ||
@@ -386,7 +387,7 @@ cudaError_t start(const Arguments& arguments, std::int32_t max_items, cudaStream
       return 0;
     }
     return blocks;
-  }();
+  });
   if (resident == 0) return cudaErrorInvalidConfiguration;
   const std::int64_t units = static_cast<std::int64_t>(max_items) * arguments.kv.kv_heads;
   const std::int64_t blocks = static_cast<std::int64_t>(this_device().multiprocessors) * resident;

@@ -291,7 +291,9 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
 template <class Kv, int kDim>
 cudaError_t start(const Arguments& arguments, std::int32_t tile_count, cudaStream_t stream) {
   using S = Shape<Kv, kDim>;
-  static const cudaError_t allowed = allow_shared(prefill_kernel<S>, S::kSharedBytes);
+  static OncePerDevice known;
+  const auto allowed = static_cast<cudaError_t>(
+      known.get([] { return static_cast<int>(allow_shared(prefill_kernel<S>, S::kSharedBytes)); }));
   if (allowed != cudaSuccess) return allowed;
   return launch(prefill_kernel<S>,
                 dim3(static_cast<unsigned>(arguments.rows.query_heads), static_cast<unsigned>(tile_count)),

@@ -534,7 +534,9 @@ __global__ void __launch_bounds__(kThreads, 1) prefill_kernel(const __grid_const
 template <class Kv, int kDim>
 cudaError_t start(Arguments& arguments, cudaStream_t stream) {
   using S = Shape<Kv, kDim>;
-  static const cudaError_t allowed = allow_shared(prefill_kernel<S>, S::kSharedBytes);
+  static OncePerDevice known;
+  const auto allowed = static_cast<cudaError_t>(
+      known.get([] { return static_cast<int>(allow_shared(prefill_kernel<S>, S::kSharedBytes)); }));
   if (allowed != cudaSuccess) return allowed;
   if constexpr (!S::kBytes) {
     const int rows = arguments.kv.block_size < kKeys ? arguments.kv.block_size : kKeys;

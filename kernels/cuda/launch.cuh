@@ -6,6 +6,7 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <utility>
 
 namespace baton::cuda {
@@ -63,7 +64,26 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::si
   return cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...);
 }
 
-// A block gets more than 48 KiB of shared memory only after this.
+// What is asked or set once for each device: a kernel's attributes and occupancy belong to one of them.
+class OncePerDevice {
+ public:
+  template <class Make>
+  int get(Make make) {
+    int device = 0;
+    if (cudaGetDevice(&device) != cudaSuccess || device >= kMost) return make();
+    std::atomic<int>& known = known_[device];
+    int value = known.load(std::memory_order_relaxed);
+    if (value == kUnknown) known.store(value = make() + 1, std::memory_order_relaxed);
+    return value - 1;
+  }
+
+ private:
+  static constexpr int kMost = 32;
+  static constexpr int kUnknown = 0;
+  std::atomic<int> known_[kMost] = {};  // the value plus one
+};
+
+// A block gets more than 48 KiB of shared memory, on the current device, only after this.
 template <class Kernel>
 cudaError_t allow_shared(Kernel* kernel, std::size_t bytes) {
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));

@@ -1,7 +1,9 @@
 // Loads, stores, atomics; and what has no effect that can be seen here.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <mutex>
+#include <thread>
 
 #include "machine.hpp"
 
@@ -150,6 +152,12 @@ bool no_policy(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   return true;
 }
 
+// Whoever sleeps waits for a kernel on another GPU, which needs the host's processors.
+bool sleep(Warp&, const Instruction&, std::uint32_t) {
+  std::this_thread::sleep_for(std::chrono::microseconds(20));
+  return true;
+}
+
 bool trap(Warp& warp, const Instruction& in, std::uint32_t lanes) {
   warp.fault(in, std::countr_zero(lanes), "a trap");
 }
@@ -173,8 +181,11 @@ Choice choose_memory(const Opcode& opcode) {
     choice.run = wait_for_grid;
     choice.has_result = false;
   } else if (name == "fence" || name == "membar" || name == "griddepcontrol" || name == "setmaxnreg" ||
-             name == "discard" || name == "nanosleep" || name == "prefetch" || name == "prefetchu") {
+             name == "discard" || name == "prefetch" || name == "prefetchu") {
     choice.run = nothing;
+    choice.has_result = false;
+  } else if (name == "nanosleep") {
+    choice.run = sleep;
     choice.has_result = false;
   } else if (name == "createpolicy") {
     choice.run = no_policy;

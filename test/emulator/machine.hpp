@@ -117,6 +117,7 @@ struct Dimensions {
 
 struct Launch {
   const Program* program = nullptr;
+  int device = 0;
   Dimensions grid, block, cluster;
   std::size_t dynamic_shared_bytes = 0;
   bool dependent =

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
+#include <utility>
 #include <vector>
 
 namespace baton::emulator {
@@ -13,6 +15,7 @@ namespace {
 
 struct Allocation {
   std::size_t bytes = 0;
+  int device = kOnHost;
   std::vector<std::uint32_t> written;
 };
 
@@ -27,6 +30,12 @@ Allocations& allocations() {
   return *all;
 }
 
+// Pairs of GPUs of which the first reaches the second's memory.
+std::set<std::pair<int, int>>& peers() {
+  static auto* all = new std::set<std::pair<int, int>>;
+  return *all;
+}
+
 std::atomic<std::uint32_t> round_number = 1;
 std::atomic<std::uint64_t> freed = 0;
 
@@ -36,7 +45,7 @@ std::uint32_t current_round() { return round_number; }
 void end_round() { ++round_number; }
 std::uint64_t freed_so_far() { return freed; }
 
-void* allocate(std::size_t bytes) {
+void* allocate(std::size_t bytes, int device) {
   constexpr std::size_t kAlign = 512;
   const std::size_t rounded = (bytes + kAlign) / kAlign * kAlign;  // at least a byte between two allocations
   void* data = std::aligned_alloc(kAlign, rounded);
@@ -44,7 +53,7 @@ void* allocate(std::size_t bytes) {
   std::memset(data, 0xff, rounded);
   Allocations& all = allocations();
   const std::lock_guard lock(all.mutex);
-  all.at[reinterpret_cast<std::uint64_t>(data)] = {bytes, std::vector<std::uint32_t>(rounded / 64)};
+  all.at[reinterpret_cast<std::uint64_t>(data)] = {bytes, device, std::vector<std::uint32_t>(rounded / 64)};
   all.total += bytes;
   return data;
 }
@@ -73,8 +82,20 @@ bool find_range(std::uint64_t address, std::size_t bytes, Range& found) {
   auto next = all.at.upper_bound(address);
   if (next == all.at.begin()) return false;
   --next;
-  found = {next->first, next->first + next->second.bytes, freed, next->second.written.data()};
+  found = {next->first, next->first + next->second.bytes, freed, next->second.device,
+           next->second.written.data()};
   return address + bytes <= found.end;
+}
+
+bool reaches(int device, int other) {
+  if (other == kOnHost || other == device) return true;
+  const std::lock_guard lock(allocations().mutex);
+  return peers().contains({device, other});
+}
+
+bool let_reach(int device, int other) {
+  const std::lock_guard lock(allocations().mutex);
+  return peers().insert({device, other}).second;
 }
 
 }  // namespace baton::emulator

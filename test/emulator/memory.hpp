@@ -6,8 +6,9 @@
 
 namespace baton::emulator {
 
-// Both kinds are reached by kernels; fresh memory is filled with bytes of 0xff (NaN in any float).
-void* allocate(std::size_t bytes);
+// Of a GPU, or pinned on the host (kOnHost); fresh memory is filled with bytes of 0xff (NaN in any float).
+constexpr int kOnHost = -1;
+void* allocate(std::size_t bytes, int device);
 bool release(void* data);  // false: no such allocation
 std::size_t allocated_bytes();
 std::uint64_t freed_so_far();  // allocations
@@ -16,9 +17,14 @@ std::uint64_t freed_so_far();  // allocations
 struct Range {
   std::uint64_t begin = 0, end = 0;
   std::uint64_t freed = ~std::uint64_t{0};  // what freed_so_far() said then: it holds as long as that stays
+  int device = kOnHost;
   std::uint32_t* written = nullptr;  // for every 64 bytes: the round in which a kernel wrote there last
 };
 bool find_range(std::uint64_t address, std::size_t bytes, Range& found);
+
+// Peer access: whether kernels on one GPU may touch another's memory.
+bool reaches(int device, int other);
+bool let_reach(int device, int other);  // false: it could already
 
 // Rounds of work end where the host waits for it: what kernels wrote in this round may be under way still.
 std::uint32_t current_round();

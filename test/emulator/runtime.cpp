@@ -89,7 +89,11 @@ struct Kernel {
   LoadedModule* module = nullptr;
   std::string name;
   std::unique_ptr<Program> program;
-  std::size_t largest_shared = 48 << 10;
+  std::map<int, std::size_t> largest_shared;  // by GPU, where it was raised
+  std::size_t largest(int device) const {
+    const auto found = largest_shared.find(device);
+    return found == largest_shared.end() ? std::size_t{48} << 10 : found->second;
+  }
 };
 
 std::map<const void*, Kernel>& kernels() {
@@ -138,7 +142,6 @@ const Program& program_of(Kernel& kernel) {
 cudaError_t perform(const Launch& launch) {
   if (sticky_error != cudaSuccess) return report(sticky_error);
   try {
-    const std::lock_guard lock(device_mutex());
     if (made_to_fail()) throw Fault("a failure that was asked for");
     const auto start = std::chrono::steady_clock::now();
     run(launch);
@@ -157,9 +160,10 @@ cudaError_t perform(const Launch& launch) {
 
 cudaError_t launch_kernel(const void* function, Dimensions grid, Dimensions block, Dimensions cluster,
                           bool dependent, void** arguments, std::size_t shared, cudaStream_t stream) {
-  const std::lock_guard lock(device_mutex());
+  std::unique_lock lock(device_mutex());
   const auto found = kernels().find(function);
   if (found == kernels().end()) return report(cudaErrorInvalidDeviceFunction);
+  if (stream != nullptr && stream->device != current_device) return report(cudaErrorInvalidResourceHandle);
   Launch launch;
   try {
     launch.program = &program_of(found->second);
@@ -168,9 +172,10 @@ cudaError_t launch_kernel(const void* function, Dimensions grid, Dimensions bloc
     return report(cudaErrorNoKernelImageForDevice);
   }
   if (grid.count() == 0 || block.count() == 0 || block.count() > 1024 ||
-      shared > found->second.largest_shared || grid.y > 65535 || grid.z > 65535 ||
+      shared > found->second.largest(current_device) || grid.y > 65535 || grid.z > 65535 ||
       shared + launch.program->shared_bytes > kMostShared)
     return report(cudaErrorInvalidConfiguration);
+  launch.device = current_device;
   launch.grid = grid;
   launch.block = block;
   launch.cluster = cluster;
@@ -182,6 +187,7 @@ cudaError_t launch_kernel(const void* function, Dimensions grid, Dimensions bloc
     const Parameter& parameter = launch.program->parameters[i];
     std::memcpy(launch.parameters.data() + parameter.offset, arguments[i], parameter.bytes);
   }
+  lock.unlock();  // kernels of several streams and GPUs run side by side
   auto kept = std::make_shared<Launch>(std::move(launch));
   return CUstream_st::submit(stream, [kept] { return perform(*kept); });
 }
@@ -317,7 +323,7 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
   if (found == kernels().end()) return report(cudaErrorInvalidDeviceFunction);
   if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
     if (value < 0 || static_cast<std::size_t>(value) > kMostShared) return report(cudaErrorInvalidValue);
-    found->second.largest_shared = static_cast<std::size_t>(value);
+    found->second.largest_shared[current_device] = static_cast<std::size_t>(value);
   }
   return cudaSuccess;
 }
@@ -391,6 +397,14 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
   if (found != nullptr) *found = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return known ? cudaSuccess : report(cudaErrorSymbolNotFound);
 }
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int other) {
+  *can = device != other && std::getenv("BATON_EMULATOR_NO_PEERS") == nullptr ? 1 : 0;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceEnablePeerAccess(int other, unsigned) {
+  if (other < 0 || other >= device_count() || other == current_device) return report(cudaErrorInvalidDevice);
+  return let_reach(current_device, other) ? cudaSuccess : report(cudaErrorPeerAccessAlreadyEnabled);
+}
 cudaError_t cudaDeviceSynchronize() { return finished(); }
 cudaError_t cudaGetLastError() {
   const cudaError_t error = last_error;
@@ -428,10 +442,13 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   if (sticky_error != cudaSuccess) return report(sticky_error);
   if (bytes == 0) return cudaSuccess;
   if (allocated_bytes() + bytes > kMemory) return report(cudaErrorMemoryAllocation);
-  *data = allocate(bytes);
+  *data = allocate(bytes, current_device);
   return *data != nullptr ? cudaSuccess : report(cudaErrorMemoryAllocation);
 }
-cudaError_t cudaMallocHost(void** data, size_t bytes) { return cudaMalloc(data, bytes); }
+cudaError_t cudaMallocHost(void** data, size_t bytes) {
+  *data = bytes == 0 || sticky_error != cudaSuccess ? nullptr : allocate(bytes, kOnHost);
+  return healthy();
+}
 cudaError_t cudaFree(void* data) {
   if (data != nullptr && !release(data)) return report(cudaErrorInvalidValue);
   return healthy();
@@ -475,7 +492,7 @@ cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t st
 // -----------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream) {
-  *stream = new CUstream_st;
+  *stream = new CUstream_st{current_device, false, {}};
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return cudaStreamCreate(stream); }

@@ -7,6 +7,7 @@
 #include <vector>
 
 struct CUstream_st {
+  int device = 0;
   bool capturing = false;
   std::vector<std::function<cudaError_t()>> captured;
 

@@ -296,6 +296,9 @@ std::byte* Warp::pointer(const Instruction& in, Space space, std::uint64_t addre
           fault(in, lane, std::string(write ? "a write to" : "a read from") + " global memory out of bounds");
         }
       }
+      const int device = block.cluster->launch->device;
+      if (last.device != device && !reaches(device, last.device))
+        fault(in, lane, "an access to the memory of another GPU without peer access");
       std::uint32_t& written = last.written[(address - last.begin) / 64];
       if (!waited && write) fault(in, lane, "a write before the kernel ahead has ended");
       if (!waited && written == current_round())

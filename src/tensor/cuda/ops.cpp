@@ -53,17 +53,21 @@ Result<GpuInfo> CudaOps::choose_gpu(Device device) {
   return gpu;
 }
 
-Result<std::unique_ptr<CudaOps>> CudaOps::make(const OpsOptions& options) {
+Result<std::unique_ptr<CudaOps>> CudaOps::make(const OpsOptions& options, GroupPlace place,
+                                               const CudaExchange* exchange) {
   const auto gpu = choose_gpu(options.device);
   if (!gpu) return gpu.error();
-  std::unique_ptr<CudaOps> ops(new CudaOps(options, *gpu));
+  std::unique_ptr<CudaOps> ops(new CudaOps(options, *gpu, place, exchange));
   if (auto started = ops->start(); !started) return std::move(started).error();
   return ops;
 }
 
-CudaOps::CudaOps(const OpsOptions& options, const GpuInfo& gpu)
+CudaOps::CudaOps(const OpsOptions& options, const GpuInfo& gpu, GroupPlace place,
+                 const CudaExchange* exchange)
     : device_(options.device),
       gpu_(gpu),
+      place_(place),
+      exchange_(exchange),
       activations_fixed_(options.activations.has_value()),
       deterministic_(options.deterministic),
       activations_(options.activations.value_or(DType::bf16)),
@@ -116,7 +120,8 @@ CudaOps::~CudaOps() {
 
 std::string CudaOps::numerics_id() const {
   return "cuda/sm" + std::to_string(gpu_.compute_capability) + "/" + std::string(to_string(activations_)) +
-         (rounds_rows_ ? "/fp8" : "") + (deterministic_ ? "/deterministic" : "");
+         (rounds_rows_ ? "/fp8" : "") + (deterministic_ ? "/deterministic" : "") +
+         (place_.width > 1 ? "/tp" + std::to_string(place_.width) : "");
 }
 
 Result<void> CudaOps::begin_model(const ModelTypes& types) {
@@ -361,7 +366,9 @@ std::optional<std::vector<RowSample>> CudaOps::sample(const Tensor& logits,
                                                       std::span<const RowSampling> rows) {
   assert(logits.dtype == DType::f32 && logits.rows == static_cast<std::int64_t>(rows.size()));
   if (rows.empty() || !DeviceSampler::can(logits, rows)) return std::nullopt;
-  return sampler_->sample(logits, rows);
+  auto samples = sampler_->sample(logits, rows);
+  require_group();
+  return samples;
 }
 
 // The first wait may say what the step did; an error that the second one says, too, stays until the process
@@ -391,6 +398,7 @@ std::span<const float> CudaOps::to_host(const Tensor& x) {
             "cannot copy a result to the host");
   workspace_.release(mark);
   require(cudaStreamSynchronize(stream_), "the step failed on the GPU");
+  require_group();
   return {copy, count};
 }
 
@@ -487,10 +495,6 @@ Result<std::unique_ptr<Ops>> make_cuda_ops(const OpsOptions& options) {
   auto made = CudaOps::make(options);
   if (!made) return std::move(made).error();
   return std::unique_ptr<Ops>(*std::move(made));
-}
-
-Result<std::unique_ptr<OpsGroup>> make_cuda_group(const OpsOptions&, std::int32_t) {
-  return make_error(ErrorCode::unsupported, "several GPUs for one engine", "width");
 }
 
 }  // namespace baton

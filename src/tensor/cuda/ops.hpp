@@ -15,6 +15,7 @@
 #include <tuple>
 
 #include "baton/tensor/ops.hpp"
+#include "exchange.hpp"
 #include "gemm.hpp"
 #include "kernels/cuda/paged_kv.hpp"
 #include "kernels/cuda/rows.hpp"
@@ -27,10 +28,13 @@ namespace baton {
 
 class CudaOps : public Ops {
  public:
-  static Result<std::unique_ptr<CudaOps>> make(const OpsOptions& options);
+  // `exchange`: of the group that it is a rank of, and outlives it; null: alone.
+  static Result<std::unique_ptr<CudaOps>> make(const OpsOptions& options, GroupPlace place = {},
+                                               const CudaExchange* exchange = nullptr);
   ~CudaOps() override;
 
   Device device() const override { return device_; }
+  GroupPlace place() const override { return place_; }
   std::string numerics_id() const override;
   Result<void> begin_model(const ModelTypes& types) override;
   Result<Linear> pack(std::span<const WeightView> weights) override;
@@ -60,6 +64,8 @@ class CudaOps : public Ops {
                     const HeadNorms& norms) override;
   Tensor gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* next) override;
   Tensor logits(const Tensor& x, const Linear& weight) override;
+  Tensor all_reduce(Tensor x) override;
+  Tensor gather_columns(const Tensor& x, std::int64_t cols) override;
   std::optional<std::vector<RowSample>> sample(const Tensor& logits,
                                                std::span<const RowSampling> rows) override;
   bool samples() const override { return true; }
@@ -69,7 +75,8 @@ class CudaOps : public Ops {
   cudaStream_t stream() const { return stream_; }
 
  protected:
-  CudaOps(const OpsOptions& options, const GpuInfo& gpu);
+  CudaOps(const OpsOptions& options, const GpuInfo& gpu, GroupPlace place = {},
+          const CudaExchange* exchange = nullptr);
   static Result<GpuInfo> choose_gpu(Device device);
   Result<void> start();  // makes the stream and what hangs on it
   Result<void> has_kernels();
@@ -97,9 +104,12 @@ class CudaOps : public Ops {
   cudaGraphExec_t record(const Batch& batch, const std::function<Tensor(const Batch&)>& forward,
                          Tensor& result);
   void drop_recordings();
+  void require_group() const;
 
   const Device device_;
   const GpuInfo gpu_;
+  const GroupPlace place_;
+  const CudaExchange* const exchange_;  // of a group
   const bool activations_fixed_;
   const bool deterministic_;
   bool fp8_products_ = false;

@@ -1,0 +1,43 @@
+// CudaExchange: what the ranks of a group of GPUs share: a mailbox on each, and a word on the host by which
+// waiting ends (kernels/cuda/exchange).
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "baton/base/result.hpp"
+#include "baton/tensor/buffer.hpp"
+#include "baton/tensor/ops.hpp"
+#include "kernels/cuda/exchange.hpp"
+
+namespace baton {
+
+class CudaExchange {
+ public:
+  // On the GPUs from `first` on, which must reach each other's memory; `unsupported` names two that do not.
+  static Result<std::unique_ptr<CudaExchange>> make(Device first, std::int32_t width);
+  ~CudaExchange();
+  CudaExchange(const CudaExchange&) = delete;
+  CudaExchange& operator=(const CudaExchange&) = delete;
+
+  const cuda::Exchange& of(std::int32_t rank) const { return ranks_[static_cast<std::size_t>(rank)]; }
+  // Whether a kernel of this rank gave up waiting. Once the rank's stream has been waited for.
+  bool failed(std::int32_t rank) const;
+  void interrupt() noexcept;
+  void rejoin() noexcept;  // while no rank computes
+
+ private:
+  explicit CudaExchange(Device first) : first_(first) {}
+  Result<void> allocate(std::int32_t width);
+  Result<void> connect(std::int32_t width) const;
+
+  const Device first_;
+  std::vector<Buffer> boxes_;                 // by rank
+  cuda::ExchangeControl* control_ = nullptr;  // [width], pinned
+  std::vector<cuda::Exchange> ranks_;
+};
+
+}  // namespace baton
