@@ -23,6 +23,7 @@ bool rows_tests();
 bool sample_tests();
 bool digest_tests();
 bool moe_tests();
+bool exchange_tests();
 
 void attention_bench(double copy_gbps, double matrix_tflops);
 void rows_bench(double copy_gbps);
@@ -34,7 +35,8 @@ inline std::vector<std::pair<const char*, bool (*)()>> kernel_tests() {
           {"rows", rows_tests},
           {"sample", sample_tests},
           {"digest", digest_tests},
-          {"moe", moe_tests}};
+          {"moe", moe_tests},
+          {"exchange", exchange_tests}};
 }
 
 }  // namespace baton::gpu

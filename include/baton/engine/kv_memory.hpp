@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "baton/base/result.hpp"
 #include "baton/model/kv_spec.hpp"
@@ -22,10 +24,20 @@ class KvMemory {
                                    Device device, std::int32_t width = 1);
 
   KvView view() const { return view_; }
-  std::span<std::byte> bytes() const { return {buffer_.data(), buffer_.size()}; }
+  // Empty where each rank has its part.
+  std::span<std::byte> bytes() const;
 
  private:
-  Buffer buffer_;
+  // Addresses that name the blocks of a group of GPUs; nothing lies there.
+  struct Names {
+    std::size_t bytes;
+    void operator()(std::byte* first) const;
+  };
+  Result<void> allocate_ranks(std::int32_t blocks, Device first, std::int32_t width);
+
+  std::vector<Buffer> buffers_;  // one, or each rank's
+  std::unique_ptr<std::byte, Names> names_;
+  std::vector<std::byte*> ranks_;  // their addresses, which the view points at
   KvView view_;
 };
 

@@ -144,8 +144,4 @@ Result<std::unique_ptr<DeviceCopier>> make_device_copier(Device device) {
   return std::unique_ptr<DeviceCopier>(std::move(copier));
 }
 
-Result<std::unique_ptr<DeviceCopier>> make_group_copier(const KvView&, Device, std::int32_t) {
-  return make_error(ErrorCode::unsupported, "several GPUs for one engine", "width");
-}
-
 }  // namespace baton
