@@ -41,6 +41,24 @@ class Gpu(DaemonTest):
     def test_from_cpu_to_gpu(self):
         self.assert_handed_over(*self.start_pair(CPU, GPU))
 
+    def test_from_two_gpus_to_one(self):
+        with unittest.mock.patch.dict(os.environ, {"BATON_EMULATOR_GPUS": "2"}):
+            prefill, decode = self.start_pair(GPU + ("--tensor-parallel", "2"), GPU)
+        self.assertIn("tensor_parallel=2", prefill.log_text())
+        self.assert_handed_over(prefill, decode)
+
+    def test_from_one_gpu_to_two(self):
+        with unittest.mock.patch.dict(os.environ, {"BATON_EMULATOR_GPUS": "2"}):
+            self.assert_handed_over(*self.start_pair(GPU, GPU + ("--tensor-parallel", "2")))
+
+    def test_gpus_that_cannot_be_one_engine(self):
+        for gpus, unreachable, why in (("1", "", "there are no 2 GPUs"), ("2", "1", "cannot reach the memory of GPU")):
+            surroundings = {"BATON_EMULATOR_GPUS": gpus} | ({"BATON_EMULATOR_NO_PEERS": "1"} if unreachable else {})
+            with unittest.mock.patch.dict(os.environ, surroundings):
+                node = self.start("node", cluster=False, extra=GPU + ("--tensor-parallel", "2"))
+            self.assertEqual(node.process.wait(60), 1)
+            self.assertIn(why, node.log_text())
+
     def test_alone_sampled_with_a_seed(self):
         daemon = self.start("alone", cluster=False, extra=GPU).wait_ready()
         case = CASES[0]

@@ -22,7 +22,7 @@ struct Allocation {
 struct Allocations {
   std::mutex mutex;
   std::map<std::uint64_t, Allocation> at;
-  std::size_t total = 0;
+  std::map<int, std::size_t> total;  // by device
 };
 
 Allocations& allocations() {
@@ -54,7 +54,7 @@ void* allocate(std::size_t bytes, int device) {
   Allocations& all = allocations();
   const std::lock_guard lock(all.mutex);
   all.at[reinterpret_cast<std::uint64_t>(data)] = {bytes, device, std::vector<std::uint32_t>(rounded / 64)};
-  all.total += bytes;
+  all.total[device] += bytes;
   return data;
 }
 
@@ -63,17 +63,17 @@ bool release(void* data) {
   const std::lock_guard lock(all.mutex);
   const auto found = all.at.find(reinterpret_cast<std::uint64_t>(data));
   if (found == all.at.end()) return false;
-  all.total -= found->second.bytes;
+  all.total[found->second.device] -= found->second.bytes;
   all.at.erase(found);
   std::free(data);
   ++freed;
   return true;
 }
 
-std::size_t allocated_bytes() {
+std::size_t allocated_bytes(int device) {
   Allocations& all = allocations();
   const std::lock_guard lock(all.mutex);
-  return all.total;
+  return all.total[device];
 }
 
 bool find_range(std::uint64_t address, std::size_t bytes, Range& found) {

@@ -10,7 +10,7 @@ namespace baton::emulator {
 constexpr int kOnHost = -1;
 void* allocate(std::size_t bytes, int device);
 bool release(void* data);  // false: no such allocation
-std::size_t allocated_bytes();
+std::size_t allocated_bytes(int device);
 std::uint64_t freed_so_far();  // allocations
 
 // The allocation that holds [address, address + bytes); false where there is none.

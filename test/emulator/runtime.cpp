@@ -441,7 +441,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   *data = nullptr;
   if (sticky_error != cudaSuccess) return report(sticky_error);
   if (bytes == 0) return cudaSuccess;
-  if (allocated_bytes() + bytes > kMemory) return report(cudaErrorMemoryAllocation);
+  if (allocated_bytes(current_device) + bytes > kMemory) return report(cudaErrorMemoryAllocation);
   *data = allocate(bytes, current_device);
   return *data != nullptr ? cudaSuccess : report(cudaErrorMemoryAllocation);
 }
@@ -456,7 +456,7 @@ cudaError_t cudaFree(void* data) {
 cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = kMemory;
-  *free = kMemory - std::min(kMemory, allocated_bytes());
+  *free = kMemory - std::min(kMemory, allocated_bytes(current_device));
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
