@@ -40,10 +40,11 @@ namespace {
 
 constexpr std::int32_t kLeastBlocks = 2;
 
-// An ordinary server's processor, before the engine has made a step.
-EngineSetup first_guess(const ModelConfig& config, Quantization quantization) {
+// An ordinary server's processor, before the engine has made a step; `width` of them.
+EngineSetup first_guess(const ModelConfig& config, Quantization quantization, std::int32_t width) {
   EngineSetup guess;
   guess.model = shape_of(config);
+  guess.split.tensor = width;
   guess.weights = guess.kv = guess.model.block_scales ? Precision::bf16 : guess.model.stored;
   if (quantization == Quantization::fp8) guess.weights = Precision::fp8;
   guess.system.name = "host";
@@ -89,6 +90,10 @@ Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group
                                      static_cast<std::uint64_t>(config->hidden) *
                                      (config->tied_embeddings ? 1 : 2);
     const std::uint64_t projections = bytes - std::min(bytes, embeddings);
+    // Each rank has the embeddings whole; where they are the output, too, its share of that besides.
+    const auto width = static_cast<std::uint64_t>(group.width());
+    const std::uint64_t table = embeddings / (config->tied_embeddings ? 1 : 2);
+    if (width > 1) bytes += (width - 1) * table + (config->tied_embeddings ? table : 0);
     const bool to_fp8 = quantization == Quantization::fp8;
     if (to_fp8 && config->fp8 == Fp8::none) bytes -= projections - projections / element;
     if (!to_fp8 && config->fp8_blocks.out > 0) bytes += projections * (element - 1);
@@ -363,7 +368,7 @@ EngineOptions Daemon::Parts::engine_options() const {
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   e.vocab = model->config().vocab;
-  e.profile = make_perf_profile(first_guess(model->config(), quantization()));
+  e.profile = make_perf_profile(first_guess(model->config(), quantization(), on_gpu() ? group->width() : 1));
   e.transfer_timeout = options.transfer_timeout;
   return e;
 }

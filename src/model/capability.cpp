@@ -38,11 +38,6 @@ Result<void> runnable(const ModelShape& model, Precision weights) {
                       "baton serve does not run " + std::string(to_string(weights)) +
                           " weights yet; it runs bf16, f16, f32 and fp8",
                       "--precision");
-  if (weights == Precision::fp8 && model.block_scales)
-    return make_error(ErrorCode::unsupported,
-                      "baton serve expands fp8 weights whose scales are for blocks to bf16: --precision bf16 "
-                      "plans that",
-                      "--precision");
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 
+#include "baton/model/capability.hpp"
 #include "model/weight_source.hpp"
 
 namespace baton {
@@ -32,32 +33,13 @@ Hash128 hash_config(const ModelConfig& c) {
   return hash_string(facts);
 }
 
-// Heads and FFNs are shared out evenly over a group's ranks.
-Result<void> can_be_shared(const ModelConfig& c, std::int32_t width) {
-  bool dense = false;
-  for (std::int32_t layer = 0; layer < c.layers; ++layer) dense = dense || !c.has_experts(layer);
-  const std::pair<const char*, std::int32_t> parts[] = {
-      {"num_attention_heads", c.query_heads},
-      {"num_key_value_heads", c.kv_heads},
-      {"intermediate_size", dense ? c.ffn : 0},
-      {"moe_intermediate_size", c.mixture.experts > 0 ? c.mixture.ffn : 0},
-  };
-  for (const auto& [field, count] : parts)
-    if (count % width != 0)
-      return make_error(ErrorCode::unsupported,
-                        "the model's " + std::string(field) + " is " + std::to_string(count) +
-                            ", which is no multiple of the " + std::to_string(width) +
-                            " devices that are to share each layer",
-                        "--tensor-parallel");
-  return {};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
                                                   const LoadProgress& progress, Quantization quantization) {
   std::unique_ptr<DecoderModel> model(new DecoderModel(std::move(config), ops.place()));
-  if (auto cut = can_be_shared(model->config_, ops.place().width); !cut) return std::move(cut).error();
+  if (auto even = shareable(shape_of(model->config_), ops.place().width); !even)
+    return std::move(even).error();
   Hash128 facts = hash_config(model->config_);
   const bool has_codes = model->config_.fp8 != Fp8::none && model->config_.fp8_blocks.out == 0;
   if (quantization == Quantization::fp8 && !has_codes) {

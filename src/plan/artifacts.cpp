@@ -86,6 +86,12 @@ int last_machine(const std::vector<DaemonFile>& all) {
 bool on_one_machine(const std::vector<DaemonFile>& all) { return last_machine(all) == 0; }
 std::string machine_name(int machine) { return "node-" + std::to_string(machine); }
 
+// fp8 that the checkpoint does not have as the engine wants it: a scale for each output.
+bool is_quantised_at_load(const EngineSetup& engine) {
+  return engine.weights == Precision::fp8 &&
+         (engine.model.stored != Precision::fp8 || engine.model.block_scales);
+}
+
 std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanRequest& request,
                      const DeploymentNames& names, const std::string& peers) {
   const bool gpu = names.device == "cuda";
@@ -96,6 +102,8 @@ std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanR
           quoted(names.served_name) + "]\n";
   if (names.max_context > 0) text += "max_context = " + std::to_string(names.max_context) + "\n";
   text += "\n[engine]\nrole = \"" + daemon.role + "\"\ndevice = \"" + names.device + "\"\n";
+  if (is_quantised_at_load(daemon.role == "decode" ? request.decode : request.prefill))
+    text += "quantization = \"fp8\"\n";
   if (daemon.width > 1) text += "tensor_parallel = " + std::to_string(daemon.width) + "\n";
   if (gpu)
     text += "gpu_memory = \"90%\"\nkv_dtype = \"" + std::string(to_string(request.prefill.kv)) + "\"\n";

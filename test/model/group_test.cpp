@@ -148,7 +148,7 @@ TEST_CASE("what cannot be shared out evenly is refused by name") {
     const auto loaded = tiny.load(*group);
     return loaded ? std::string("loaded") : loaded.error().field + ": " + loaded.error().message;
   };
-  CHECK(refusal("{}", 4).starts_with("--tensor-parallel: the model's num_attention_heads is 6"));
+  CHECK(refusal("{}", 4).starts_with("num_attention_heads: the model's num_attention_heads is 6"));
   CHECK(refusal(R"({"num_attention_heads": 8})", 4).find("num_key_value_heads is 2") != std::string::npos);
   CHECK(
       refusal(R"({"num_attention_heads": 9, "num_key_value_heads": 3})", 3).find("intermediate_size is 40") !=

@@ -86,9 +86,7 @@ TEST_CASE("fp8 weights run as they are, unless their scales are for blocks") {
   const auto planned = parse_model_shape(config.dump());
   REQUIRE(planned);
   CHECK(planned->stored == Precision::fp8);
-  const auto refused = runnable(*planned, planned->stored);
-  REQUIRE_FALSE(refused);
-  CHECK(refused.error().message.find("--precision bf16") != std::string::npos);
+  CHECK(runnable(*planned, planned->stored));  // with --quantization fp8
   CHECK(runnable(*planned, Precision::bf16));
   CHECK(shape_of(*parse_model_config(config.dump(), {})).block_scales);
 }

@@ -38,6 +38,26 @@ TEST_CASE("disaggregated: prefill and decode daemons in one cluster") {
   CHECK(has(files.at("k8s/decode.yaml"), "nvidia.com/gpu: 1"));
 }
 
+TEST_CASE("fp8 that the checkpoint does not have is made when it is loaded") {
+  PlanRequest request = plan_test::request();
+  const auto file_of = [&](const char* name) {
+    return deployment_files(split_choice(), request, {.model_directory = "/models/m", .served_name = "m"})
+        .at(name);
+  };
+  constexpr const char* kLine = "quantization = \"fp8\"";
+  request.prefill.weights = request.decode.weights = Precision::bf16;
+  CHECK_FALSE(has(file_of("prefill-0.toml"), kLine));
+  request.prefill.weights = request.decode.weights = Precision::fp8;
+  for (const bool stored : {false, true}) {
+    for (const bool block_scales : {false, true}) {
+      request.prefill.model.stored = request.decode.model.stored = stored ? Precision::fp8 : Precision::bf16;
+      request.prefill.model.block_scales = request.decode.model.block_scales = block_scales;
+      CHECK(has(file_of("prefill-0.toml"), kLine) == (!stored || block_scales));
+      CHECK(has(file_of("decode-0.toml"), kLine) == (!stored || block_scales));
+    }
+  }
+}
+
 TEST_CASE("several machines: a GPU and ports of each, peers by name, a secret") {
   PlanRequest request = plan_test::request();
   request.prefill.system.node_gpus = request.decode.system.node_gpus = 4;
