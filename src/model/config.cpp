@@ -202,20 +202,23 @@ void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
   model.mlp_bias = family.mlp_bias && config.boolean("mlp_bias", false);
 }
 
-// Attention here is to all that came before: a window that would hide any of it is refused.
-void refuse_window(JsonReader& config, const Family& family, std::int32_t positions) {
+// Attention here is to all that came before. Within a window's length that is what a sliding window is, too:
+// so far the context goes.
+void limit_to_window(JsonReader& config, const Family& family, ModelConfig& model) {
   if (family.window == Family::Window::never) return;
+  bool slides = false;
   if (const nlohmann::json* types = config.find("layer_types"); types != nullptr && types->is_array()) {
-    for (const nlohmann::json& type : *types)
-      if (type != "full_attention")
-        config.fail(ErrorCode::unsupported, "layer_types", "names other than full_attention");
+    for (const nlohmann::json& type : *types) {
+      slides = slides || type == "sliding_attention";
+      if (type != "full_attention" && type != "sliding_attention")
+        config.fail(ErrorCode::unsupported, "layer_types",
+                    "names other than full_attention and sliding_attention");
+    }
   }
-  if (family.window == Family::Window::asked && !config.boolean("use_sliding_window", false)) return;
+  const bool asked = family.window != Family::Window::asked || config.boolean("use_sliding_window", false);
+  if (!asked && !slides) return;
   const auto window = config.optional_integer("sliding_window", {0, INT32_MAX});
-  if (window && *window < positions)
-    config.fail(ErrorCode::unsupported, "sliding_window",
-                "is " + std::to_string(*window) + ", below max_position_embeddings (" +
-                    std::to_string(positions) + "); supported: attention to the whole context");
+  if (window && *window > 0 && *window < model.max_positions) model.max_positions = model.window = *window;
 }
 
 std::vector<std::int32_t> read_dense_layers(JsonReader& config, std::int32_t layers) {
@@ -402,7 +405,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json,
   if (family.mixture != nullptr) read_mixture(config, *family.mixture, model);
   if (config.error()) return *config.error();
   read_rope(config, model);
-  refuse_window(config, family, config.integer("max_position_embeddings", kPositionsRange, 2048));
+  limit_to_window(config, family, model);
   model.bos_token_id = config.optional_integer("bos_token_id", {0, model.vocab - 1});
   const auto eos = read_token_ids(config, "eos_token_id", model.vocab);
   if (config.error()) return *config.error();

@@ -172,7 +172,10 @@ int main(int argc, char** argv) {
     const Batch step = make_batch(sequences, arguments.context, 1, own, config.vocab);
     const Figure decoded =
         bench::measure(4 * arguments.rounds, sequences, [&] { (void)model->forward(step, kv, ops); });
-    const double weight_bytes = work.read(sequences) * static_cast<double>(size_of(config.weights));
+    const double output = 1.0 * config.hidden * config.vocab;  // never quantised
+    const double element = static_cast<double>(size_of(config.weights));
+    const double weight_bytes =
+        (work.read(sequences) - output) * (arguments.fp8 ? 1 : element) + output * element;
     const double kv_bytes =
         1.0 * sequences * arguments.context * static_cast<double>(layout.bytes_per_token());
     const double step_flops = sequences * (2 * work.weights + work.attention_flops * arguments.context);

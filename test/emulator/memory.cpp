@@ -5,8 +5,6 @@
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <set>
-#include <utility>
 #include <vector>
 
 namespace baton::emulator {
@@ -16,6 +14,7 @@ namespace {
 struct Allocation {
   std::size_t bytes = 0;
   int device = kOnHost;
+  std::uint32_t peers = 0;
   std::vector<std::uint32_t> written;
 };
 
@@ -30,12 +29,6 @@ Allocations& allocations() {
   return *all;
 }
 
-// Pairs of GPUs of which the first reaches the second's memory.
-std::set<std::pair<int, int>>& peers() {
-  static auto* all = new std::set<std::pair<int, int>>;
-  return *all;
-}
-
 std::atomic<std::uint32_t> round_number = 1;
 std::atomic<std::uint64_t> freed = 0;
 
@@ -45,7 +38,7 @@ std::uint32_t current_round() { return round_number; }
 void end_round() { ++round_number; }
 std::uint64_t freed_so_far() { return freed; }
 
-void* allocate(std::size_t bytes, int device) {
+void* allocate(std::size_t bytes, int device, std::uint32_t peers) {
   constexpr std::size_t kAlign = 512;
   const std::size_t rounded = (bytes + kAlign) / kAlign * kAlign;  // at least a byte between two allocations
   void* data = std::aligned_alloc(kAlign, rounded);
@@ -53,7 +46,8 @@ void* allocate(std::size_t bytes, int device) {
   std::memset(data, 0xff, rounded);
   Allocations& all = allocations();
   const std::lock_guard lock(all.mutex);
-  all.at[reinterpret_cast<std::uint64_t>(data)] = {bytes, device, std::vector<std::uint32_t>(rounded / 64)};
+  all.at[reinterpret_cast<std::uint64_t>(data)] = {bytes, device, peers,
+                                                   std::vector<std::uint32_t>(rounded / 64)};
   all.total[device] += bytes;
   return data;
 }
@@ -82,20 +76,9 @@ bool find_range(std::uint64_t address, std::size_t bytes, Range& found) {
   auto next = all.at.upper_bound(address);
   if (next == all.at.begin()) return false;
   --next;
-  found = {next->first, next->first + next->second.bytes, freed, next->second.device,
-           next->second.written.data()};
+  found = {next->first,        next->first + next->second.bytes, freed, next->second.device,
+           next->second.peers, next->second.written.data()};
   return address + bytes <= found.end;
-}
-
-bool reaches(int device, int other) {
-  if (other == kOnHost || other == device) return true;
-  const std::lock_guard lock(allocations().mutex);
-  return peers().contains({device, other});
-}
-
-bool let_reach(int device, int other) {
-  const std::lock_guard lock(allocations().mutex);
-  return peers().insert({device, other}).second;
 }
 
 }  // namespace baton::emulator

@@ -8,7 +8,7 @@ namespace baton::emulator {
 
 // Of a GPU, or pinned on the host (kOnHost); fresh memory is filled with bytes of 0xff (NaN in any float).
 constexpr int kOnHost = -1;
-void* allocate(std::size_t bytes, int device);
+void* allocate(std::size_t bytes, int device, std::uint32_t peers = 0);
 bool release(void* data);  // false: no such allocation
 std::size_t allocated_bytes(int device);
 std::uint64_t freed_so_far();  // allocations
@@ -18,13 +18,15 @@ struct Range {
   std::uint64_t begin = 0, end = 0;
   std::uint64_t freed = ~std::uint64_t{0};  // what freed_so_far() said then: it holds as long as that stays
   int device = kOnHost;
+  std::uint32_t peers = 0;           // GPUs, one bit each, that reach it besides
   std::uint32_t* written = nullptr;  // for every 64 bytes: the round in which a kernel wrote there last
 };
 bool find_range(std::uint64_t address, std::size_t bytes, Range& found);
 
-// Peer access: whether kernels on one GPU may touch another's memory.
-bool reaches(int device, int other);
-bool let_reach(int device, int other);  // false: it could already
+// Whether kernels on the GPU may touch it.
+inline bool reaches(int device, const Range& range) {
+  return range.device == kOnHost || range.device == device || (range.peers >> device & 1U) != 0;
+}
 
 // Rounds of work end where the host waits for it: what kernels wrote in this round may be under way still.
 std::uint32_t current_round();

@@ -27,6 +27,10 @@ using namespace baton::emulator;
 struct CUevent_st {
   std::chrono::steady_clock::time_point when;
 };
+struct CUmemPoolHandle_st {
+  int device;
+  std::uint32_t peers;  // as allocate() takes them
+};
 struct CUgraph_st {
   std::vector<std::function<cudaError_t()>> nodes;
 };
@@ -401,10 +405,6 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int other) {
   *can = device != other && std::getenv("BATON_EMULATOR_NO_PEERS") == nullptr ? 1 : 0;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceEnablePeerAccess(int other, unsigned) {
-  if (other < 0 || other >= device_count() || other == current_device) return report(cudaErrorInvalidDevice);
-  return let_reach(current_device, other) ? cudaSuccess : report(cudaErrorPeerAccessAlreadyEnabled);
-}
 cudaError_t cudaDeviceSynchronize() { return finished(); }
 cudaError_t cudaGetLastError() {
   const cudaError_t error = last_error;
@@ -445,6 +445,24 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   *data = allocate(bytes, current_device);
   return *data != nullptr ? cudaSuccess : report(cudaErrorMemoryAllocation);
 }
+// Memory that some other GPUs reach comes from a pool that says which.
+cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps* properties) {
+  *pool = new CUmemPoolHandle_st{properties->location.id, 0};
+  return healthy();
+}
+cudaError_t cudaMemPoolSetAccess(cudaMemPool_t pool, const cudaMemAccessDesc* others, size_t count) {
+  for (size_t i = 0; i < count; ++i) pool->peers |= 1U << others[i].location.id;
+  return healthy();
+}
+cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
+  delete pool;
+  return healthy();
+}
+cudaError_t cudaMallocFromPoolAsync(void** data, size_t bytes, cudaMemPool_t pool, cudaStream_t) {
+  *data = sticky_error == cudaSuccess ? allocate(bytes, pool->device, pool->peers) : nullptr;
+  return healthy();
+}
+cudaError_t cudaFreeAsync(void* data, cudaStream_t) { return cudaFree(data); }
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
   *data = bytes == 0 || sticky_error != cudaSuccess ? nullptr : allocate(bytes, kOnHost);
   return healthy();

@@ -297,8 +297,8 @@ std::byte* Warp::pointer(const Instruction& in, Space space, std::uint64_t addre
         }
       }
       const int device = block.cluster->launch->device;
-      if (last.device != device && !reaches(device, last.device))
-        fault(in, lane, "an access to the memory of another GPU without peer access");
+      if (!reaches(device, last))
+        fault(in, lane, "an access to the memory of another GPU that it does not reach");
       std::uint32_t& written = last.written[(address - last.begin) / 64];
       if (!waited && write) fault(in, lane, "a write before the kernel ahead has ended");
       if (!waited && written == current_round())

@@ -10,6 +10,7 @@
 #include "kernel_tests.hpp"
 #include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/exchange.hpp"
+#include "tensor/cuda/exchange.hpp"
 
 namespace baton::gpu {
 namespace {
@@ -29,12 +30,10 @@ class Group {
     shared_.patience = patience;
     for (int rank = 0; rank < width; ++rank) {
       require(cudaSetDevice(rank), "device");
-      for (int other = 0; other < width; ++other)
-        if (other != rank) cudaDeviceEnablePeerAccess(other, 0);
-      cudaGetLastError();
       control_[rank] = {};
-      boxes_.push_back(std::make_unique<DeviceArray<std::byte>>(cuda::exchange_box_bytes(area_bytes)));
-      boxes_.back()->zero();
+      boxes_.push_back(std::make_unique<PeerMemory>());
+      if (!boxes_.back()->allocate(rank, 0, width, cuda::exchange_box_bytes(area_bytes)))
+        require(cudaErrorMemoryAllocation, "mailbox");
       shared_.boxes[rank] = cuda::exchange_box(boxes_.back()->data());
       streams_.emplace_back();
       require(cudaStreamCreate(&streams_.back()), "stream");
@@ -89,7 +88,7 @@ class Group {
   const int width_;
   cuda::Exchange shared_;
   cuda::ExchangeControl* control_ = nullptr;
-  std::vector<std::unique_ptr<DeviceArray<std::byte>>> boxes_;
+  std::vector<std::unique_ptr<PeerMemory>> boxes_;
   std::vector<cudaStream_t> streams_;
 };
 

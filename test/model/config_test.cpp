@@ -80,6 +80,28 @@ TEST_CASE("what a family's code fixes is not asked of its config") {
   CHECK_FALSE(qwen3->has_experts(0));
 }
 
+TEST_CASE("a sliding window limits the context to what it shows whole") {
+  const auto context = [](const char* patch) {
+    const auto config = parse(patched(patch));
+    REQUIRE(config);
+    CHECK(config->window == (config->max_positions < 512 ? config->max_positions : 0));
+    return config->max_positions;
+  };
+  CHECK(context(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 511})") == 511);
+  CHECK(context(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 512})") == 512);
+  CHECK(context(R"({"architectures": ["MistralForCausalLM"], "sliding_window": null})") == 512);
+  CHECK(context(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 0})") == 512);
+  CHECK(context(R"({"sliding_window": 64})") == 512);  // Llama's code has none
+  CHECK(context(R"({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64})") == 512);
+  CHECK(context(
+            R"({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64, "use_sliding_window": true})") ==
+        64);
+  CHECK(context(R"({"architectures": ["Qwen3ForCausalLM"], "sliding_window": 64,
+                    "layer_types": ["full_attention", "sliding_attention"]})") == 64);
+  CHECK(context(R"({"architectures": ["Qwen3ForCausalLM"], "sliding_window": 64,
+                    "layer_types": ["full_attention", "full_attention"]})") == 512);
+}
+
 TEST_CASE("FP8 checkpoints are known by their quantization_config") {
   for (const char* quantization :
        {R"({"quant_method": "fp8", "activation_scheme": "static"})", R"({"quant_method": "fbgemm_fp8"})",
@@ -191,11 +213,7 @@ TEST_CASE("what is wrong in config.json is named") {
   const auto c = GENERATE(from_range(std::vector<Case>{
       {R"({"architectures": ["GemmaForCausalLM"]})", ErrorCode::unsupported, "architectures",
        "\"GemmaForCausalLM\", which is not supported; supported: LlamaForCausalLM, MistralForCausalLM"},
-      {R"({"architectures": ["MistralForCausalLM"], "sliding_window": 511})", ErrorCode::unsupported,
-       "sliding_window", "is 511, below max_position_embeddings (512)"},
-      {R"({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64, "use_sliding_window": true})",
-       ErrorCode::unsupported, "sliding_window", "is 64"},
-      {R"({"architectures": ["Qwen3ForCausalLM"], "layer_types": ["full_attention", "sliding_attention"]})",
+      {R"({"architectures": ["Qwen3ForCausalLM"], "layer_types": ["full_attention", "linear_attention"]})",
        ErrorCode::unsupported, "layer_types", "full_attention"},
       {R"({"architectures": ["MixtralForCausalLM"], "num_experts_per_tok": 2})", ErrorCode::invalid_argument,
        "num_experts", "missing"},

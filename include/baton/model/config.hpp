@@ -59,7 +59,8 @@ struct ModelConfig {
   std::int32_t head_dim = 0;
   std::int32_t ffn = 0;
   std::int32_t vocab = 0;
-  std::int32_t max_positions = 0;  // the context length, rope scaling included
+  std::int32_t max_positions = 0;  // the context length, rope scaling included; at most a sliding window's
+  std::int32_t window = 0;         // the sliding window that limits it; 0: none does
   float norm_epsilon = 1e-5F;
   bool tied_embeddings = false;
   bool attention_bias = false;         // of q, k and v

@@ -25,35 +25,55 @@ volatile std::uint32_t& word(std::uint32_t& value) { return value; }
 
 Result<std::unique_ptr<CudaExchange>> CudaExchange::make(Device first, std::int32_t width) {
   std::unique_ptr<CudaExchange> exchange(new CudaExchange(first));
-  if (auto connected = exchange->connect(width); !connected) return std::move(connected).error();
+  if (auto reached = exchange->check_peers(width); !reached) return std::move(reached).error();
   if (auto allocated = exchange->allocate(width); !allocated) return std::move(allocated).error();
   return exchange;
 }
 
 CudaExchange::~CudaExchange() { cudaFreeHost(control_); }
 
-Result<void> CudaExchange::connect(std::int32_t width) const {
+Result<void> CudaExchange::check_peers(std::int32_t width) const {
   for (std::int32_t from = first_.index; from < first_.index + width; ++from) {
-    const CurrentDevice current(from);
     for (std::int32_t to = first_.index; to < first_.index + width; ++to) {
-      if (to == from) continue;
-      int can = 0;
-      cudaError_t done = cudaDeviceCanAccessPeer(&can, from, to);
-      if (done == cudaSuccess && can == 0)
+      int can = to == from ? 1 : 0;
+      const cudaError_t asked = to == from ? cudaSuccess : cudaDeviceCanAccessPeer(&can, from, to);
+      if (asked != cudaSuccess) return cuda_error(asked, "cannot ask which GPUs reach each other");
+      if (can == 0)
         return make_error(ErrorCode::unsupported,
                           "GPU " + std::to_string(from) + " cannot reach the memory of GPU " +
                               std::to_string(to) + ": one engine cannot span them",
                           "--tensor-parallel");
-      if (done == cudaSuccess) done = cudaDeviceEnablePeerAccess(to, 0);
-      if (done == cudaErrorPeerAccessAlreadyEnabled) {
-        cudaGetLastError();
-        done = cudaSuccess;
-      }
-      if (done != cudaSuccess)
-        return cuda_error(done, "cannot let GPU " + std::to_string(from) + " reach the memory of GPU " +
-                                    std::to_string(to));
     }
   }
+  return {};
+}
+
+PeerMemory::~PeerMemory() {
+  const CurrentDevice current(device_);
+  if (data_) cudaFreeAsync(data_, nullptr);
+  cudaStreamSynchronize(nullptr);
+  if (pool_) cudaMemPoolDestroy(pool_);
+}
+
+Result<void> PeerMemory::allocate(int device, int first_peer, int peers, std::size_t bytes) {
+  device_ = device;
+  const CurrentDevice current(device);
+  cudaMemPoolProps properties{};
+  properties.allocType = cudaMemAllocationTypePinned;
+  properties.location = {cudaMemLocationTypeDevice, device};
+  cudaError_t done = cudaMemPoolCreate(&pool_, &properties);
+  std::vector<cudaMemAccessDesc> others;
+  for (int peer = first_peer; peer < first_peer + peers; ++peer)
+    if (peer != device)
+      others.push_back({{cudaMemLocationTypeDevice, peer}, cudaMemAccessFlagsProtReadWrite});
+  if (done == cudaSuccess) done = cudaMemPoolSetAccess(pool_, others.data(), others.size());
+  void* data = nullptr;
+  if (done == cudaSuccess) done = cudaMallocFromPoolAsync(&data, bytes, pool_, nullptr);
+  data_ = static_cast<std::byte*>(data);
+  if (done == cudaSuccess) done = cudaMemsetAsync(data_, 0, bytes, nullptr);
+  if (done == cudaSuccess) done = cudaStreamSynchronize(nullptr);
+  if (done != cudaSuccess)
+    return cuda_error(done, "no memory on GPU " + std::to_string(device) + " that other GPUs reach");
   return {};
 }
 
@@ -69,11 +89,11 @@ Result<void> CudaExchange::allocate(std::int32_t width) {
   shared.area_bytes = kAreaBytes;
   shared.patience = kPatience;
   for (std::int32_t rank = 0; rank < width; ++rank) {
-    auto box =
-        Buffer::allocate({DeviceKind::cuda, first_.index + rank}, cuda::exchange_box_bytes(kAreaBytes));
-    if (!box) return std::move(box).error();
-    shared.boxes[rank] = cuda::exchange_box(box->data());
-    boxes_.push_back(*std::move(box));
+    boxes_.push_back(std::make_unique<PeerMemory>());
+    auto box = boxes_.back()->allocate(first_.index + rank, first_.index, width,
+                                       cuda::exchange_box_bytes(kAreaBytes));
+    if (!box) return box;
+    shared.boxes[rank] = cuda::exchange_box(boxes_.back()->data());
     control_[rank] = {};
   }
   for (std::int32_t rank = 0; rank < width; ++rank) {
@@ -93,7 +113,7 @@ void CudaExchange::interrupt() noexcept {
 void CudaExchange::rejoin() noexcept {
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
     const CurrentDevice current(first_.index + static_cast<int>(rank));
-    cudaMemset(boxes_[rank].data(), 0, cuda::kExchangeFlagBytes);
+    cudaMemset(boxes_[rank]->data(), 0, cuda::kExchangeFlagBytes);
     cudaDeviceSynchronize();
     word(control_[rank].abort) = 0;
     word(control_[rank].failed) = 0;

@@ -9,11 +9,28 @@
 #include <vector>
 
 #include "baton/base/result.hpp"
-#include "baton/tensor/buffer.hpp"
 #include "baton/tensor/ops.hpp"
 #include "kernels/cuda/exchange.hpp"
 
 namespace baton {
+
+// Memory of one GPU that its peers reach, from a pool of its own. cudaDeviceEnablePeerAccess would make all
+// of the GPU's memory such, and then whatever allocates there might have to wait for kernels on the others,
+// which may be waiting for this GPU.
+class PeerMemory {
+ public:
+  PeerMemory() = default;
+  ~PeerMemory();
+  PeerMemory(const PeerMemory&) = delete;
+  PeerMemory& operator=(const PeerMemory&) = delete;
+  Result<void> allocate(int device, int first_peer, int peers, std::size_t bytes);  // zero-filled
+  std::byte* data() const { return data_; }
+
+ private:
+  int device_ = 0;
+  cudaMemPool_t pool_ = nullptr;
+  std::byte* data_ = nullptr;
+};
 
 class CudaExchange {
  public:
@@ -32,11 +49,11 @@ class CudaExchange {
  private:
   explicit CudaExchange(Device first) : first_(first) {}
   Result<void> allocate(std::int32_t width);
-  Result<void> connect(std::int32_t width) const;
+  Result<void> check_peers(std::int32_t width) const;
 
   const Device first_;
-  std::vector<Buffer> boxes_;                 // by rank
-  cuda::ExchangeControl* control_ = nullptr;  // [width], pinned
+  std::vector<std::unique_ptr<PeerMemory>> boxes_;  // by rank
+  cuda::ExchangeControl* control_ = nullptr;        // [width], pinned
   std::vector<cuda::Exchange> ranks_;
 };
 
