@@ -120,6 +120,11 @@ class CudaGroup final : public OpsGroup {
   std::int32_t width() const override { return static_cast<std::int32_t>(ranks_.size()); }
   Ops& rank(std::int32_t index) override { return *ranks_[static_cast<std::size_t>(index)]; }
   void interrupt() noexcept override { exchange_->interrupt(); }
+  bool gave_up() const noexcept override {
+    for (std::int32_t rank = 0; rank < width(); ++rank)
+      if (exchange_->failed(rank)) return true;
+    return false;
+  }
   void rejoin() noexcept override { exchange_->rejoin(); }
 
  private:
