@@ -95,12 +95,11 @@ __device__ void meet(const Exchange& exchange, Call& call, int which) {
   call.failed = __syncthreads_or(failed ? 1 : 0) != 0;
 }
 
-// The last block to come here ends the call.
+// The last block to come here ends the call: all have read its number by then. Whatever else they do is done
+// when the kernel has ended, which the next one waits for.
 __device__ __forceinline__ void end_call(const Exchange& exchange, const Call& call) {
-  __syncthreads();
   if (threadIdx.x != 0) return;
   std::uint32_t* const state = exchange.boxes[exchange.rank].state;
-  __threadfence();
   if (atomicAdd(state + kThrough, 1) + 1 != gridDim.x) return;
   state[kThrough] = 0;
   state[kCalls] = call.number;
