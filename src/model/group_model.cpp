@@ -8,6 +8,10 @@
 
 namespace baton {
 
+namespace {
+constexpr const char* kInVain = "a device of the group waited for another in vain";
+}  // namespace
+
 GroupModel::GroupModel(OpsGroup& group)
     : group_(group),
       models_(static_cast<std::size_t>(group.width())),
@@ -62,8 +66,11 @@ Tensor GroupModel::forward(const Batch& batch, const KvView& kv, Ops& /*rank 0's
         models_[static_cast<std::size_t>(rank)]->forward(batch, kv.of({rank, group_.width()}), ops);
     if (rank == 0) logits = made;
   });
-  if (batch.logit_rows.empty()) wait_for_all(&Worker::done);
+  const bool nothing_gathered = batch.logit_rows.empty();
+  if (nothing_gathered) wait_for_all(&Worker::done);
   rethrow();
+  // Nobody would look at a result of this step, whose rows are in the cache from now on.
+  if (nothing_gathered && (!group_.rank(0).settle() || group_.gave_up())) throw DeviceFailure(kInVain);
   return logits;
 }
 
@@ -110,9 +117,10 @@ void GroupModel::serve(std::int32_t rank, Worker& self) {
     if (job_ == nullptr) return;
     run(*job_, rank);
     report(self.launched, next);
-    if (!group_.rank(rank).settle()) {
+    const bool works = group_.rank(rank).settle();
+    if (!works || group_.gave_up()) {
       try {
-        throw DeviceFailure("a device of the group fails");
+        throw DeviceFailure(works ? kInVain : "a device of the group fails");
       } catch (...) {
         fail();
       }

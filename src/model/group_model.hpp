@@ -2,8 +2,8 @@
 //
 // Rank 0 runs in the caller's thread, every other rank in one of its own. forward() returns when all ranks
 // have launched their part; a rank's device may still be computing then. What rank 0's host gets from it, it
-// gets after all of them (gather_columns); where nothing is gathered, forward() waits. The first rank to fail
-// interrupts the others, so that none waits for ever.
+// gets after all of them (gather_columns); where nothing is gathered, forward() waits for all devices. The
+// first rank to fail interrupts the others, so that none waits for ever.
 #pragma once
 
 #include <atomic>

@@ -54,8 +54,28 @@ Run access(bool loads, int count) {
   return count == 1 ? store<T, 1> : count == 2 ? store<T, 2> : store<T, 4>;
 }
 
+// With what kernels on other GPUs, in other threads of the host, do. Fences of the GPU do nothing here: the
+// host's order stands for them.
+bool load_acquire(Warp& warp, const Instruction& in, std::uint32_t lanes) {
+  each(lanes, [&](int i) {
+    std::byte* from = warp.pointer(in, address_of(warp, in, i), sizeof(std::uint32_t), i, false);
+    warp.set(in.to, i, __atomic_load_n(reinterpret_cast<std::uint32_t*>(from), __ATOMIC_ACQUIRE));
+  });
+  return true;
+}
+bool store_release(Warp& warp, const Instruction& in, std::uint32_t lanes) {
+  each(lanes, [&](int i) {
+    std::byte* to = warp.pointer(in, address_of(warp, in, i), sizeof(std::uint32_t), i, true);
+    __atomic_store_n(reinterpret_cast<std::uint32_t*>(to),
+                     static_cast<std::uint32_t>(warp.value(in.from[1], i)), __ATOMIC_RELEASE);
+  });
+  return true;
+}
+
 Run choose_access(const Opcode& opcode) {
   const bool loads = opcode.name() == "ld";
+  if (opcode.has("acquire") || opcode.has("release"))
+    return type_bytes(opcode.type()) == 4 ? (loads ? load_acquire : store_release) : nullptr;
   const int count = opcode.has("v2") ? 2 : opcode.has("v4") ? 4 : 1;
   const std::string& type = opcode.type();
   if (opcode.has("v8") || type == "b128") return nullptr;

@@ -1,5 +1,6 @@
 // From statements to instructions: names become rows, numbers become constants, opcodes become functions.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <stdexcept>
@@ -261,6 +262,9 @@ class Decoder {
       } else if (opcode.name() == "mov" && statement.arguments.back().name.starts_with("%clock")) {
         made.run = read_clock;
         made.to = operand(statement.arguments[0], 8);
+      } else if (opcode.name() == "mov" && statement.arguments.back().name == "%globaltimer") {
+        made.run = read_timer;
+        made.to = operand(statement.arguments[0], 8);
       } else if (opcode.name() == "ret" || opcode.name() == "exit") {
         made.flow = Flow::leave;
       } else if (opcode.name() == "call") {
@@ -305,6 +309,16 @@ class Decoder {
   // Instructions are what time is counted in; a loop that waits for a time ends.
   static bool read_clock(Warp& warp, const Instruction& in, std::uint32_t lanes) {
     each(lanes, [&](int lane) { warp.set(in.to, lane, warp.instructions * 16); });
+    return true;
+  }
+
+  // The same on all GPUs, for kernels that wait for each other. They are slow here, and so is it.
+  static bool read_timer(Warp& warp, const Instruction& in, std::uint32_t lanes) {
+    constexpr std::uint64_t kSlowness = 100;
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+    each(lanes,
+         [&](int lane) { warp.set(in.to, lane, static_cast<std::uint64_t>(nanoseconds) / kSlowness); });
     return true;
   }
 

@@ -1,6 +1,7 @@
 // Sums over several GPUs and columns gathered on one: against the host, on threads as the ranks have them.
 // Skipped where there is one GPU only.
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <random>
 #include <thread>
@@ -16,11 +17,13 @@ namespace baton::gpu {
 namespace {
 
 constexpr std::size_t kUnit = 256 * cuda::kMaxExchangeRanks;
+// Nanoseconds; emulated ones are longer.
+constexpr std::uint64_t kPatient = 10'000'000'000, kImpatient = 2'000'000;
 
 // Mailboxes on GPUs 0 to width - 1, and a stream on each.
 class Group {
  public:
-  Group(int width, std::size_t area_bytes, std::uint32_t patience = 1U << 24) : width_(width) {
+  Group(int width, std::size_t area_bytes, std::uint64_t patience = kPatient) : width_(width) {
     void* control = nullptr;
     require(cudaMallocHost(&control, static_cast<std::size_t>(width) * sizeof(cuda::ExchangeControl)),
             "pinned");
@@ -64,6 +67,7 @@ class Group {
       });
     for (std::thread& thread : threads) thread.join();
   }
+  void be_patient() { shared_.patience = kPatient; }
   int failed() const {
     int count = 0;
     for (int rank = 0; rank < width_; ++rank)
@@ -102,7 +106,8 @@ struct RankRows {
     for (int rank = 0; rank < group.width(); ++rank) {
       std::vector<T> values(static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride));
       for (T& value : values)
-        value = static_cast<T>(static_cast<float>(static_cast<int>(random() % 4001) - 2000) / 64);
+        value = static_cast<T>(std::ldexp(static_cast<float>(static_cast<int>(random() % 4001) - 2000),
+                                          static_cast<int>(random() % 17) - 16));  // order changes sums
       require(cudaSetDevice(rank), "device");
       device.push_back(std::make_unique<DeviceArray<T>>(values));
       host.push_back(std::move(values));
@@ -231,7 +236,7 @@ void many_in_a_row(Expectations& expectations, const Group& group) {
 
 // A rank that does not come: the others end, say so, and all work again afterwards.
 void failures(Expectations& expectations, int width) {
-  const Group impatient(width, kUnit, 200);
+  Group impatient(width, kUnit, kImpatient);
   const RankRows<float> x(impatient, 3, 64, 0, 1);
   impatient.run([&](int rank) {
     if (rank != 1) require(cuda::exchange_sum(impatient.of(rank), x.of(rank), impatient.stream(rank)), "sum");
@@ -239,6 +244,7 @@ void failures(Expectations& expectations, int width) {
   expectations.expect(impatient.failed() == width - 1, "without a rank %d say that they failed",
                       impatient.failed());
   impatient.rejoin();
+  impatient.be_patient();
   sums<float>(expectations, impatient, 3, 64, 0);
   expectations.expect(impatient.failed() == 0, "%d fail after they have joined again", impatient.failed());
 
@@ -258,13 +264,13 @@ void failures(Expectations& expectations, int width) {
   gathers(expectations, group, 2, 130);
 
   // A rank that gave up says nothing any more: nobody may take what it has for a sum.
-  const Group late(width, kUnit, 400);
+  const Group late(width, kUnit, kImpatient);
   const RankRows<float> z(late, 3, 64, 0, 1);
   late.run([&](int rank) {
     cuda::Exchange exchange = late.of(rank);
-    if (rank == 1) exchange.patience = 0;  // at its first look the others are not here, or they are
-    require(cuda::exchange_sum(exchange, z.of(rank), late.stream(rank)), "sum");
-    require(cuda::exchange_sum(exchange, z.of(rank), late.stream(rank)), "sum");
+    if (rank == 1) exchange.patience = 0;  // at its first looks the others are not here, or they are
+    for (int i = 0; i < 2; ++i) require(cuda::exchange_sum(exchange, z.of(rank), late.stream(rank)), "sum");
+    require(cuda::exchange_sum(late.of(rank), z.of(rank), late.stream(rank)), "sum");
   });
   const bool all_or_none = late.failed() == 0 || late.failed() == width;
   expectations.expect(all_or_none, "%d of %d ranks say that they failed", late.failed(), width);
@@ -288,8 +294,18 @@ bool exchange_tests() {
       sums<float>(expectations, small, rows, 64, 0);
       sums<cuda::bf16>(expectations, small, rows, 72, 8);
       sums<cuda::f16>(expectations, small, rows, 328, 0);
+      // Not 16 bytes at a time.
+      sums<float>(expectations, small, rows, 64, 1);
+      sums<cuda::bf16>(expectations, small, rows, 61, 0);
+      sums<cuda::f16>(expectations, small, rows, 64, 3);
+      sums<cuda::bf16>(expectations, large, rows, 1021, 0);
     }
+    // Many blocks, whose parts are not all equal.
     sums<cuda::bf16>(expectations, large, 90, 2048, 0);
+    sums<cuda::bf16>(expectations, large, 91, 2056, 0);
+    sums<float>(expectations, large, 40, 1004, 4);
+    gathers(expectations, large, 20, 1001);
+    many_in_a_row(expectations, large);
     for (const std::int32_t rows : {1, 5, 20}) {
       gathers(expectations, small, rows, 61);
       gathers(expectations, small, rows, 512);

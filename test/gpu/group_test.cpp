@@ -1,6 +1,7 @@
 // An engine's model on several GPUs: the same ids, KV blocks that go to a lone device and back, and a step
 // that fails. Skipped where there is one GPU only; whole models also where ../shared is absent.
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -196,6 +197,60 @@ TEST_CASE("a group of GPUs that is interrupted fails the step, and goes on after
     CHECK(first == golden->ids[0]);
     const Tokens more = again.generate(first, 5);  // recorded, too
     CHECK(std::equal(more.begin(), more.end(), golden->ids.begin() + 1));
+  }
+}
+
+TEST_CASE("a group's rank that waits for another ends when it is interrupted, and they meet again later") {
+  if (!has_gpus(2)) return;
+  const auto group = group_of(2, DType::f32);
+  std::vector<Buffer> buffers;
+  std::vector<Tensor> tensors;
+  for (std::int32_t rank = 0; rank < 2; ++rank) {
+    auto buffer = Buffer::allocate({DeviceKind::cuda, rank}, 64 * sizeof(float));
+    REQUIRE(buffer.has_value());
+    tensors.push_back({buffer->data(), DType::f32, 1, 64, 64});
+    buffers.push_back(*std::move(buffer));
+  }
+  Batch batch;
+  batch.tokens = batch.positions = batch.logit_rows = batch.block_table = {0};
+  batch.sequences.push_back({0, 1, 0, 0});
+  const auto sum = [&](std::int32_t rank) -> std::optional<std::vector<float>> {
+    const std::vector<float> ones(64, 1.0F);
+    const Tensor& x = tensors[static_cast<std::size_t>(rank)];
+    if (!copy_from_host(std::as_bytes(std::span(ones)), {DeviceKind::cuda, rank},
+                        static_cast<std::byte*>(x.data)))
+      return std::nullopt;
+    Ops& ops = group->rank(rank);
+    try {
+      ops.begin_step(batch, {});
+      const auto values = ops.to_host(ops.all_reduce(x));
+      return std::vector<float>(values.begin(), values.end());
+    } catch (const DeviceFailure&) {
+      return std::nullopt;
+    }
+  };
+  for (int round = 0; round < 3; ++round) {
+    const std::int32_t early = round % 2;
+    std::optional<std::vector<float>> got;
+    std::thread waits([&] { got = sum(early); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    CHECK(!group->gave_up());
+    group->interrupt();
+    waits.join();
+    CHECK(!got.has_value());
+    CHECK(group->gave_up());
+    CHECK(!sum(1 - early).has_value());  // who comes late is told at once
+    for (std::int32_t rank = 0; rank < 2; ++rank) CHECK(group->rank(rank).settle());
+    group->rejoin();
+    CHECK(!group->gave_up());
+    std::optional<std::vector<float>> sums[2];
+    std::thread other([&] { sums[1] = sum(1); });
+    sums[0] = sum(0);
+    other.join();
+    for (const auto& made : sums) {
+      REQUIRE(made.has_value());
+      CHECK(*made == std::vector<float>(64, 2.0F));
+    }
   }
 }
 

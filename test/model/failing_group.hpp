@@ -104,8 +104,13 @@ class FailingGroup final : public OpsGroup {
   std::int32_t width() const override { return group_.width(); }
   Ops& rank(std::int32_t index) override { return *ranks[static_cast<std::size_t>(index)]; }
   void interrupt() noexcept override { group_.interrupt(); }
-  void rejoin() noexcept override { group_.rejoin(); }
+  void rejoin() noexcept override {
+    in_vain = false;
+    group_.rejoin();
+  }
+  bool gave_up() const noexcept override { return in_vain || group_.gave_up(); }
 
+  bool in_vain = false;  // as if a device had waited for another without its host's knowledge
   std::vector<std::unique_ptr<FailingOps>> ranks;
 
  private:

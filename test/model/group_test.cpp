@@ -193,6 +193,14 @@ TEST_CASE("a rank that fails ends the step, and the next one is right again") {
       CHECK(alone() == expected);
     }
   }
+  SECTION("a step of which nothing is gathered is not done where a device gave up") {
+    Runner runner(**model, group.rank(0), 16);
+    group.in_vain = true;
+    CHECK_THROWS_AS(runner.feed(some_tokens(5), 0), DeviceFailure);
+    CHECK((*model)->settle(group.rank(0)));
+    CHECK_NOTHROW(runner.feed(some_tokens(5), 0));
+    CHECK(alone() == expected);
+  }
   SECTION("a device that is lost fails every step from then on") {
     group.ranks[1]->alive = false;
     try {

@@ -23,6 +23,9 @@ class OpsGroup {
   virtual Ops& rank(std::int32_t index) = 0;
   // From any thread. Who waits for another rank, or would, throws DeviceFailure until rejoin().
   virtual void interrupt() noexcept = 0;
+  // Of devices that go on by themselves: whether one waited for another in vain, since rejoin(). Known when
+  // all have settled; what the ranks have computed since then means nothing.
+  virtual bool gave_up() const noexcept { return false; }
   // While no rank computes.
   virtual void rejoin() noexcept = 0;
 };

@@ -16,8 +16,8 @@ static_assert(kMostRanks <= cuda::kMaxExchangeRanks);
 namespace {
 
 constexpr std::size_t kAreaBytes = std::size_t{8} << 20;
-// Of looks half a microsecond apart or more: beyond half a minute. What keeps a rank so long has failed.
-constexpr std::uint32_t kPatience = 1U << 26;
+// A minute. What keeps a rank so long has failed.
+constexpr std::uint64_t kPatience = 60'000'000'000;
 
 volatile std::uint32_t& word(std::uint32_t& value) { return value; }
 
@@ -104,7 +104,9 @@ Result<void> CudaExchange::allocate(std::int32_t width) {
   return {};
 }
 
-bool CudaExchange::failed(std::int32_t rank) const { return word(control_[rank].failed) != 0; }
+bool CudaExchange::failed(std::int32_t rank) const noexcept {
+  return word(control_[rank].failed) != 0 || word(control_[rank].abort) != 0;
+}
 
 void CudaExchange::interrupt() noexcept {
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) word(control_[rank].abort) = 1;
@@ -138,6 +140,11 @@ class CudaGroup final : public OpsGroup {
   std::int32_t width() const override { return static_cast<std::int32_t>(ranks_.size()); }
   Ops& rank(std::int32_t index) override { return *ranks_[static_cast<std::size_t>(index)]; }
   void interrupt() noexcept override { exchange_->interrupt(); }
+  bool gave_up() const noexcept override {
+    for (std::int32_t rank = 0; rank < width(); ++rank)
+      if (exchange_->failed(rank)) return true;
+    return false;
+  }
   void rejoin() noexcept override { exchange_->rejoin(); }
 
  private:
@@ -201,7 +208,7 @@ Tensor CudaOps::gather_columns(const Tensor& x, std::int64_t cols) {
   return whole;
 }
 
-// After a wait for the stream: what came of a sum that was given up means nothing.
+// What comes of a sum that was given up means nothing.
 void CudaOps::require_group() const {
   if (exchange_ && exchange_->failed(place_.rank))
     throw DeviceFailure("another GPU of the group did not come");

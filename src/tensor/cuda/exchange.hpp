@@ -41,8 +41,8 @@ class CudaExchange {
   CudaExchange& operator=(const CudaExchange&) = delete;
 
   const cuda::Exchange& of(std::int32_t rank) const { return ranks_[static_cast<std::size_t>(rank)]; }
-  // Whether a kernel of this rank gave up waiting. Once the rank's stream has been waited for.
-  bool failed(std::int32_t rank) const;
+  // Whether a kernel of this rank gave up waiting, or will. Once the rank's stream has been waited for.
+  bool failed(std::int32_t rank) const noexcept;
   void interrupt() noexcept;
   void rejoin() noexcept;  // while no rank computes
 

@@ -210,6 +210,7 @@ Tensor CudaOps::allocate_codes(std::int64_t rows, std::int64_t cols) {
 void CudaOps::begin_step(const Batch& batch, const KvView& kv) {
   require(cudaSetDevice(device_.index),
           "cannot use the GPU");  // in this thread: the engine's, not that of start()
+  require_group();                // else the others would wait until they lose their patience
   batch_tokens_ = batch.tokens;
   batch_logit_rows_ = batch.logit_rows;
   kv_ = kv;
