@@ -179,11 +179,13 @@ Result<void> Daemon::Parts::choose_device() {
       group = *std::move(gpus);
       return {};
     }
-    if (!choice->fall_back) {
-      const Error error = std::move(gpus).error();
+    const Error error = gpus.error();
+    if (error.field == "--tensor-parallel")
+      return make_error(error.code, "--tensor-parallel " + options.tensor_parallel + ": " + error.message,
+                        error.field);
+    if (!choice->fall_back)
       return make_error(error.code, "--device " + options.device + ": " + error.message, "--device");
-    }
-    logger.warn("no GPU can be used: the CPU serves", {{"why", gpus.error().message}});
+    logger.warn("no GPU can be used: the CPU serves", {{"why", error.message}});
   }
   auto made = make_ops_group({.device = {}, .threads = options.threads, .isa = options.isa}, width);
   if (!made) return std::move(made).error();

@@ -162,10 +162,10 @@ std::string dialed(HostPort address, std::size_t by) {
 }
 
 // Of a size: "10%" for two is "5%" for each; "8G" is meant for each.
-std::string part_of(const std::string& size, std::size_t parts) {
-  if (parts < 2 || !size.ends_with('%')) return size;
+std::string part_of(const std::string& size, double parts) {
+  if (parts <= 1 || !size.ends_with('%')) return size;
   char text[32];
-  std::snprintf(text, sizeof text, "%.6f%%", std::strtod(size.c_str(), nullptr) / static_cast<double>(parts));
+  std::snprintf(text, sizeof text, "%.6f%%", std::strtod(size.c_str(), nullptr) / parts);
   return text;
 }
 
@@ -189,9 +189,10 @@ Result<std::vector<ServeOptions>> options_for_devices(const ServeOptions& option
   if (!roles) return roles.error();
   const auto addresses = parse_addresses(options, static_cast<std::int32_t>(count));
   if (!addresses) return addresses.error();
-  // `auto` may come to be the CPU.
-  const auto on_host = static_cast<std::size_t>(
-      std::ranges::count_if(*engines, [](const EngineDevices& e) { return !e.device.starts_with("cuda"); }));
+  // `auto` may come to be the CPU. What its engines share goes by their widths.
+  std::int32_t on_host = 0;
+  for (const EngineDevices& engine : *engines)
+    if (!engine.device.starts_with("cuda")) on_host += engine.width;
 
   std::vector<ServeOptions> all;
   for (std::size_t i = 0; i < count; ++i) {
@@ -208,10 +209,11 @@ Result<std::vector<ServeOptions>> options_for_devices(const ServeOptions& option
     if (addresses->cluster) o.peer_listen = counted_up(addresses->peer, i);
     for (std::size_t other = 0; other < count; ++other)
       if (other != i) o.peers.push_back(dialed(addresses->peer, other));
-    o.kv_memory = part_of(o.kv_memory, on_host);
-    o.index_memory = part_of(o.index_memory, count);
-    if (o.threads == 0 && on_host > 1)
-      o.threads = static_cast<std::int32_t>(std::max<std::size_t>(1, cores / on_host));
+    const std::int32_t width = (*engines)[i].width;
+    o.kv_memory = part_of(o.kv_memory, static_cast<double>(on_host) / width);
+    o.index_memory = part_of(o.index_memory, static_cast<double>(count));
+    if (o.threads == 0 && on_host > width)
+      o.threads = std::max(1, static_cast<std::int32_t>(cores) * width / on_host);
     if (auto checked = check(o); !checked) return checked.error();
     all.push_back(std::move(o));
   }

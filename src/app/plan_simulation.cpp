@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <exception>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -167,14 +169,22 @@ void refine_by_simulation(const PlanRequest& request, Plan& plan) {
   all.insert(all.end(), plan.disaggregated.begin(), plan.disaggregated.end());
   std::vector<std::optional<Choice>> refined(all.size());
   std::atomic<std::size_t> next = 0;
+  std::exception_ptr failure;
+  std::mutex failure_mutex;
   {
     const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
     std::vector<std::jthread> threads;
     for (std::size_t i = 0; i < std::min(cores, all.size()); ++i)
       threads.emplace_back([&] {
-        for (std::size_t at = next++; at < all.size(); at = next++) refined[at] = refine(request, all[at]);
+        try {
+          for (std::size_t at = next++; at < all.size(); at = next++) refined[at] = refine(request, all[at]);
+        } catch (...) {
+          const std::scoped_lock lock(failure_mutex);
+          failure = std::current_exception();
+        }
       });
   }
+  if (failure) std::rethrow_exception(failure);
   plan.aggregated.clear(), plan.disaggregated.clear();
   for (const std::optional<Choice>& choice : refined)
     if (choice) (choice->disaggregated ? plan.disaggregated : plan.aggregated).push_back(*choice);

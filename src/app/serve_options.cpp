@@ -297,7 +297,9 @@ Result<void> check(const ServeOptions& o) {
   if (!parse_tensor_parallel(o.tensor_parallel))
     return make_error(
         ErrorCode::invalid_argument,
-        "--tensor-parallel " + o.tensor_parallel + ": several numbers need --devices, with devices for each",
+        "--tensor-parallel " + o.tensor_parallel +
+            (o.tensor_parallel.empty() ? ": name a number"
+                                       : ": several numbers need --devices, with devices for each"),
         "--tensor-parallel");
   const auto device = parse_device(o.device);
   if (!device) return device.error();

@@ -1,5 +1,6 @@
 #include "model/group_model.hpp"
 
+#include <new>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -54,7 +55,13 @@ Result<std::unique_ptr<Model>> GroupModel::load(const ModelConfig& config, const
   });
   for (std::optional<Error>& error : errors)
     if (error) return *std::move(error);
-  if (whole->failure_) return make_error(ErrorCode::out_of_memory, "no memory left for the model's weights");
+  try {
+    whole->rethrow();
+  } catch (const std::bad_alloc&) {
+    return make_error(ErrorCode::out_of_memory, "no memory left for the model's weights");
+  } catch (const std::exception& failure) {
+    return make_error(ErrorCode::unavailable, failure.what());
+  }
   return std::unique_ptr<Model>(std::move(whole));
 }
 

@@ -183,7 +183,9 @@ PerfProfile make_perf_profile(const EngineSetup& e) {
   const bool one_process = traits.one_process;
   if (gpus > 1) {  // two sums in each layer, a ring each, of bf16
     const double once = traits.exchange + traits.exchange_gpu * gpus;
-    const double rate = std::max(1.0, e.system.peer_bandwidth * traits.exchange_rate);
+    // A system that names no bandwidth between its devices: as that of their memory.
+    const double peers = e.system.peer_bandwidth > 0 ? e.system.peer_bandwidth : e.system.memory_bandwidth;
+    const double rate = std::max(1.0, peers * traits.exchange_rate);
     p.step += 2 * m.layers * once;
     p.exchange_token = 2 * m.layers * m.hidden * 2 * 2 * (1 - 1 / gpus) / data / rate;
     if (one_process) {  // what others have of a row's logits, f32, goes to the GPU that samples

@@ -103,6 +103,13 @@ TEST_CASE("devices that share layers make one engine") {
     CHECK(refused(engines(devices, tensor_parallel)) == "--tensor-parallel");
   }
   CHECK(refused(engines("0,1,2,3", "2", "prefill,decode,decode,decode")) == "--role");
+  ServeOptions shares = engines("cpu,cpu,cpu,0", "2,1,1");
+  shares.kv_memory = "30%";
+  CHECK(of_each(shares, &ServeOptions::kv_memory) == Texts{"20.000000%", "10.000000%", "10.000000%"});
+  const auto made = options_for_devices(shares, 9);
+  REQUIRE(made);
+  CHECK((*made)[0].threads == 6);
+  CHECK((*made)[1].threads == 3);
 }
 
 TEST_CASE("ports and names count up, and each dials all others") {

@@ -43,7 +43,8 @@ class Gpu(DaemonTest):
 
     def test_from_two_gpus_to_one(self):
         with unittest.mock.patch.dict(os.environ, {"BATON_EMULATOR_GPUS": "2"}):
-            prefill, decode = self.start_pair(GPU + ("--tensor-parallel", "2"), GPU)
+            # A prediction that makes no sense of several GPUs would refuse what it predicts to take minutes.
+            prefill, decode = self.start_pair(GPU + ("--tensor-parallel", "2", "--admission-ttft", "30s"), GPU)
         self.assertIn("tensor_parallel=2", prefill.log_text())
         self.assert_handed_over(prefill, decode)
 

@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <memory>
+#include <new>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "baton/tensor/group.hpp"
@@ -16,6 +18,7 @@ class FailingOps final : public Ops {
   enum class Failure { none, device, memory };
 
   explicit FailingOps(Ops& ops) : ops_(ops) {}
+  bool fails_to_pack = false;  // once
   // The matmul after `matmuls` more, once.
   void fail(Failure failure, int matmuls) {
     left_ = matmuls;
@@ -26,7 +29,10 @@ class FailingOps final : public Ops {
   Device device() const override { return ops_.device(); }
   GroupPlace place() const override { return ops_.place(); }
   std::string numerics_id() const override { return ops_.numerics_id(); }
-  Result<Linear> pack(std::span<const WeightView> weights) override { return ops_.pack(weights); }
+  Result<Linear> pack(std::span<const WeightView> weights) override {
+    if (std::exchange(fails_to_pack, false)) throw std::bad_alloc();
+    return ops_.pack(weights);
+  }
   Result<Linear> pack_vector(const WeightView& weight) override { return ops_.pack_vector(weight); }
   Result<Experts> pack_experts(std::span<const ExpertView> experts) override {
     return ops_.pack_experts(experts);

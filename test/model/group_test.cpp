@@ -171,6 +171,30 @@ TEST_CASE("a checkpoint that one rank cannot load is an error, not a hang") {
   CHECK(loaded.error().message.find("down_proj") != std::string::npos);
 }
 
+TEST_CASE("a rank that runs out of memory while it loads is an error, and the group loads again") {
+  const TinyModel tiny;
+  const auto real = group_of(2);
+  for (const std::size_t rank : {0, 1}) {
+    FailingGroup group(*real);
+    group.ranks[rank]->fails_to_pack = true;
+    const auto loaded = tiny.load(group);
+    REQUIRE(!loaded);
+    CHECK(loaded.error().code == ErrorCode::out_of_memory);
+    group.rejoin();
+    CHECK(tiny.load(group));
+  }
+}
+
+TEST_CASE("more ranks than threads") {
+  const TinyModel tiny(R"({"num_attention_heads": 8, "num_key_value_heads": 4})");
+  const auto few = group_of(4, 1), many = group_of(4, 8);
+  auto one = tiny.load(*few), other = tiny.load(*many);
+  REQUIRE(one);
+  REQUIRE(other);
+  CHECK(Runner(**one, few->rank(0), 4).feed(some_tokens(30)) ==
+        Runner(**other, many->rank(0), 4).feed(some_tokens(30)));
+}
+
 TEST_CASE("a rank that fails ends the step, and the next one is right again") {
   const TinyModel tiny;
   const auto real = group_of(2);

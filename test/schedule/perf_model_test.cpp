@@ -85,6 +85,17 @@ TEST_CASE("experts are streamed as far as rows need them, and divided over all G
   CHECK(make_perf_profile(e).exchange_token > 0);
 }
 
+TEST_CASE("devices whose bandwidth to each other nobody told are not thought to have none") {
+  EngineSetup e = unit_engine(tiny());
+  e.split.tensor = 2;
+  e.system.peer_bandwidth = 0;
+  e.system.memory_bandwidth = 1e10;
+  const PerfProfile guess = make_perf_profile(e);
+  e.system.peer_bandwidth = 1e10;
+  CHECK(guess.exchange_token > 0);
+  CHECK(guess.exchange_token == Approx(make_perf_profile(e).exchange_token));
+}
+
 TEST_CASE("GPUs that share each layer: shares of weights, heads and products, two sums in each layer") {
   EngineSetup e = unit_engine(tiny());
   e.profile.traits.exchange = 3, e.profile.traits.exchange_gpu = 0.5;
