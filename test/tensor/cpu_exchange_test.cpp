@@ -62,4 +62,19 @@ TEST_CASE("an interrupt at any moment reaches every rank, until they rejoin") {
   }
 }
 
+TEST_CASE("who waits for a rank that never comes is not told that it came") {
+  CpuExchange exchange(2);
+  std::atomic<bool> threw = false;
+  std::thread waiting([&] {
+    try {
+      exchange.meet(0, {});
+    } catch (const DeviceFailure&) {
+      threw = true;
+    }
+  });
+  exchange.interrupt();
+  waiting.join();
+  CHECK(threw);
+}
+
 }  // namespace baton
