@@ -12,32 +12,42 @@ namespace {
 
 constexpr float kLargestCode = 448.0F;  // of e4m3
 
-// Whole checkpoints come this way: no branches, so that loops over these are vector code.
+// Whole checkpoints come this way: chosen by masks, so that loops over these are vector code. (A sum that is
+// only made on one side of a `?:` is a branch to the compiler: it might trap.)
+constexpr std::int32_t kInfinity = 0x7F800000;  // as the bits of a float
+
+// a where size < limit, else b; of numbers that are not negative.
+std::int32_t below(std::int32_t size, std::int32_t limit, std::int32_t a, std::int32_t b) {
+  const std::int32_t mask = (size - limit) >> 31;
+  return (a & mask) | (b & ~mask);
+}
+
 float from_half(std::uint16_t bits) {
-  const std::uint32_t size = (bits & 0x7FFFU) << 13;
-  const float normal = std::bit_cast<float>(size + (112U << 23));
-  const float small = std::bit_cast<float>(size + (113U << 23)) - 0x1p-14F;  // steps of 2^-24
-  const float finite = size < 1U << 23 ? small : normal;
-  const std::uint32_t value =
-      size < 31U << 23 ? std::bit_cast<std::uint32_t>(finite) : size | 0x7F800000U;  // infinity, NaN
-  return std::bit_cast<float>(value | (bits & 0x8000U) << 16);
+  const std::int32_t size = (bits & 0x7FFF) << 13;
+  const std::int32_t normal = size + (112 << 23);
+  const auto small = std::bit_cast<std::int32_t>(std::bit_cast<float>(size + (113 << 23)) - 0x1p-14F);
+  const std::int32_t finite = below(size, 1 << 23, small, normal);             // small: in steps of 2^-24
+  const std::int32_t value = below(size, 31 << 23, finite, size | kInfinity);  // or NaN
+  return std::bit_cast<float>(value | static_cast<std::int32_t>((bits & 0x8000U) << 16));
 }
 
 std::uint16_t to_half(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t size = bits & 0x7FFFFFFFU;
-  const std::uint32_t normal = (size - (112U << 23) + 0xFFFU + (size >> 13 & 1U)) >> 13;
-  const std::uint32_t small =  // in steps of 2^-24, which are those of 0.5
-      std::bit_cast<std::uint32_t>(std::bit_cast<float>(size) + 0.5F) - std::bit_cast<std::uint32_t>(0.5F);
-  const std::uint32_t finite = size < 113U << 23 ? small : normal;
-  const std::uint32_t infinite = size > 0x7F800000U ? 0x7E00U : 0x7C00U;  // NaN, or from 65520 on
-  return static_cast<std::uint16_t>((size >= 0x477FF000U ? infinite : finite) | (bits >> 16 & 0x8000U));
+  const auto bits = std::bit_cast<std::int32_t>(value);
+  const std::int32_t size = bits & 0x7FFFFFFF;
+  const std::int32_t normal = (size - (112 << 23) + 0xFFF + (size >> 13 & 1)) >> 13;
+  // The steps below 2^-14 are those of 0.5: 2^-24.
+  const std::int32_t small =
+      std::bit_cast<std::int32_t>(std::bit_cast<float>(size) + 0.5F) - std::bit_cast<std::int32_t>(0.5F);
+  const std::int32_t finite = below(size, 113 << 23, small, normal);
+  const std::int32_t beyond = below(kInfinity, size, 0x7E00, 0x7C00);  // NaN, or from 65520 on
+  return static_cast<std::uint16_t>(below(size, 0x477FF000, finite, beyond) | (bits >> 16 & 0x8000));
 }
 
 std::uint16_t to_bf16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t rounded = bits + 0x7FFFU + (bits >> 16 & 1U);
-  return static_cast<std::uint16_t>((std::isnan(value) ? bits | 0x400000U : rounded) >> 16);
+  const auto bits = std::bit_cast<std::int32_t>(value);
+  const auto rounded =
+      static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(value) + 0x7FFFU + (bits >> 16 & 1));
+  return static_cast<std::uint16_t>(below(kInfinity, bits & 0x7FFFFFFF, bits | 0x400000, rounded) >> 16);
 }
 
 float from_e4m3(std::uint8_t code) {
