@@ -36,6 +36,20 @@ std::uint64_t spread(std::uint32_t word) {
   return (bytes | bytes << 4) & 0x0F0F0F0F0F0F0F0F;
 }
 
+// 8 x 8 bytes: blocks of 4, of 2 and of 1 change places.
+void transpose(std::array<std::uint64_t, 8>& rows) {
+  constexpr std::array<std::uint64_t, 3> kLow{0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
+  for (std::size_t stage = 3; stage-- > 0;) {
+    const std::size_t block = std::size_t{1} << stage;
+    for (std::size_t r = 0; r < 8; ++r) {
+      if ((r & block) != 0) continue;
+      const std::uint64_t moved = (rows[r] >> (8 * block) ^ rows[r + block]) & kLow[stage];
+      rows[r + block] ^= moved;
+      rows[r] ^= moved << (8 * block);
+    }
+  }
+}
+
 struct TensorNames {
   const char* codes;
   const char* scales;
@@ -240,11 +254,15 @@ void PackedProjection::read_tile(Tile& tile) const {
 
 void PackedProjection::read_awq_tile(Tile& tile) const {
   const std::int64_t words = size_.out / 8;
-  for (std::int64_t i = 0; i < tile.inputs; ++i) {
+  for (std::int64_t i = 0; i < tile.inputs; i += 8) {
+    const std::int64_t inputs = std::min<std::int64_t>(8, tile.inputs - i);
     for (std::int64_t w = tile.output / 8; w < (tile.output + tile.outputs + 7) / 8; ++w) {
-      const std::uint64_t bytes = spread(word_at(codes_, (tile.input + i) * words + w));
+      std::array<std::uint64_t, 8> bytes{};  // of an input each, then of an output
+      for (std::int64_t k = 0; k < inputs; ++k)
+        bytes[static_cast<std::size_t>(k)] = spread(word_at(codes_, (tile.input + i + k) * words + w));
+      transpose(bytes);
       for (std::size_t k = 0; k < 8; ++k)
-        tile.row(w * 8 + kAwqOrder[k])[i] = static_cast<std::uint8_t>(bytes >> (8 * k));
+        std::memcpy(tile.row(w * 8 + kAwqOrder[k]) + i, &bytes[k], sizeof bytes[k]);
     }
   }
 }
