@@ -74,8 +74,8 @@ std::string host_name() {
 }
 
 // Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
-// size, but for FP8 in blocks, which is expanded, and for what is quantised; other FP8 a GPU may expand,
-// which shows only when it does.
+// size, but for FP8 in blocks and for weights of 4 or 8 bits, which are expanded, and for what is quantised;
+// other FP8 a GPU may expand, which shows only when it does.
 Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group, Quantization quantization) {
   std::uint64_t bytes = 0;
   std::error_code ignored;  // what cannot be read is load_model's to explain
@@ -89,14 +89,20 @@ Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group
     const std::uint64_t embeddings = element * static_cast<std::uint64_t>(config->vocab) *
                                      static_cast<std::uint64_t>(config->hidden) *
                                      (config->tied_embeddings ? 1 : 2);
-    const std::uint64_t projections = bytes - std::min(bytes, embeddings);
+    const bool to_fp8 = quantization == Quantization::fp8;
+    if (config->packed.kind != PackedWeights::Kind::none) {
+      const ModelShape shape = shape_of(*config);
+      const double weights = shape.dense_parameters() + shape.routed_parameters();
+      bytes = embeddings + static_cast<std::uint64_t>(weights) * (to_fp8 ? 1 : element);
+    } else {
+      const std::uint64_t projections = bytes - std::min(bytes, embeddings);
+      if (to_fp8 && config->fp8 == Fp8::none) bytes -= projections - projections / element;
+      if (!to_fp8 && config->fp8_blocks.out > 0) bytes += projections * (element - 1);
+    }
     // Each rank has the embeddings whole; where they are the output, too, its share of that besides.
     const auto width = static_cast<std::uint64_t>(group.width());
     const std::uint64_t table = embeddings / (config->tied_embeddings ? 1 : 2);
     if (width > 1) bytes += (width - 1) * table + (config->tied_embeddings ? table : 0);
-    const bool to_fp8 = quantization == Quantization::fp8;
-    if (to_fp8 && config->fp8 == Fp8::none) bytes -= projections - projections / element;
-    if (!to_fp8 && config->fp8_blocks.out > 0) bytes += projections * (element - 1);
   }
   std::uint64_t available = memory_info().available;
   if (group.rank(0).device().kind == DeviceKind::cuda) {  // the host only maps them

@@ -33,6 +33,12 @@ Result<void> runnable(const ModelShape& model, Precision weights) {
         ErrorCode::unsupported,
         "baton serve does not run " + model.architecture + " yet; it runs " + supported_architectures(),
         "architectures");
+  if (weights == Precision::int4)
+    return make_error(
+        ErrorCode::unsupported,
+        "baton serve expands int4 weights when it loads them: plan with bf16, or with fp8, to which "
+        "--quantization fp8 rounds them",
+        "--precision");
   if (std::ranges::find(can.weights, weights) == can.weights.end())
     return make_error(ErrorCode::unsupported,
                       "baton serve does not run " + std::string(to_string(weights)) +

@@ -13,6 +13,7 @@
 
 #include "baton/model/capability.hpp"
 #include "model/json_reader.hpp"
+#include "model/quantization_config.hpp"
 #include "model/rope.hpp"
 
 namespace baton {
@@ -122,77 +123,6 @@ void refuse_what_we_do_not_do(JsonReader& config) {
   if (act != "silu") config.fail(ErrorCode::unsupported, "hidden_act", "is '" + act + "'; supported: silu");
   if (config.number("partial_rotary_factor", {0, 1}, 1.0) != 1.0)
     config.fail(ErrorCode::unsupported, "partial_rotary_factor", "must be 1");
-}
-
-// One of compressed-tensors' groups: e4m3 weights, a scale for each tensor or each output.
-bool is_plain_fp8(const nlohmann::json& group) {
-  const auto weights = group.is_object() ? group.find("weights") : group.end();
-  if (!group.is_object() || weights == group.end() || !weights->is_object()) return false;
-  const auto says = [&](const char* key, const nlohmann::json& value) {
-    const auto found = weights->find(key);
-    return found != weights->end() && *found == value;
-  };
-  return says("num_bits", 8) && says("type", "float") &&
-         (says("strategy", "tensor") || says("strategy", "channel")) && !says("symmetric", false);
-}
-
-bool rounds_activations(const nlohmann::json& group) {
-  const auto activations = group.find("input_activations");
-  return activations != group.end() && !activations->is_null();
-}
-
-// Qwen's and DeepSeek's: one scale for each block of a weight.
-Fp8Blocks read_blocks(JsonReader& quantization) {
-  const nlohmann::json* size = quantization.find("weight_block_size");
-  if (!size) return {};
-  const auto fits = [](const nlohmann::json& value) {
-    return value.is_number_integer() && value >= 1 && value <= 65536;
-  };
-  if (size->is_array() && size->size() == 2 && fits((*size)[0]) && fits((*size)[1]))
-    return {(*size)[0].get<std::int32_t>(), (*size)[1].get<std::int32_t>()};
-  quantization.fail(ErrorCode::invalid_argument, "weight_block_size",
-                    "is " + size->dump() + ", must be two integers from 1 to 65536");
-  return {};
-}
-
-// Whether weights are e4m3 with one scale for a tensor or for each output: what vLLM's, AMD's and NVIDIA's
-// FP8 checkpoints have in common; or, of method fp8, for each block. Scales of activations are not read: a
-// device that rounds activations finds its own, a scale for each row.
-Fp8 read_fp8(JsonReader& config, Fp8Blocks& blocks) {
-  const nlohmann::json* found = config.find("quantization_config");
-  if (!found) return Fp8::none;
-  constexpr const char* kSupported =
-      "; supported: FP8 weights (e4m3) with a scale for each tensor or each output, by compressed-tensors, "
-      "fbgemm_fp8, modelopt or fp8, or for each block, by fp8";
-  if (!found->is_object()) {
-    config.fail(ErrorCode::invalid_argument, "quantization_config", "must be an object");
-    return Fp8::none;
-  }
-  JsonReader reader(*found, config.file(), "quantization_config.");
-  Fp8 fp8 = Fp8::products;
-  const std::string method = reader.text("quant_method", "");
-  if (method == "compressed-tensors") {
-    const std::string format = reader.text("format", "");
-    if (format != "float-quantized")
-      reader.fail(ErrorCode::unsupported, "format", "is '" + format + "'" + kSupported);
-    const nlohmann::json* groups = reader.find("config_groups");
-    if (!groups || !groups->is_object() || groups->empty() ||
-        !std::all_of(groups->begin(), groups->end(), is_plain_fp8))
-      reader.fail(ErrorCode::unsupported, "config_groups",
-                  std::string("describes other weights") + kSupported);
-    else if (!std::all_of(groups->begin(), groups->end(), rounds_activations))
-      fp8 = Fp8::weights;
-  } else if (method == "modelopt") {
-    const std::string algorithm = reader.text("quant_algo", "");
-    if (algorithm != "FP8")
-      reader.fail(ErrorCode::unsupported, "quant_algo", "is '" + algorithm + "'" + kSupported);
-  } else if (method == "fp8") {
-    blocks = read_blocks(reader);
-  } else if (method != "fbgemm_fp8") {
-    reader.fail(ErrorCode::unsupported, "quant_method", "is '" + method + "'" + kSupported);
-  }
-  config.adopt(reader.error());
-  return fp8;
 }
 
 void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
@@ -396,7 +326,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json,
   refuse_what_we_do_not_do(config);
   read_dimensions(config, model);
   model.weights = read_dtype(config);
-  model.fp8 = read_fp8(config, model.fp8_blocks);
+  read_quantization(config, model);
   model.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", {0, 1, true}, 1e-6));
   model.tied_embeddings = config.boolean("tie_word_embeddings", false);
   const Family& family = family_of(model.architecture);

@@ -24,6 +24,10 @@ Hash128 hash_config(const ModelConfig& c) {
   if (c.fp8 == Fp8::products) facts += " fp8 products";
   if (c.fp8_blocks.out > 0)
     facts += " blocks " + std::to_string(c.fp8_blocks.out) + ' ' + std::to_string(c.fp8_blocks.in);
+  if (const PackedWeights& p = c.packed; p.kind != PackedWeights::Kind::none)
+    for (const std::int32_t fact : {static_cast<std::int32_t>(p.kind), p.bits, p.group,
+                                    std::int32_t{p.symmetric}, std::int32_t{p.zeros_less_one}})
+      facts += " packed " + std::to_string(fact);
   const auto add_float = [&](float value) {
     facts += ' ' + std::to_string(std::bit_cast<std::uint32_t>(value));
   };
@@ -46,7 +50,7 @@ Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Chec
     facts = hash_string("quantised to fp8", facts);
     model->config_.fp8 = Fp8::products;
   }
-  WeightSource source(checkpoint, facts, model->config_.fp8_blocks, ops.place(), quantization);
+  WeightSource source(checkpoint, facts, model->config_, ops.place(), quantization);
   model->read_weights(source);  // the survey
   if (source.error()) return *source.error();
   model->fingerprint_ = source.fingerprint();
@@ -72,6 +76,7 @@ void DecoderModel::read_weights(WeightSource& source) {
   for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
   source.absent("model.layers." + std::to_string(c.layers) + ".input_layernorm.weight", "num_hidden_layers");
   norm_ = source.vector("model.norm.weight", c.hidden);
+  if (c.tied_embeddings) source.absent_packed("lm_head", "tie_word_embeddings");
   if (!c.tied_embeddings)
     lm_head_ = source.linear(c.hidden, {"lm_head", c.vocab, false, true}, Split::outputs);
   else if (place_.width == 1)

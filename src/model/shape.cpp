@@ -257,6 +257,7 @@ ModelShape shape_of(const ModelConfig& c) {
   s.hidden = c.hidden, s.vocab = c.vocab, s.ffn = c.ffn, s.tied = c.tied_embeddings;
   s.query_heads = c.query_heads, s.kv_heads = c.kv_heads, s.head_dim = c.head_dim;
   s.max_positions = c.max_positions;
+  // Packed weights are expanded: in an engine they are as large as the embeddings' type makes them.
   s.stored = c.fp8 != Fp8::none ? Precision::fp8 : c.weights == DType::f32 ? Precision::f32 : Precision::bf16;
   s.block_scales = c.fp8_blocks.out > 0;
   return s;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "baton/tensor/convert.hpp"
+#include "model/packed_weights.hpp"
 
 namespace baton {
 namespace {
@@ -67,6 +68,23 @@ std::optional<T> WeightSource::keep_error(Result<T> result) {
   return std::nullopt;
 }
 
+std::byte* WeightSource::room_for(std::int64_t elements, DType dtype) {
+  const std::size_t bytes = static_cast<std::size_t>(elements) * size_of(dtype);
+  return expanded_.emplace_back(std::make_unique_for_overwrite<std::byte[]>(bytes)).get();
+}
+
+std::vector<std::string> WeightSource::tensors_of(const Projection& wanted) const {
+  std::vector<std::string> names;
+  if (is_packed(wanted.name)) {
+    names = packed_tensors(checkpoint_, wanted.name, packed_);
+  } else {
+    names.push_back(wanted.name + ".weight");
+    if (dtype_of(names.front()) == DType::e4m3) names.push_back(scales_of(names.front()));
+  }
+  if (wanted.bias) names.push_back(wanted.name + ".bias");
+  return names;
+}
+
 void WeightSource::take(const std::string& name) {
   const Checkpoint::TensorRef* tensor = checkpoint_.find(name);
   const std::span<const std::byte> bytes = checkpoint_.bytes(*tensor);
@@ -120,10 +138,7 @@ void WeightSource::expand_blocks(const Projection& wanted, WeightView& view) {
   if (!scales || !ops_) return;
   const auto* codes = static_cast<const std::byte*>(view.data);
   const auto row_bytes = static_cast<std::size_t>(view.in) * size_of(view.dtype);
-  std::byte* const values = expanded_
-                                .emplace_back(std::make_unique_for_overwrite<std::byte[]>(
-                                    static_cast<std::size_t>(view.out) * row_bytes))
-                                .get();
+  std::byte* const values = room_for(view.out * view.in, view.dtype);
   on_all_cores(view.out, view.out * view.in, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t output = begin; output < end; ++output) {
       for (std::int64_t block = 0; block < across; ++block) {
@@ -139,47 +154,100 @@ void WeightSource::expand_blocks(const Projection& wanted, WeightView& view) {
   view.data = values;
 }
 
+bool WeightSource::is_packed(const std::string& name) const {
+  return packed_.kind != PackedWeights::Kind::none && name + ".weight" != kEmbeddings &&
+         checkpoint_.find(codes_of(name, packed_.kind)) != nullptr;
+}
+
 std::optional<WeightView> WeightSource::whole_projection(std::int64_t in, const Projection& wanted) {
-  auto view = keep_error(checkpoint_.matrix(wanted.name + ".weight", wanted.out, in));
-  const std::string bias_name = wanted.name + ".bias";
-  if (view && !wanted.bias) absent(bias_name, "attention_bias or mlp_bias");
+  const std::string name = wanted.name + ".weight";
+  if (packed_.kind != PackedWeights::Kind::none && name != kEmbeddings && !checkpoint_.find(name))
+    return keep_error<WeightView>(make_error(ErrorCode::corrupt,
+                                             "the checkpoint has neither the tensor '" + name + "' nor '" +
+                                                 codes_of(wanted.name, packed_.kind) + "'",
+                                             name));
+  auto view = keep_error(checkpoint_.matrix(name, wanted.out, in));
   const bool codes = view && view->dtype == DType::e4m3;
   const bool expanded = codes && blocks_.out > 0;
   if (expanded)
     expand_blocks(wanted, *view);
   else if (codes)
     add_scales(wanted, *view);
+  if (!error_ && !wanted.bias) absent(wanted.name + ".bias", "attention_bias or mlp_bias");
+  if (!error_ && wanted.bias) add_bias(wanted, expanded, *view);
+  return error_ ? std::nullopt : view;
+}
+
+std::optional<WeightView> WeightSource::unpacked_projection(std::int64_t in, const Projection& wanted,
+                                                            Share rows) {
+  absent(wanted.name + ".weight",
+         "quantization_config");  // which of the two it would be is not ours to guess
   if (error_) return std::nullopt;
-  if (!wanted.bias) return view;
-  const auto bias = keep_error(checkpoint_.vector(bias_name, wanted.out));
-  if (!bias) return std::nullopt;
-  view->bias_dtype = bias->dtype;
-  view->bias = bias->data;
-  if (expanded && bias->dtype != view->dtype) {
-    std::byte* const values = expanded_
-                                  .emplace_back(std::make_unique_for_overwrite<std::byte[]>(
-                                      static_cast<std::size_t>(wanted.out) * size_of(view->dtype)))
-                                  .get();
-    convert_values(bias->data, bias->dtype, wanted.out, view->dtype, values);
-    view->bias_dtype = view->dtype;
-    view->bias = values;
-    return view;
-  }
-  if (view->dtype != DType::e4m3 && bias->dtype != view->dtype)
-    return keep_error<WeightView>(make_error(
-        ErrorCode::unsupported,
-        "tensor '" + bias_name + "' has another dtype (" + std::string(safetensors_dtype_name(bias->dtype)) +
-            ") than its weight (" + std::string(safetensors_dtype_name(view->dtype)) + ")",
-        bias_name));
+  const auto packed = keep_error(PackedProjection::open(checkpoint_, wanted.name, packed_, {wanted.out, in}));
+  if (!packed) return std::nullopt;
+  WeightView view;
+  view.out = wanted.out;
+  view.in = in;
+  view.dtype = dtype_of(kEmbeddings).value_or(DType::bf16);
+  if (wanted.bias)
+    add_bias(wanted, true, view);
+  else
+    no_bias_but_zeros(wanted.name + ".bias", wanted.out);
+  if (error_) return std::nullopt;
+  if (!ops_) return view;
+  std::byte* const values = room_for(rows.count * in, view.dtype);
+  on_all_cores(rows.count, rows.count * in, [&](std::int64_t begin, std::int64_t end) {
+    packed->expand(rows.first + begin, rows.first + end, view.dtype,
+                   values + static_cast<std::size_t>(begin * in) * size_of(view.dtype));
+  });
+  view.out = rows.count;
+  view.data = values;
+  if (view.bias)
+    view.bias = static_cast<const std::byte*>(view.bias) +
+                static_cast<std::size_t>(rows.first) * size_of(view.bias_type());
   return view;
 }
 
+void WeightSource::add_bias(const Projection& wanted, bool expanded, WeightView& view) {
+  const std::string name = wanted.name + ".bias";
+  const auto bias = keep_error(checkpoint_.vector(name, wanted.out));
+  if (!bias) return;
+  view.bias_dtype = bias->dtype;
+  view.bias = bias->data;
+  if (view.dtype == DType::e4m3 || bias->dtype == view.dtype) return;
+  if (!expanded) {
+    error_ = make_error(ErrorCode::unsupported,
+                        "tensor '" + name + "' has another dtype (" +
+                            std::string(safetensors_dtype_name(bias->dtype)) + ") than its weight (" +
+                            std::string(safetensors_dtype_name(view.dtype)) + ")",
+                        name);
+    return;
+  }
+  std::byte* const values = room_for(wanted.out, view.dtype);
+  convert_values(bias->data, bias->dtype, wanted.out, view.dtype, values);
+  view.bias_dtype = view.dtype;
+  view.bias = values;
+}
+
+// AutoGPTQ gave each projection a bias, of zeros where the model has none: these change nothing.
+void WeightSource::no_bias_but_zeros(const std::string& name, std::int64_t out) {
+  if (!checkpoint_.find(name)) return;
+  const auto bias = keep_error(checkpoint_.vector(name, out));
+  if (!bias) return;
+  std::vector<float> values(static_cast<std::size_t>(out));
+  convert_values(bias->data, bias->dtype, out, DType::f32, std::as_writable_bytes(std::span(values)).data());
+  if (std::ranges::all_of(values, [](float value) { return value == 0; })) return;
+  absent(name, "attention_bias or mlp_bias");
+}
+
 std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted, Split split) {
-  const auto whole = whole_projection(in, wanted);
+  const bool shared = place_.width > 1;
+  const Share rows = shared && split == Split::outputs ? share_of(wanted.out, place_) : Share{0, wanted.out};
+  const bool packed = is_packed(wanted.name);
+  const auto whole = packed ? unpacked_projection(in, wanted, rows) : whole_projection(in, wanted);
   if (!whole || !ops_) return whole;
   WeightView view = *whole;
-  const bool shared = place_.width > 1;
-  if (shared && split == Split::outputs) view = share_of_outputs(view);
+  if (!packed && shared && split == Split::outputs) view = share_of_outputs(view, rows);
   if (quantization_ == Quantization::fp8 && !wanted.keeps_type && view.dtype != DType::e4m3)
     view = quantised(view);  // by whole outputs, so that all ranks have a lone model's codes
   if (shared && split == Split::inputs) view = share_of_inputs(view);
@@ -188,10 +256,7 @@ std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projec
 
 WeightView WeightSource::quantised(const WeightView& view) {
   const auto in = static_cast<std::size_t>(view.in);
-  std::byte* const codes =
-      expanded_
-          .emplace_back(std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(view.out) * in))
-          .get();
+  std::byte* const codes = room_for(view.out * view.in, DType::e4m3);
   std::vector<float>& scales = scales_.emplace_back(static_cast<std::size_t>(view.out));
   on_all_cores(view.out, view.out * view.in, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> values(in);
@@ -209,8 +274,7 @@ WeightView WeightSource::quantised(const WeightView& view) {
   return quantised;
 }
 
-WeightView WeightSource::share_of_outputs(const WeightView& whole) const {
-  const Share mine = share_of(whole.out, place_);
+WeightView WeightSource::share_of_outputs(const WeightView& whole, Share mine) const {
   const auto skip = [&](const void* data, std::int64_t elements, DType dtype) {
     return static_cast<const std::byte*>(data) + static_cast<std::size_t>(elements) * size_of(dtype);
   };
@@ -229,10 +293,7 @@ WeightView WeightSource::share_of_inputs(const WeightView& whole) {
   const Share mine = share_of(whole.in, place_);
   const std::size_t element = size_of(whole.dtype);
   const auto row_bytes = static_cast<std::size_t>(mine.count) * element;
-  std::byte* const rows = expanded_
-                              .emplace_back(std::make_unique_for_overwrite<std::byte[]>(
-                                  static_cast<std::size_t>(whole.out) * row_bytes))
-                              .get();
+  std::byte* const rows = room_for(whole.out * mine.count, whole.dtype);
   const auto* from =
       static_cast<const std::byte*>(whole.data) + static_cast<std::size_t>(mine.first) * element;
   on_all_cores(whole.out, whole.out * mine.count, [&](std::int64_t begin, std::int64_t end) {
@@ -264,12 +325,8 @@ Linear WeightSource::pack(std::int64_t in, std::span<const Projection> projectio
 Linear WeightSource::linear(std::int64_t in, std::span<const Projection> projections, Split split) {
   Linear packed = pack(in, projections, split);
   if (error_) return {};
-  for (const Projection& wanted : projections) {
-    take(wanted.name + ".weight");
-    if (checkpoint_.find(wanted.name + ".weight")->entry.dtype == DType::e4m3)
-      take(scales_of(wanted.name + ".weight"));
-    if (wanted.bias) take(wanted.name + ".bias");
-  }
+  for (const Projection& wanted : projections)
+    for (const std::string& name : tensors_of(wanted)) take(name);
   return packed;
 }
 
@@ -283,6 +340,10 @@ void WeightSource::absent(const std::string& name, const std::string& field) {
       ErrorCode::invalid_argument,
       "the checkpoint has the tensor '" + name + "', which config.json does not ask for: check " + field,
       field);
+}
+
+void WeightSource::absent_packed(const std::string& name, const std::string& field) {
+  if (packed_.kind != PackedWeights::Kind::none) absent(codes_of(name, packed_.kind), field);
 }
 
 Linear WeightSource::vector(const std::string& name, std::int64_t size) {
@@ -304,11 +365,11 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
   std::vector<ExpertView> views;
   scales_.clear();
   expanded_.clear();
-  std::vector<std::string> taken;
+  std::vector<Projection> taken;
   const auto read = [&](std::int32_t index, const char* name, std::int64_t rows, std::int64_t cols,
                         Split split) {
-    const auto view = projection(cols, {prefix + std::to_string(index) + "." + name, rows, false}, split);
-    taken.push_back(prefix + std::to_string(index) + "." + name + ".weight");
+    taken.push_back({prefix + std::to_string(index) + "." + name, rows, false});
+    const auto view = projection(cols, taken.back(), split);
     return view.value_or(WeightView{});
   };
   for (std::int32_t e = 0; e < count && !error_; ++e) {
@@ -318,7 +379,9 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
     if (!error_) view.down = read(e, names.down, in, ffn, Split::inputs);
     views.push_back(view);
   }
-  absent(prefix + std::to_string(count) + "." + names.gate + ".weight", "the number of experts");
+  const std::string beyond = prefix + std::to_string(count) + "." + names.gate;
+  absent(beyond + ".weight", "the number of experts");
+  absent_packed(beyond, "the number of experts");
   if (error_) return {};
   Experts packed;
   if (ops_) {
@@ -326,10 +389,8 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
     if (!result) return {};
     packed = *std::move(result);
   }
-  for (const std::string& name : taken) {
-    take(name);
-    if (checkpoint_.find(name)->entry.dtype == DType::e4m3) take(scales_of(name));
-  }
+  for (const Projection& wanted : taken)
+    for (const std::string& name : tensors_of(wanted)) take(name);
   return packed;
 }
 

@@ -38,7 +38,8 @@ class WeightSource {
   static constexpr const char* kEmbeddings = "model.embed_tokens.weight";
   // A projection to ask for: "<name>.weight" of shape [out, in], and "<name>.bias" of [out] where `bias`. An
   // e4m3 weight has its scales beside it: "<name>.weight_scale", one element or one for each output; or,
-  // where the checkpoint has them for blocks, "<name>.weight_scale_inv".
+  // where the checkpoint has them for blocks, "<name>.weight_scale_inv". A packed one has other tensors
+  // instead (packed_weights.hpp).
   struct Projection {
     std::string name;
     std::int64_t out = 0;
@@ -47,10 +48,11 @@ class WeightSource {
   };
 
   // `config_hash` starts the fingerprint, which is the same for all ranks.
-  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash, Fp8Blocks blocks, GroupPlace place,
+  WeightSource(const Checkpoint& checkpoint, Hash128 config_hash, const ModelConfig& config, GroupPlace place,
                Quantization quantization)
       : checkpoint_(checkpoint),
-        blocks_(blocks),
+        blocks_(config.fp8_blocks),
+        packed_(config.packed),
         place_(place),
         quantization_(quantization),
         fingerprint_(config_hash) {}
@@ -72,6 +74,7 @@ class WeightSource {
                   const MixtureNames& names);
   // A tensor that would be there only if config.json were wrong about `field`: it is not silently left out.
   void absent(const std::string& name, const std::string& field);
+  void absent_packed(const std::string& name, const std::string& field);  // a projection's
 
   const std::optional<Error>& error() const { return error_; }
   Hash128 fingerprint() const { return fingerprint_; }
@@ -90,18 +93,27 @@ class WeightSource {
   std::optional<std::vector<float>> read_scales(const std::string& name,
                                                 const std::function<bool(const Shape&)>& allowed,
                                                 const std::string& wanted);
+  bool is_packed(const std::string& name) const;
   std::optional<WeightView> whole_projection(std::int64_t in, const Projection& wanted);
+  // Of a packed one the outputs `rows`, in the type of the embeddings.
+  std::optional<WeightView> unpacked_projection(std::int64_t in, const Projection& wanted, Share rows);
+  // `expanded`: the weight's type is not the checkpoint's choice, the bias follows it.
+  void add_bias(const Projection& wanted, bool expanded, WeightView& view);
+  void no_bias_but_zeros(const std::string& name, std::int64_t out);
   std::optional<WeightView> projection(std::int64_t in, const Projection& wanted, Split split);
   WeightView quantised(const WeightView& view);
-  WeightView share_of_outputs(const WeightView& whole) const;
+  WeightView share_of_outputs(const WeightView& whole, Share mine) const;
   WeightView share_of_inputs(const WeightView& whole);
   Linear pack(std::int64_t in, std::span<const Projection> projections, Split split);
+  std::vector<std::string> tensors_of(const Projection& wanted) const;
+  std::byte* room_for(std::int64_t elements, DType dtype);  // in expanded_
   void take(const std::string& name);  // counts a tensor: into the fingerprint or into the progress
   template <class T>
   std::optional<T> keep_error(Result<T> result);
 
   const Checkpoint& checkpoint_;
   const Fp8Blocks blocks_;
+  const PackedWeights packed_;
   const GroupPlace place_;
   const Quantization quantization_;
   std::deque<std::vector<float>> scales_;              // of the views that are being put together

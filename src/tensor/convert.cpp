@@ -12,31 +12,42 @@ namespace {
 
 constexpr float kLargestCode = 448.0F;  // of e4m3
 
+// Whole checkpoints come this way: chosen by masks, so that loops over these are vector code. (A sum that is
+// only made on one side of a `?:` is a branch to the compiler: it might trap.)
+constexpr std::int32_t kInfinity = 0x7F800000;  // as the bits of a float
+
+// a where size < limit, else b; of numbers that are not negative.
+std::int32_t below(std::int32_t size, std::int32_t limit, std::int32_t a, std::int32_t b) {
+  const std::int32_t mask = (size - limit) >> 31;
+  return (a & mask) | (b & ~mask);
+}
+
 float from_half(std::uint16_t bits) {
-  const float sign = (bits & 0x8000U) != 0 ? -1.0F : 1.0F;
-  const int exponent = bits >> 10 & 0x1F;
-  const int mantissa = bits & 0x3FF;
-  if (exponent == 31) return mantissa != 0 ? std::nanf("") : sign * INFINITY;
-  if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
-  return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+  const std::int32_t size = (bits & 0x7FFF) << 13;
+  const std::int32_t normal = size + (112 << 23);
+  const auto small = std::bit_cast<std::int32_t>(std::bit_cast<float>(size + (113 << 23)) - 0x1p-14F);
+  const std::int32_t finite = below(size, 1 << 23, small, normal);             // small: in steps of 2^-24
+  const std::int32_t value = below(size, 31 << 23, finite, size | kInfinity);  // or NaN
+  return std::bit_cast<float>(value | static_cast<std::int32_t>((bits & 0x8000U) << 16));
 }
 
 std::uint16_t to_half(float value) {
-  const std::uint16_t sign = std::signbit(value) ? 0x8000U : 0U;
-  if (std::isnan(value)) return sign | 0x7E00U;
-  const float size = std::fabs(value);
-  if (size >= 65520.0F) return sign | 0x7C00U;
-  if (size < 0x1p-14F) return sign | static_cast<std::uint16_t>(std::lrint(std::ldexp(size, 24)));
-  int exponent = 0;
-  const float fraction = std::frexp(size, &exponent);                            // [0.5, 1) * 2^exponent
-  const auto mantissa = static_cast<int>(std::lrint(std::ldexp(fraction, 11)));  // [1024, 2048], 2048 carries
-  return sign | static_cast<std::uint16_t>((exponent + 13) * 1024 + mantissa);
+  const auto bits = std::bit_cast<std::int32_t>(value);
+  const std::int32_t size = bits & 0x7FFFFFFF;
+  const std::int32_t normal = (size - (112 << 23) + 0xFFF + (size >> 13 & 1)) >> 13;
+  // The steps below 2^-14 are those of 0.5: 2^-24.
+  const std::int32_t small =
+      std::bit_cast<std::int32_t>(std::bit_cast<float>(size) + 0.5F) - std::bit_cast<std::int32_t>(0.5F);
+  const std::int32_t finite = below(size, 113 << 23, small, normal);
+  const std::int32_t beyond = below(kInfinity, size, 0x7E00, 0x7C00);  // NaN, or from 65520 on
+  return static_cast<std::uint16_t>(below(size, 0x477FF000, finite, beyond) | (bits >> 16 & 0x8000));
 }
 
 std::uint16_t to_bf16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40U);
-  return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
+  const auto bits = std::bit_cast<std::int32_t>(value);
+  const auto rounded =
+      static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(value) + 0x7FFFU + (bits >> 16 & 1));
+  return static_cast<std::uint16_t>(below(kInfinity, bits & 0x7FFFFFFF, bits | 0x400000, rounded) >> 16);
 }
 
 float from_e4m3(std::uint8_t code) {
@@ -58,40 +69,21 @@ std::uint8_t to_e4m3(float value) {
   return sign | static_cast<std::uint8_t>(std::min((rounded >> 20) - (120U << 3), 0x7EU));
 }
 
-float read(const std::byte* at, DType type) {
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, at, size_of(type));
-  if (type == DType::f16) return from_half(static_cast<std::uint16_t>(bits));
-  return std::bit_cast<float>(type == DType::bf16 ? bits << 16 : bits);
-}
-
-void write(float value, DType type, std::byte* at) {
-  if (type == DType::f32) {
-    std::memcpy(at, &value, sizeof value);
-    return;
-  }
-  const std::uint16_t bits = type == DType::f16 ? to_half(value) : to_bf16(value);
-  std::memcpy(at, &bits, sizeof bits);
-}
-
-// Whole checkpoints come this way: what a code stands for is looked up.
-void convert_codes(const std::byte* source, std::int64_t count, DType to, std::byte* target, float scale) {
-  static const std::array<float, 256> meaning = [] {
-    std::array<float, 256> made{};
-    for (std::size_t code = 0; code < made.size(); ++code)
-      made[code] = from_e4m3(static_cast<std::uint8_t>(code));
-    return made;
-  }();
-  const auto each = [&](auto store) {
-    for (std::int64_t i = 0; i < count; ++i)
-      store(i, scale * meaning[std::to_integer<std::size_t>(source[i])]);
+// widen(bits) is the value of an element of the type that has these `Bits`.
+template <class Bits, class Widen>
+void convert_each(const std::byte* source, std::int64_t count, DType to, std::byte* target, float scale,
+                  Widen widen) {
+  const auto each = [&](auto narrow) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+      Bits bits{};
+      std::memcpy(&bits, source + i * sizeof bits, sizeof bits);
+      const auto narrowed = narrow(scale * widen(bits));
+      std::memcpy(target + i * sizeof narrowed, &narrowed, sizeof narrowed);
+    }
   };
-  const auto put = [&](std::int64_t i, const auto& bits) {
-    std::memcpy(target + static_cast<std::size_t>(i) * sizeof bits, &bits, sizeof bits);
-  };
-  if (to == DType::f32) each([&](std::int64_t i, float value) { put(i, value); });
-  if (to == DType::bf16) each([&](std::int64_t i, float value) { put(i, to_bf16(value)); });
-  if (to == DType::f16) each([&](std::int64_t i, float value) { put(i, to_half(value)); });
+  if (to == DType::f32) each([](float value) { return value; });
+  if (to == DType::bf16) each(to_bf16);
+  if (to == DType::f16) each(to_half);
 }
 
 }  // namespace
@@ -111,12 +103,22 @@ float quantise_to_e4m3(std::span<const float> values, std::span<std::byte> codes
 
 void convert_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target,
                     float scale) {
+  static const std::array<float, 256> meaning = [] {
+    std::array<float, 256> made{};
+    for (std::size_t code = 0; code < made.size(); ++code)
+      made[code] = from_e4m3(static_cast<std::uint8_t>(code));
+    return made;
+  }();
   const auto* source = static_cast<const std::byte*>(values);
-  if (from == DType::e4m3) return convert_codes(source, count, to, target, scale);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const auto index = static_cast<std::size_t>(i);
-    write(scale * read(source + index * size_of(from), from), to, target + index * size_of(to));
-  }
+  const auto convert = [&]<class Bits>(Bits, auto widen) {
+    convert_each<Bits>(source, count, to, target, scale, widen);
+  };
+  if (from == DType::e4m3) convert(std::uint8_t{}, [](std::uint8_t code) { return meaning[code]; });
+  if (from == DType::f16) convert(std::uint16_t{}, from_half);
+  if (from == DType::bf16)
+    convert(std::uint16_t{},
+            [](std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); });
+  if (from == DType::f32) convert(0.0F, [](float value) { return value; });
 }
 
 }  // namespace baton

@@ -142,6 +142,101 @@ TEST_CASE("FP8 checkpoints that leave activations alone are known too") {
   CHECK(fp8(R"({"num_bits": 8})") == Fp8::products);
 }
 
+TEST_CASE("weights of 4 and 8 bits are known by their quantization_config") {
+  using Kind = PackedWeights::Kind;
+  const auto packed = [](const char* quantization) {
+    json config = base_config();
+    config["quantization_config"] = json::parse(quantization);
+    const auto read = parse(config);
+    if (!read) FAIL(read.error().message);
+    CHECK(read->fp8 == Fp8::none);
+    CHECK(shape_of(*read).stored == Precision::f32);  // as an engine has them
+    const auto planned = parse_model_shape(config.dump());
+    REQUIRE(planned);
+    CHECK(planned->stored == Precision::int4);
+    return read->packed;
+  };
+  CHECK(packed(R"({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm", "zero_point": true,
+                   "modules_to_not_convert": null})") == PackedWeights{Kind::awq, 4, 128});
+  CHECK(packed(R"({"quant_method": "awq", "w_bit": 4, "q_group_size": -1, "version": "GEMM"})") ==
+        PackedWeights{Kind::awq, 4, 0});
+  CHECK(packed(R"({"quant_method": "gptq", "bits": 8, "group_size": 64, "desc_act": true, "sym": true,
+                   "dynamic": {"-:.*lm_head.*": {}}, "lm_head": false, "pack_dtype": "int32"})") ==
+        PackedWeights{Kind::gptq, 8, 64, false, true, true});
+  CHECK(packed(R"({"quant_method": "gptq", "bits": 4, "group_size": -1, "checkpoint_format": "gptq_v2"})") ==
+        PackedWeights{Kind::gptq, 4, 0, false, false, false});
+  CHECK(packed(R"({"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head"],
+                   "config_groups": {"group_0": {"targets": ["Linear"], "input_activations": null, "weights":
+                     {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": false,
+                      "actorder": "group", "dynamic": false}}}, "sparsity_config": {}})") ==
+        PackedWeights{Kind::compressed, 4, 128, false, true});
+  CHECK(packed(R"({"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups":
+                   {"group_0": {"weights": {"num_bits": 8, "strategy": "channel", "actorder": "weight"}}}})") ==
+        PackedWeights{Kind::compressed, 8, 0, true});
+}
+
+TEST_CASE("what is not known of weights of 4 and 8 bits is refused by its key") {
+  const json good = {
+      {"awq", {{"quant_method", "awq"}, {"bits", 4}, {"group_size", 128}}},
+      {"gptq", {{"quant_method", "gptq"}, {"bits", 4}, {"group_size", 128}, {"desc_act", true}}},
+      {"compressed", json::parse(R"({"quant_method": "compressed-tensors", "format": "pack-quantized",
+           "config_groups": {"g": {"weights": {"num_bits": 4, "strategy": "group", "group_size": 32}}}})")}};
+  const auto [kind, patch, key] = GENERATE(table<const char*, const char*, const char*>(
+      {{"awq", R"({"bits": 8})", "bits"},
+       {"awq", R"({"bits": null})", "bits"},
+       {"awq", R"({"version": "gemv"})", "version"},
+       {"awq", R"({"version": "llm-awq"})", "version"},
+       {"awq", R"({"checkpoint_format": "gemv_fast"})", "checkpoint_format"},
+       {"awq", R"({"zero_point": false})", "zero_point"},
+       {"awq", R"({"group_size": 0})", "group_size"},
+       {"awq", R"({"group_size": null})", "group_size"},
+       {"awq", R"({"pack_dtype": "int16"})", "pack_dtype"},
+       {"gptq", R"({"bits": 3})", "bits"},
+       {"gptq", R"({"bits": 2})", "bits"},
+       {"gptq", R"({"group_size": -2})", "group_size"},
+       {"gptq", R"({"group_size": -1})", "desc_act"},
+       {"gptq", R"({"desc_act": 1})", "desc_act"},
+       {"gptq", R"({"checkpoint_format": "marlin"})", "checkpoint_format"},
+       {"gptq", R"({"format": "gptq_p"})", "format"},
+       {"gptq", R"({"is_marlin_format": true})", "is_marlin_format"},
+       {"gptq", R"({"rotation": "hadamard"})", "rotation"},
+       {"gptq", R"({"dynamic": {"+:.*down.*": {"bits": 8}}})", "dynamic"},
+       {"compressed", R"({"config_groups": null})", "config_groups"},
+       {"compressed", R"({"config_groups": {"g": {"weights": {"num_bits": 2}}}})",
+        "config_groups.g.weights.num_bits"},
+       {"compressed", R"({"config_groups": {"g": {"weights": {"type": "float"}}}})",
+        "config_groups.g.weights.type"},
+       {"compressed", R"({"config_groups": {"g": {"weights": {"strategy": "tensor"}}}})",
+        "config_groups.g.weights.strategy"},
+       {"compressed", R"({"config_groups": {"g": {"weights": {"strategy": "channel"}}}})",
+        "config_groups.g.weights.group_size"},
+       {"compressed", R"({"config_groups": {"g": {"weights": {"strategy": "channel", "group_size": -1,
+                          "actorder": "group"}}}})",
+        "config_groups.g.weights.actorder"},
+       {"compressed", R"({"config_groups": {"g": {"weights": {"group_size": 0}}}})",
+        "config_groups.g.weights.group_size"},
+       {"compressed", R"({"config_groups": {"g": {"weights": {"dynamic": true}}}})",
+        "config_groups.g.weights.dynamic"},
+       {"compressed", R"({"config_groups": {"g": {"weights": {"actorder": "random"}}}})",
+        "config_groups.g.weights.actorder"},
+       {"compressed", R"({"config_groups": {"g": {"input_activations": {"num_bits": 8}}}})",
+        "config_groups.g"},
+       {"compressed", R"({"config_groups": {"g": {"weights": null}}})", "config_groups.g"},
+       {"compressed", R"({"config_groups": {"h": {"weights": {"num_bits": 8, "strategy": "channel"}}}})",
+        "config_groups"},
+       {"compressed", R"({"sparsity_config": {"format": "sparse-24-bitmask"}})", "sparsity_config"},
+       {"compressed", R"({"transform_config": {"config_groups": {}}})", "transform_config"}}));
+  CAPTURE(kind, patch);
+  json config = base_config();
+  config["quantization_config"] = good[kind];
+  CHECK(parse(config));
+  config["quantization_config"].merge_patch(json::parse(patch));
+  const auto refused = parse(config);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().field == std::string("quantization_config.") + key);
+  CHECK(refused.error().message.find(key) != std::string::npos);
+}
+
 TEST_CASE("which layers have experts") {
   const auto mixtral = parse(patched(
       R"({"architectures": ["MixtralForCausalLM"], "num_local_experts": 8, "num_experts_per_tok": 2})"));
@@ -262,8 +357,6 @@ TEST_CASE("what is wrong in config.json is named") {
       {R"({"torch_dtype": "float8_e4m3fn"})", ErrorCode::unsupported, "torch_dtype", "float8_e4m3fn"},
       {R"({"quantization_config": {"bits": 4}})", ErrorCode::unsupported, "quantization_config.quant_method",
        "is ''; supported: FP8 weights"},
-      {R"({"quantization_config": {"quant_method": "gptq"}})", ErrorCode::unsupported,
-       "quantization_config.quant_method", "is 'gptq'"},
       {R"({"quantization_config": 8})", ErrorCode::invalid_argument, "quantization_config", "an object"},
       {R"({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128]}})",
        ErrorCode::invalid_argument, "quantization_config.weight_block_size",
@@ -274,8 +367,8 @@ TEST_CASE("what is wrong in config.json is named") {
        ErrorCode::invalid_argument, "quantization_config.weight_block_size", "from 1 to 65536"},
       {R"({"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}})",
        ErrorCode::unsupported, "quantization_config.quant_algo", "NVFP4"},
-      {R"({"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}})",
-       ErrorCode::unsupported, "quantization_config.format", "pack-quantized"},
+      {R"({"quantization_config": {"quant_method": "compressed-tensors", "format": "int-quantized"}})",
+       ErrorCode::unsupported, "quantization_config.format", "int-quantized"},
       {R"({"quantization_config": {"quant_method": "compressed-tensors", "format": "float-quantized",
            "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float", "strategy": "block"}}}}})",
        ErrorCode::unsupported, "quantization_config.config_groups", "other weights"},

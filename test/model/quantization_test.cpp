@@ -1,7 +1,6 @@
 // Weights that are rounded to e4m3 when they are loaded: the model against the oracle with what the codes
 // stand for.
 
-#include "baton/tensor/convert.hpp"
 #include "support/catch.hpp"
 #include "tiny_model.hpp"
 
@@ -14,22 +13,6 @@ using test::some_tokens;
 using test::TinyModel;
 using test::Tokens;
 using test::worst_difference;
-
-float meaning(std::byte code) {
-  float value = 0;
-  convert_values(&code, DType::e4m3, 1, DType::f32, reinterpret_cast<std::byte*>(&value));
-  return value;
-}
-
-// What the projections' weights are after rounding; [out, in] rows.
-void round_weights(std::vector<float>& weights, std::size_t in) {
-  std::vector<std::byte> codes(in);
-  for (std::size_t row = 0; row < weights.size() / in; ++row) {
-    const std::span<float> values(weights.data() + row * in, in);
-    const float scale = quantise_to_e4m3(values, codes);
-    for (std::size_t i = 0; i < in; ++i) values[i] = meaning(codes[i]) * scale;
-  }
-}
 
 std::unique_ptr<OpsGroup> group_of(std::int32_t width) {
   auto made = make_ops_group({.threads = width}, width);
@@ -52,7 +35,7 @@ TEST_CASE("a model that is quantised when it is loaded computes with what its co
   TinyModel tiny(patch);
   for (auto& [name, values] : tiny.weights) {
     if (!name.ends_with("_proj.weight") && name.find(".experts.") == std::string::npos) continue;
-    round_weights(values, static_cast<std::size_t>(tiny.tensor(name).shape[1]));
+    test::round_weights(values, static_cast<std::size_t>(tiny.tensor(name).shape[1]));
   }
   const auto group = group_of(width), lone = group_of(1);
   auto model = load_model(tiny.directory.path(), *group, {}, Quantization::fp8);

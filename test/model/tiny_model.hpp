@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "baton/model/model.hpp"
+#include "baton/tensor/convert.hpp"
 #include "checkpoint_writer.hpp"
 #include "oracle.hpp"
 #include "support/catch.hpp"
@@ -233,6 +234,22 @@ struct TinyModel {
 
   std::mt19937 engine_{17};
 };
+
+inline float meaning(std::byte code) {
+  float value = 0;
+  convert_values(&code, DType::e4m3, 1, DType::f32, reinterpret_cast<std::byte*>(&value));
+  return value;
+}
+
+// What the projections' weights are after rounding to e4m3; [out, in] rows.
+inline void round_weights(std::vector<float>& weights, std::size_t in) {
+  std::vector<std::byte> codes(in);
+  for (std::size_t row = 0; row < weights.size() / in; ++row) {
+    const std::span<float> values(weights.data() + row * in, in);
+    const float scale = quantise_to_e4m3(values, codes);
+    for (std::size_t i = 0; i < in; ++i) values[i] = meaning(codes[i]) * scale;
+  }
+}
 
 inline Tokens some_tokens(int count) {
   Tokens tokens;

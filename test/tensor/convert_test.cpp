@@ -45,6 +45,20 @@ std::byte nearest(float value) {
   return best;
 }
 
+// From the format's definition.
+float meaning_of_half(std::uint32_t bits) {
+  const auto exponent = static_cast<int>(bits >> 10 & 31), mantissa = static_cast<int>(bits & 1023);
+  const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
+                                   : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
+  return (bits & 0x8000) != 0 ? -size : size;
+}
+
+std::uint32_t half_of(float value) {
+  std::uint16_t bits = 0;
+  convert_values(&value, DType::f32, 1, DType::f16, reinterpret_cast<std::byte*>(&bits));
+  return bits;
+}
+
 }  // namespace
 
 TEST_CASE("elements are widened to what they stand for") {
@@ -64,6 +78,33 @@ TEST_CASE("elements are widened to what they stand for") {
   convert_values(codes, DType::e4m3, 2, DType::f16, reinterpret_cast<std::byte*>(narrow), 3.0F);
   CHECK(narrow[0] == 0x4480);
   CHECK(narrow[1] == 0xC2C0);
+}
+
+TEST_CASE("every f16 is read and written as it is, and what lies between two goes to the nearest") {
+  int wrong = 0;
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const auto half = static_cast<std::uint16_t>(bits);
+    float value = 0;
+    convert_values(&half, DType::f16, 1, DType::f32, reinterpret_cast<std::byte*>(&value));
+    if ((bits & 0x7C00) == 0x7C00) {
+      const bool infinite = (bits & 0x3FF) == 0;
+      wrong += infinite ? !std::isinf(value) || half_of(value) != bits
+                        : !std::isnan(value) || (half_of(value) & 0x7FFF) <= 0x7C00;
+      continue;
+    }
+    wrong +=
+        value != meaning_of_half(bits) || std::signbit(value) != (bits >> 15 != 0) || half_of(value) != bits;
+    if ((bits & 0x7FFF) == 0x7BFF) continue;  // the largest has no next
+    const float middle = (value + meaning_of_half(bits + 1)) / 2;
+    wrong += half_of(middle) != bits + (bits & 1);  // the even one of the two
+    wrong += half_of(std::nextafter(middle, value)) != bits;
+    wrong += half_of(std::nextafter(middle, meaning_of_half(bits + 1))) != bits + 1;
+  }
+  CHECK(wrong == 0);
+  CHECK(half_of(65519.99F) == 0x7BFF);
+  CHECK(half_of(65520.0F) == 0x7C00);
+  CHECK(half_of(-1e30F) == 0xFC00);
+  CHECK(half_of(1e-30F) == 0);
 }
 
 TEST_CASE("e4m3 codes are the nearest, and the largest weight is the largest code") {

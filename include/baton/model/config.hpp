@@ -50,6 +50,19 @@ struct Fp8Blocks {
   std::int32_t in = 0;
 };
 
+// Integers of 4 or 8 bits in words of 32, with scales and zero points for groups of inputs. Each kind has
+// tensors of its own ("<name>.qweight", "<name>.weight_packed"); a projection that has "<name>.weight" was
+// left whole.
+struct PackedWeights {
+  enum class Kind : std::uint8_t { none, awq, gptq, compressed } kind = Kind::none;
+  std::int32_t bits = 4;
+  std::int32_t group = 0;       // inputs that share a scale; 0: all of an output's
+  bool symmetric = false;       // compressed: has no zero points
+  bool inputs_ordered = false;  // every input names its group
+  bool zeros_less_one = false;  // gptq: as its first version stored them
+  bool operator==(const PackedWeights&) const = default;
+};
+
 struct ModelConfig {
   std::string architecture;  // "LlamaForCausalLM"
   std::int32_t hidden = 0;
@@ -70,6 +83,7 @@ struct ModelConfig {
   MixtureConfig mixture;
   Fp8 fp8 = Fp8::none;
   Fp8Blocks fp8_blocks;
+  PackedWeights packed;
   DType weights = DType::bf16;
   RopeTable rope;
   std::optional<std::int32_t> bos_token_id;
