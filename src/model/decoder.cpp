@@ -44,12 +44,9 @@ Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Chec
   std::unique_ptr<DecoderModel> model(new DecoderModel(std::move(config), ops.place()));
   if (auto even = shareable(shape_of(model->config_), ops.place().width); !even)
     return std::move(even).error();
-  Hash128 facts = hash_config(model->config_);
+  const Hash128 facts = hash_config(model->config_);
   const bool has_codes = model->config_.fp8 != Fp8::none && model->config_.fp8_blocks.out == 0;
-  if (quantization == Quantization::fp8 && !has_codes) {
-    facts = hash_string("quantised to fp8", facts);
-    model->config_.fp8 = Fp8::products;
-  }
+  if (quantization == Quantization::fp8 && !has_codes) model->config_.fp8 = Fp8::products;
   WeightSource source(checkpoint, facts, model->config_, ops.place(), quantization);
   model->read_weights(source);  // the survey
   if (source.error()) return *source.error();

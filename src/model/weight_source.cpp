@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <functional>
+#include <mutex>
 #include <system_error>
 #include <thread>
 
@@ -41,17 +43,30 @@ void on_all_cores(std::int64_t count, std::int64_t values,
   constexpr std::int64_t kWorthAThread = 1 << 18;
   const auto cores = static_cast<std::int64_t>(std::max(1U, std::thread::hardware_concurrency()));
   const std::int64_t parts = std::max<std::int64_t>(1, std::min({cores, values / kWorthAThread, count}));
-  std::vector<std::jthread> others;
-  others.reserve(static_cast<std::size_t>(parts));
-  for (std::int64_t i = 1; i < parts; ++i) {
-    const std::int64_t first = count * i / parts, last = count * (i + 1) / parts;
+  std::exception_ptr failure;
+  std::mutex failure_mutex;
+  const auto safely = [&](std::int64_t first, std::int64_t last) {
     try {
-      others.emplace_back(part, first, last);
-    } catch (const std::system_error&) {  // no more threads: then by ourselves
       part(first, last);
+    } catch (...) {
+      const std::scoped_lock lock(failure_mutex);
+      failure = std::current_exception();
     }
+  };
+  {
+    std::vector<std::jthread> others;
+    others.reserve(static_cast<std::size_t>(parts));
+    for (std::int64_t i = 1; i < parts; ++i) {
+      const std::int64_t first = count * i / parts, last = count * (i + 1) / parts;
+      try {
+        others.emplace_back(safely, first, last);
+      } catch (const std::system_error&) {  // no more threads: then by ourselves
+        safely(first, last);
+      }
+    }
+    safely(0, count / parts);
   }
-  part(0, count / parts);
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace
@@ -83,6 +98,17 @@ std::vector<std::string> WeightSource::tensors_of(const Projection& wanted) cons
   }
   if (wanted.bias) names.push_back(wanted.name + ".bias");
   return names;
+}
+
+bool WeightSource::is_rounded(const Projection& wanted) const {
+  if (quantization_ != Quantization::fp8 || wanted.keeps_type) return false;
+  return is_packed(wanted.name) || blocks_.out > 0 || dtype_of(wanted.name + ".weight") != DType::e4m3;
+}
+
+void WeightSource::take(const Projection& wanted) {
+  for (const std::string& name : tensors_of(wanted)) take(name);
+  // With such weights it is another model.
+  if (!ops_ && is_rounded(wanted)) fingerprint_ = hash_string("rounded to e4m3", fingerprint_);
 }
 
 void WeightSource::take(const std::string& name) {
@@ -248,7 +274,7 @@ std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projec
   if (!whole || !ops_) return whole;
   WeightView view = *whole;
   if (!packed && shared && split == Split::outputs) view = share_of_outputs(view, rows);
-  if (quantization_ == Quantization::fp8 && !wanted.keeps_type && view.dtype != DType::e4m3)
+  if (is_rounded(wanted))
     view = quantised(view);  // by whole outputs, so that all ranks have a lone model's codes
   if (shared && split == Split::inputs) view = share_of_inputs(view);
   return view;
@@ -325,8 +351,7 @@ Linear WeightSource::pack(std::int64_t in, std::span<const Projection> projectio
 Linear WeightSource::linear(std::int64_t in, std::span<const Projection> projections, Split split) {
   Linear packed = pack(in, projections, split);
   if (error_) return {};
-  for (const Projection& wanted : projections)
-    for (const std::string& name : tensors_of(wanted)) take(name);
+  for (const Projection& wanted : projections) take(wanted);
   return packed;
 }
 
@@ -389,8 +414,7 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
     if (!result) return {};
     packed = *std::move(result);
   }
-  for (const Projection& wanted : taken)
-    for (const std::string& name : tensors_of(wanted)) take(name);
+  for (const Projection& wanted : taken) take(wanted);
   return packed;
 }
 

@@ -107,6 +107,8 @@ class WeightSource {
   Linear pack(std::int64_t in, std::span<const Projection> projections, Split split);
   std::vector<std::string> tensors_of(const Projection& wanted) const;
   std::byte* room_for(std::int64_t elements, DType dtype);  // in expanded_
+  bool is_rounded(const Projection& wanted) const;          // to e4m3, when it is loaded
+  void take(const Projection& wanted);
   void take(const std::string& name);  // counts a tensor: into the fingerprint or into the progress
   template <class T>
   std::optional<T> keep_error(Result<T> result);

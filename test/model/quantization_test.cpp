@@ -64,4 +64,23 @@ TEST_CASE("what is e4m3 already stays as it is") {
   CHECK(Runner(**plain, lone->rank(0), 4).feed(tokens) == Runner(**again, lone->rank(0), 4).feed(tokens));
 }
 
+TEST_CASE("a checkpoint that is e4m3 in part is another model when the rest is rounded, too") {
+  TinyModel tiny(R"({"quantization_config": {"quant_method": "fp8"}})");
+  for (int layer = 0; layer < 3; ++layer) {
+    const std::string name = "model.layers." + std::to_string(layer) + ".self_attn.o_proj.weight";
+    test::TestTensor& tensor = tiny.tensor(name);
+    tensor = {name, "F32", tensor.shape, test::f32_bytes(tiny.weights.at(name))};
+    tiny.remove(name + "_scale");
+  }
+  tiny.write();
+  const auto lone = group_of(1);
+  auto plain = load_model(tiny.directory.path(), *lone);
+  auto rounded = load_model(tiny.directory.path(), *lone, {}, Quantization::fp8);
+  if (!plain) FAIL(plain.error().message);
+  REQUIRE(rounded);
+  CHECK((*plain)->fingerprint() != (*rounded)->fingerprint());
+  const Tokens tokens = some_tokens(20);
+  CHECK(Runner(**plain, lone->rank(0), 4).feed(tokens) != Runner(**rounded, lone->rank(0), 4).feed(tokens));
+}
+
 }  // namespace baton
