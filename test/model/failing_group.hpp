@@ -116,7 +116,7 @@ class FailingGroup final : public OpsGroup {
   }
   bool gave_up() const noexcept override { return in_vain || group_.gave_up(); }
 
-  bool in_vain = false;  // as if a device had waited for another without its host's knowledge
+  std::atomic<bool> in_vain = false;  // as if a device had waited for another without its host's knowledge
   std::vector<std::unique_ptr<FailingOps>> ranks;
 
  private:
