@@ -74,9 +74,11 @@ Result<std::vector<EngineDevices>> parse_engines(const ServeOptions& o) {
     if (width > 1 && first == "auto") return bad_width(o, "name the devices instead of auto");
     for (std::int32_t rank = 1; rank < width; ++rank) {
       const std::string& other = (*devices)[next + static_cast<std::size_t>(rank)];
-      if (gpu < 0 ? other != "cpu" : other != "cuda:" + std::to_string(gpu + rank))
-        return bad_width(o, "the devices of an engine are GPUs that follow each other, or all cpu, but " +
-                                first + " is followed by " + other);
+      const std::string expected = gpu < 0 ? std::string("cpu") : "cuda:" + std::to_string(gpu + rank);
+      if (other == expected) continue;
+      std::string why = "the devices of an engine are GPUs that follow each other, or all cpu, but ";
+      why.append(first).append(" is followed by ").append(other);
+      return bad_width(o, why);
     }
     engines.push_back({first, width});
     next += static_cast<std::size_t>(width);
