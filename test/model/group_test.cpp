@@ -13,18 +13,13 @@ namespace {
 
 using test::FailingGroup;
 using test::FailingOps;
+using test::group_of;
 using test::Logits;
 using test::Runner;
 using test::some_tokens;
 using test::TinyModel;
 using test::Tokens;
 using test::worst_difference;
-
-std::unique_ptr<OpsGroup> group_of(std::int32_t width, int threads = 0) {
-  auto made = make_ops_group({.threads = threads == 0 ? width : threads}, width);
-  REQUIRE(made);
-  return *std::move(made);
-}
 
 std::unique_ptr<Ops> lone() {
   auto made = make_ops({.threads = 1});

@@ -12,6 +12,7 @@
 namespace baton {
 namespace {
 
+using test::group_of;
 using test::Packer;
 using test::Runner;
 using test::some_tokens;
@@ -47,12 +48,6 @@ const std::vector<Packer> kAll = {
 // One of each set of tensors.
 const std::vector<Packer> kShapes = {
     kAwq, kGptq, kCompressed, {.kind = Kind::compressed, .plain_zeros = true}};
-
-std::unique_ptr<OpsGroup> group_of(std::int32_t width) {
-  auto made = make_ops_group({.threads = width}, width);
-  REQUIRE(made);
-  return *std::move(made);
-}
 
 double difference(const TinyModel& tiny, OpsGroup& group, Quantization quantization = Quantization::none) {
   auto model = load_model(tiny.directory.path(), group, {}, quantization);

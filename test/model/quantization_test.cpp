@@ -7,18 +7,13 @@
 namespace baton {
 namespace {
 
+using test::group_of;
 using test::Logits;
 using test::Runner;
 using test::some_tokens;
 using test::TinyModel;
 using test::Tokens;
 using test::worst_difference;
-
-std::unique_ptr<OpsGroup> group_of(std::int32_t width) {
-  auto made = make_ops_group({.threads = width}, width);
-  REQUIRE(made);
-  return *std::move(made);
-}
 
 }  // namespace
 

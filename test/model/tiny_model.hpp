@@ -251,6 +251,13 @@ inline void round_weights(std::vector<float>& weights, std::size_t in) {
   }
 }
 
+// On the CPU; a thread for each rank where no number is given.
+inline std::unique_ptr<OpsGroup> group_of(std::int32_t width, int threads = 0) {
+  auto made = make_ops_group({.threads = threads == 0 ? width : threads}, width);
+  REQUIRE(made);
+  return *std::move(made);
+}
+
 inline Tokens some_tokens(int count) {
   Tokens tokens;
   for (int i = 0; i < count; ++i) tokens.push_back((i * i * 7 + i * 13 + 5) % 61);
