@@ -139,6 +139,12 @@ Tensor CpuOps::silu_mul(const Tensor& gate_up) {
 }
 
 Tensor CpuOps::matmul(const Tensor& x, const Linear& weight) {
+  const Tensor y = product(x, weight);
+  add_adapters(x, weight, y);
+  return y;
+}
+
+Tensor CpuOps::product(const Tensor& x, const Linear& weight) {
   const PackedMatrix& w = matrix_of(weight);
   assert(w.in == x.cols && w.group == kernels_.group);
   const Tensor y = allocate(x.rows, w.out);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "baton/tensor/ops.hpp"
+#include "cpu_adapters.hpp"
 #include "cpu_exchange.hpp"
 #include "cpu_experts.hpp"
 #include "cpu_linear.hpp"
@@ -31,6 +32,7 @@ class CpuOps final : public Ops {
   Result<Linear> pack(std::span<const WeightView> weights) override {
     return pack_matrix(weights, kernels_, pool_);
   }
+  Result<Linear> adapt(const Linear& weight, std::span<const AdapterView> adapters) override;
   Result<Linear> pack_vector(const WeightView& weight) override { return pack_norm(weight, kernels_); }
   Result<Experts> pack_experts(std::span<const ExpertView> experts) override {
     return baton::pack_experts(experts, kernels_, pool_);
@@ -84,6 +86,10 @@ class CpuOps final : public Ops {
   template <class Body>
   void for_rows(std::int64_t rows, std::int64_t cols, Body&& body);
   const Rotation& rotation(const void* prepared);
+  Tensor product(const Tensor& x, const Linear& weight);  // without adapters
+  void add_adapters(const Tensor& x, const Linear& weight, const Tensor& y);
+  void add_adapter(const CpuAdapters::Adapter& adapter, const Tensor& x, std::span<const std::int32_t> rows,
+                   const Tensor& y);
   void matmul_direct(const kernels::GemmArgs& args);
   void matmul_blocked(const kernels::GemmArgs& args);
   void plan_attention(const AttentionShape& shape);

@@ -33,6 +33,9 @@ class FailingOps final : public Ops {
     if (std::exchange(fails_to_pack, false)) throw std::bad_alloc();
     return ops_.pack(weights);
   }
+  Result<Linear> adapt(const Linear& weight, std::span<const AdapterView> adapters) override {
+    return ops_.adapt(weight, adapters);
+  }
   Result<Linear> pack_vector(const WeightView& weight) override { return ops_.pack_vector(weight); }
   Result<Experts> pack_experts(std::span<const ExpertView> experts) override {
     return ops_.pack_experts(experts);

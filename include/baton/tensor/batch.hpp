@@ -5,7 +5,9 @@
 // block_size.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace baton {
@@ -23,6 +25,16 @@ struct Batch {
   std::vector<SequenceRows> sequences;
   std::vector<std::int32_t> block_table;  // all sequences' tables, one after the other
   std::vector<std::int32_t> logit_rows;   // rows whose logits are wanted, ascending
+  // The adapter of each row (Ops::adapt), -1: none. Both empty where no row has one.
+  std::vector<std::int32_t> adapters;        // [rows]
+  std::vector<std::int32_t> logit_adapters;  // [logit_rows]
+
+  // Of a tensor with this many rows: all of the step's, or those whose logits are wanted.
+  std::span<const std::int32_t> adapters_of(std::int64_t rows) const {
+    if (static_cast<std::size_t>(rows) == adapters.size()) return adapters;
+    if (static_cast<std::size_t>(rows) == logit_adapters.size()) return logit_adapters;
+    return {};
+  }
 };
 
 }  // namespace baton

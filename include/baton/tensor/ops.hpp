@@ -46,7 +46,16 @@ inline bool has_its_scales(const WeightView& view) {
   return view.scales.size() == 1 || view.scales.size() == static_cast<std::size_t>(view.out);
 }
 
-// An opaque weight made by Ops::pack: packed, perhaps quantised or split; model code never looks inside.
+// What one adapter adds to a weight (LoRA, arXiv 2106.09685): its rows get y += up (scales * (down x)).
+struct AdapterView {
+  WeightView down;                     // [rank, in], no bias; no data: this adapter leaves the weight alone
+  WeightView up;                       // [out, rank], no bias
+  std::span<const float> scales = {};  // [rank]
+};
+inline constexpr std::int64_t kMostAdapterRank = 1024;
+
+// An opaque weight made by Ops::pack: packed, perhaps quantised or split, perhaps with adapters; model code
+// never looks inside.
 class Linear {
  public:
   struct Body {
@@ -54,15 +63,22 @@ class Linear {
     std::int64_t in = 0;
     std::int64_t out = 0;
   };
+  struct Adapters {
+    virtual ~Adapters() = default;
+  };
   Linear() = default;
   explicit Linear(std::shared_ptr<const Body> body) : body_(std::move(body)) {}
+  Linear(const Linear& base, std::shared_ptr<const Adapters> adapters)
+      : body_(base.body_), adapters_(std::move(adapters)) {}
   std::int64_t in() const { return body_->in; }
   std::int64_t out() const { return body_->out; }
   const Body& body() const { return *body_; }
+  const Adapters* adapters() const { return adapters_.get(); }  // null: none
   explicit operator bool() const { return body_ != nullptr; }
 
  private:
   std::shared_ptr<const Body> body_;  // shared: tied embeddings use one weight twice
+  std::shared_ptr<const Adapters> adapters_;
 };
 
 // One expert of a mixture: an FFN of its own. gate and up are [ffn, in], down [in, ffn]; no biases.
@@ -145,6 +161,10 @@ class Ops {
   virtual Result<void> begin_model(const ModelTypes& /*types*/) { return {}; }
   // Weights. Several views that share `in` become one Linear whose outputs lie side by side (q|k|v, gate|up).
   virtual Result<Linear> pack(std::span<const WeightView> weights) = 0;
+  // The weight with what each adapter adds to it. Products by it add to a row what its adapter does
+  // (Batch::adapters: an index into `adapters`); embed() and mixture() do not. invalid_argument for views
+  // that do not fit the weight; unsupported beyond kMostAdapterRank.
+  virtual Result<Linear> adapt(const Linear& weight, std::span<const AdapterView> adapters) = 0;
   virtual Result<Linear> pack_vector(
       const WeightView& weight) = 0;  // a norm's weight: out = 1, in = n, kept as f32
   // invalid_argument unless every expert has the first one's shape and type; unsupported beyond kMostExperts.

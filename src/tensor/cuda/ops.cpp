@@ -144,6 +144,10 @@ Result<Linear> CudaOps::pack(std::span<const WeightView> weights) {
   return Linear(*std::move(body));
 }
 
+Result<Linear> CudaOps::adapt(const Linear& /*weight*/, std::span<const AdapterView> /*adapters*/) {
+  return make_error(ErrorCode::unsupported, "adapters on a GPU");
+}
+
 Result<Linear> CudaOps::pack_vector(const WeightView& weight) {
   auto body = pack_vector_on_gpu(device_, weight);
   if (!body) return std::move(body).error();

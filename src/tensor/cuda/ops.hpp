@@ -38,6 +38,7 @@ class CudaOps : public Ops {
   std::string numerics_id() const override;
   Result<void> begin_model(const ModelTypes& types) override;
   Result<Linear> pack(std::span<const WeightView> weights) override;
+  Result<Linear> adapt(const Linear& weight, std::span<const AdapterView> adapters) override;
   Result<Linear> pack_vector(const WeightView& weight) override;
   Result<Experts> pack_experts(std::span<const ExpertView> experts) override;
   Result<std::shared_ptr<const void>> prepare_rope(const RopeTable& table) override;
