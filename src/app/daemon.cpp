@@ -260,8 +260,12 @@ Result<void> Daemon::Parts::load_model() {
   if (auto chosen = choose_device(); !chosen) return chosen;
   if (auto fits = weights_fit(directory, *group, quantization()); !fits) return fits;
   const TimePoint begun = clock.now();
-  auto loaded = baton::load_model(directory, *group, terminal_progress("loading " + directory.string()),
-                                  quantization());
+  auto adapters = parse_adapters(options.adapters);
+  if (!adapters) return std::move(adapters).error();
+  auto loaded = baton::load_model(directory, *group,
+                                  {.progress = terminal_progress("loading " + directory.string()),
+                                   .quantization = quantization(),
+                                   .adapters = *std::move(adapters)});
   if (!loaded) return std::move(loaded).error();
   model = std::move(*loaded);
   if (model->config().window > 0)
@@ -287,6 +291,10 @@ Result<void> Daemon::Parts::load_model() {
   if (options.served_names.empty())
     options.served_names.push_back(std::filesystem::weakly_canonical(directory).filename().string());
   model_name = options.served_names.front();
+  for (const AdapterInfo& adapter : model->adapters())
+    if (std::ranges::find(options.served_names, adapter.name) != options.served_names.end())
+      return make_error(ErrorCode::invalid_argument, "--lora " + adapter.name + ": the model has this name",
+                        "--lora");
   logger.info("model loaded", {{"model", model_name},
                                {"path", directory.string()},
                                {"architecture", model->config().architecture},
@@ -294,6 +302,7 @@ Result<void> Daemon::Parts::load_model() {
                                {"tensor_parallel", group->width()},
                                {"numerics", ops().numerics_id()},
                                {"quantization", options.quantization},
+                               {"adapters", model->adapters().size()},
                                {"tool_calls", std::string(to_string(answer_format().calls))},
                                {"reasoning", std::string(to_string(answer_format().reasoning))},
                                {"seconds", to_seconds(clock.now() - begun)}});
@@ -378,6 +387,7 @@ EngineOptions Daemon::Parts::engine_options() const {
               static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens)), options.queue_timeout};
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
+  for (const AdapterInfo& adapter : model->adapters()) e.adapters.push_back(adapter.fingerprint);
   e.vocab = model->config().vocab;
   e.profile = make_perf_profile(first_guess(model->config(), quantization(), on_gpu() ? group->width() : 1));
   e.transfer_timeout = options.transfer_timeout;
@@ -396,6 +406,7 @@ NodeInfo Daemon::Parts::node_info() const {
   self.version = version_text();
   self.transport_address = transport->address();
   self.max_context = engine_options().limits.max_context;
+  self.adapters = engine_options().adapters;
   self.transport = transport->name() + (options.kv_digests == "on" ? "" : " without digests");
   return self;
 }
@@ -410,6 +421,7 @@ Result<void> Daemon::Parts::start_engine() {
   r.node_name = node_name;
   r.block_size = options.block_size;
   r.max_context = e.limits.max_context;
+  r.adapters = e.adapters;
   r.first_token_timeout = options.queue_timeout + options.prefill_timeout;
   r.transfer_timeout = options.transfer_timeout;
   r.token_timeout = options.token_timeout;
@@ -492,6 +504,7 @@ Result<void> Daemon::Parts::start_http() {
   served.generation = model->config().generation;
   served.vocab = model->config().vocab;
   served.answer = answer_format();
+  served.adapters.assign(model->adapters().begin(), model->adapters().end());
   readiness = std::make_unique<Readiness>(
       *router, [this] { return started && router->ready(); }, clock, logger);
   http = std::make_unique<HttpServer>(

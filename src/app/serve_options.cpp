@@ -1,5 +1,6 @@
 #include "app/serve_options.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 
@@ -55,6 +56,9 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
       list_row({"--served-model-name", "model.served_names", "NAME",
                 "name that clients use; may be repeated, the first is what answers say"},
                o.served_names),
+      list_row({"--lora", "model.lora", "NAME=DIR",
+                "LoRA adapter (a PEFT directory) that clients use as model NAME; may be repeated"},
+               o.adapters),
       int_row({"--max-context", "model.max_context", "TOKENS",
                "longest prompt plus answer; 0: what the model was trained for"},
               0, 1 << 30, o.max_context),
@@ -280,6 +284,23 @@ std::optional<std::int32_t> parse_tensor_parallel(const std::string& text) {
   return text[0] - '0';
 }
 
+Result<std::vector<AdapterSource>> parse_adapters(const std::vector<std::string>& texts) {
+  std::vector<AdapterSource> sources;
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('=');
+    const auto refused = [&](const std::string& why) {
+      return make_error(ErrorCode::invalid_argument, "--lora " + text + ": " + why, "--lora");
+    };
+    if (equals == 0 || equals == std::string::npos || equals + 1 == text.size())
+      return refused("must be NAME=DIR");
+    AdapterSource source{text.substr(0, equals), text.substr(equals + 1)};
+    if (std::ranges::find(sources, source.name, &AdapterSource::name) != sources.end())
+      return refused("another adapter has this name");
+    sources.push_back(std::move(source));
+  }
+  return sources;
+}
+
 Result<void> check(const ServeOptions& o) {
   if (auto http = check_http(o); !http) return http;
   auto peer_listen = parse_host_port(o.peer_listen.empty() ? "127.0.0.1:0" : o.peer_listen);
@@ -301,6 +322,7 @@ Result<void> check(const ServeOptions& o) {
             (o.tensor_parallel.empty() ? ": name a number"
                                        : ": several numbers need --devices, with devices for each"),
         "--tensor-parallel");
+  if (const auto adapters = parse_adapters(o.adapters); !adapters) return adapters.error();
   const auto device = parse_device(o.device);
   if (!device) return device.error();
   if (device->gpu >= 0 && !std::has_single_bit(static_cast<std::uint32_t>(o.block_size)))

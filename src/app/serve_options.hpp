@@ -11,12 +11,14 @@
 #include "baton/base/clock.hpp"
 #include "baton/base/config.hpp"
 #include "baton/base/result.hpp"
+#include "baton/model/adapter.hpp"
 
 namespace baton {
 
 struct ServeOptions {
   std::string model;                      // empty: the bundled demo model
   std::vector<std::string> served_names;  // empty: the model directory's name
+  std::vector<std::string> adapters;      // "NAME=DIR"
   std::string tool_call_parser = "auto";
   std::string reasoning_parser = "auto";
   std::string host = "127.0.0.1";
@@ -82,6 +84,9 @@ Result<DeviceChoice> parse_device(const std::string& text, const std::string& fl
 
 // Devices that share each layer of a daemon's model; nothing where the text names several daemons'.
 std::optional<std::int32_t> parse_tensor_parallel(const std::string& text);
+
+// Of `--lora NAME=DIR`: invalid_argument where one is not so, or two have one name.
+Result<std::vector<AdapterSource>> parse_adapters(const std::vector<std::string>& texts);
 
 bool is_loopback(const std::string& host);
 // Where the options name peers, or a place to find them or be found, this node is part of a cluster.

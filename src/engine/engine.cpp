@@ -432,7 +432,7 @@ void Engine::State::admit(Request request, HandoffReceiver::Delivery delivery) {
   } else {
     entry.handoff.prefill_node = entry.handoff.decode_node = options.node_name;
   }
-  const BlockHashKey salted = hash_key(request.cache_salt);
+  const BlockHashKey salted = hash_key(block_salt(request));
   auto sequence = make_sequence(std::move(request), parts.kv.layout.block_size, salted, now());
   sequence->blocks = std::move(delivery.blocks);
   sequence->computed = delivery.computed;
@@ -467,7 +467,7 @@ void Engine::State::on_peer_message(const std::string& from, const Message& mess
   if (!sender) return;
   std::visit(
       Overload{
-          [&](const ReserveMessage& m) { receiver->on_reserve(from, m, hash_key(m.cache_salt), now()); },
+          [&](const ReserveMessage& m) { receiver->on_reserve(from, m, hash_key(m.block_salt), now()); },
           [&](const ReservedMessage& m) { sender->on_reserved(from, m, now()); },
           [&](const RefusedMessage& m) { sender->on_refused(m); },
           [&](const ResendMessage& m) { sender->on_resend(from, m); },
@@ -543,6 +543,9 @@ void Engine::stop() {
 Result<void> Engine::submit(Request request, std::stop_token stop, std::shared_ptr<TokenSink> sink) {
   if (state_->commands.closed()) return make_error(ErrorCode::unavailable, "the engine is shutting down");
   if (state_->device_failed) return make_error(ErrorCode::unavailable, "the engine's device has failed");
+  if (request.adapter != Hash128{} &&
+      std::ranges::find(state_->options.adapters, request.adapter) == state_->options.adapters.end())
+    return make_error(ErrorCode::unavailable, "this engine does not have the adapter that is asked for");
   const bool admitted = request.phase == Phase::decode;  // elsewhere: its cache is here already
   SubmitCommand command{std::move(request), std::move(stop), std::move(sink)};
   if (admitted) {

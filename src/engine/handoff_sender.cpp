@@ -40,7 +40,7 @@ void HandoffSender::scheduled(const Sequence& sequence, TimePoint now) {
   handoff.deadline = now + options_.reserve_timeout;
 
   const auto ttl = std::chrono::duration_cast<std::chrono::milliseconds>(options_.transfer_timeout).count();
-  const ReserveMessage reserve{key, handoff.generation, handoff.tokens, request.cache_salt,
+  const ReserveMessage reserve{key, handoff.generation, handoff.tokens, block_salt(request),
                                static_cast<std::uint32_t>(ttl)};
   Handoff& entry = handoffs_.emplace(key, std::move(handoff)).first->second;
   const bool lost = faults_.hit("handoff.reserve") != FaultAction::none;

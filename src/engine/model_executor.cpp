@@ -1,5 +1,6 @@
 #include "baton/engine/model_executor.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <new>
 
@@ -120,6 +121,29 @@ class ModelExecutor final : public Executor {
       for (const BlockRef& block : sequence.blocks) batch_.block_table.push_back(block.id());
       if (planned.sample) batch_.logit_rows.push_back(first_row + planned.rows - 1);
     }
+    add_adapters(plan);
+  }
+
+  void add_adapters(const StepPlan& plan) {
+    batch_.adapters.clear();
+    batch_.logit_adapters.clear();
+    const auto has_one = [](const PlannedRows& planned) {
+      return planned.sequence->request.adapter != Hash128{};
+    };
+    if (std::ranges::none_of(plan.rows, has_one)) return;
+    for (const PlannedRows& planned : plan.rows) {
+      const std::int32_t adapter = adapter_of(planned.sequence->request);
+      batch_.adapters.insert(batch_.adapters.end(), static_cast<std::size_t>(planned.rows), adapter);
+      if (planned.sample) batch_.logit_adapters.push_back(adapter);
+    }
+  }
+
+  // The engine has let through only those that the model has.
+  std::int32_t adapter_of(const Request& request) const {
+    if (request.adapter == Hash128{}) return -1;
+    const std::span<const AdapterInfo> all = model_.adapters();
+    const auto found = std::ranges::find(all, request.adapter, &AdapterInfo::fingerprint);
+    return static_cast<std::int32_t>(found - all.begin());
   }
 
   void sample(const Sequence& sequence, std::span<const float> logits, std::span<const std::uint32_t> mask,

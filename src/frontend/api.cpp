@@ -17,26 +17,31 @@ HttpReply json_reply(const Json& body, int status = 200) {
   return reply;
 }
 
-Json model_json(const ServedModel& model, const std::string& name) {
-  return {{"id", name},
-          {"object", "model"},
-          {"created", model.created},
-          {"owned_by", "baton"},
-          {"root", model.names.front()},
-          {"parent", nullptr},
-          {"max_model_len", model.context}};
+// An adapter's parent is the model that it adds to.
+Json model_json(const ServedModel& model, const std::string& name, bool adapter) {
+  Json shown = {{"id", name},
+                {"object", "model"},
+                {"created", model.created},
+                {"owned_by", "baton"},
+                {"root", adapter ? name : model.names.front()},
+                {"parent", nullptr},
+                {"max_model_len", model.context}};
+  if (adapter) shown["parent"] = model.names.front();
+  return shown;
 }
 
 HttpReply answer_models(const ServedModel& model) {
   Json list = Json::array();
-  for (const std::string& name : model.names) list.push_back(model_json(model, name));
+  for (const std::string& name : model.names) list.push_back(model_json(model, name, false));
+  for (const AdapterInfo& adapter : model.adapters) list.push_back(model_json(model, adapter.name, true));
   return json_reply({{"object", "list"}, {"data", std::move(list)}});
 }
 
 HttpReply answer_model(const ServedModel& model, const std::string& name) {
-  if (std::find(model.names.begin(), model.names.end(), name) != model.names.end()) {
-    return json_reply(model_json(model, name));
-  }
+  if (std::ranges::find(model.names, name) != model.names.end())
+    return json_reply(model_json(model, name, false));
+  if (std::ranges::find(model.adapters, name, &AdapterInfo::name) != model.adapters.end())
+    return json_reply(model_json(model, name, true));
   return error_reply(api_error(
       make_error(ErrorCode::not_found,
                  "The model '" + name.substr(0, 200) + "' does not exist: see GET /v1/models.", "model")));

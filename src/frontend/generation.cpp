@@ -50,7 +50,8 @@ Generation::Generation(GenerationContext context, PreparedRequest request)
   }
   head_.chat = request_.chat;
   head_.id = (request_.chat ? "chatcmpl-" : "cmpl-") + to_hex(ids_.front());
-  head_.model = context_.services.model.names.front();
+  head_.model =
+      request_.fields.adapter ? request_.fields.adapter->name : context_.services.model.names.front();
   head_.created = context_.created;
   head_.logprobs = request_.fields.logprobs;
   head_.include_usage = request_.fields.stream && request_.fields.include_usage;
@@ -100,6 +101,7 @@ Request Generation::make_request(const Choice& choice) const {
   request.stop.stop_token_ids = fields.stop_token_ids;
   request.grammar = request_.grammar;
   request.compiled_grammar = request_.compiled_grammar;
+  request.adapter = request_.adapter();
   request.cache_salt = request_.cache_salt;
   request.tenant = request_.tenant;
   request.priority = fields.priority;

@@ -179,6 +179,7 @@ HttpReply answer_explain(std::string_view body, const std::string& tenant, const
   Request request;
   request.prompt = prepared->prompts.front().ids;
   request.stop.max_tokens = prepared->prompts.front().max_tokens;
+  request.adapter = prepared->adapter();
   request.cache_salt = prepared->cache_salt;
   const auto explained = services.explain(request);
   if (!explained) return failure(explained.error());

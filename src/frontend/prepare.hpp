@@ -41,6 +41,7 @@ struct PreparedRequest {
   std::vector<PreparedPrompt> prompts;
   AnswerRules answer;  // of a chat
 
+  Hash128 adapter() const { return fields.adapter ? fields.adapter->fingerprint : Hash128{}; }
   std::size_t choices() const { return prompts.size() * static_cast<std::size_t>(fields.n); }
 };
 

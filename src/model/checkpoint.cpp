@@ -56,11 +56,7 @@ Result<std::map<std::string, std::string>> parse_index(std::string_view text) {
 Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   Checkpoint checkpoint;
   std::error_code error;
-  if (std::filesystem::exists(directory / kSingleFile, error)) {
-    if (auto opened = checkpoint.open_single(directory / kSingleFile); !opened)
-      return std::move(opened).error();
-    return checkpoint;
-  }
+  if (std::filesystem::exists(directory / kSingleFile, error)) return open_file(directory / kSingleFile);
   if (!std::filesystem::exists(directory / kIndexFile, error))
     return make_error(ErrorCode::not_found, directory.string() + " holds neither " + kSingleFile + " nor " +
                                                 kIndexFile + ": weights must be in safetensors format");
@@ -69,6 +65,18 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   if (auto opened = checkpoint.open_sharded(directory, index->bytes()); !opened)
     return std::move(opened).error();
   return checkpoint;
+}
+
+Result<Checkpoint> Checkpoint::open_file(const std::filesystem::path& path) {
+  Checkpoint checkpoint;
+  if (auto opened = checkpoint.open_single(path); !opened) return std::move(opened).error();
+  return checkpoint;
+}
+
+std::vector<std::string> Checkpoint::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : tensors_) names.push_back(name);
+  return names;
 }
 
 Result<std::vector<SafetensorsEntry>> Checkpoint::add_file(const std::filesystem::path& path) {

@@ -26,6 +26,7 @@ class Checkpoint {
   };
 
   static Result<Checkpoint> open(const std::filesystem::path& directory);
+  static Result<Checkpoint> open_file(const std::filesystem::path& path);  // of one file
 
   // A float tensor of exactly this shape. Errors name the tensor, and what was expected and found.
   Result<WeightView> matrix(const std::string& name, std::int64_t out, std::int64_t in) const;
@@ -34,6 +35,7 @@ class Checkpoint {
   std::span<const std::byte> bytes(const TensorRef& tensor) const;
   const TensorRef* find(const std::string& name) const;  // nullptr where there is none
   std::size_t size() const { return tensors_.size(); }
+  std::vector<std::string> names() const;  // in alphabetical order
 
  private:
   struct File {

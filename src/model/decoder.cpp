@@ -39,16 +39,17 @@ Hash128 hash_config(const ModelConfig& c) {
 
 }  // namespace
 
-Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
+Result<std::unique_ptr<Model>> DecoderModel::load(const ModelFiles& files, Ops& ops,
                                                   const LoadProgress& progress, Quantization quantization) {
-  std::unique_ptr<DecoderModel> model(new DecoderModel(std::move(config), ops.place()));
+  std::unique_ptr<DecoderModel> model(new DecoderModel(files.config, ops.place()));
   if (auto even = shareable(shape_of(model->config_), ops.place().width); !even)
     return std::move(even).error();
   const Hash128 facts = hash_config(model->config_);
   const bool has_codes = model->config_.fp8 != Fp8::none && model->config_.fp8_blocks.out == 0;
   if (quantization == Quantization::fp8 && !has_codes) model->config_.fp8 = Fp8::products;
-  WeightSource source(checkpoint, facts, model->config_, ops.place(), quantization);
+  WeightSource source(files.checkpoint, facts, model->config_, ops.place(), quantization, files.adapters);
   model->read_weights(source);  // the survey
+  source.no_adapter_left_over();
   if (source.error()) return *source.error();
   model->fingerprint_ = source.fingerprint();
   if (const auto dtype = source.dtype_of(WeightSource::kEmbeddings)) model->config_.weights = *dtype;
@@ -63,6 +64,8 @@ Result<std::unique_ptr<Model>> DecoderModel::load(ModelConfig config, const Chec
   source.start_packing(ops, progress);
   model->read_weights(source);
   if (source.error()) return *source.error();
+  for (const Adapter& adapter : files.adapters)
+    model->adapters_.push_back({adapter.name(), adapter.fingerprint()});
   return std::unique_ptr<Model>(std::move(model));
 }
 

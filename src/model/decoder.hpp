@@ -9,17 +9,18 @@
 #include <vector>
 
 #include "baton/model/model.hpp"
-#include "model/checkpoint.hpp"
+#include "model/model_files.hpp"
 
 namespace baton {
 
 class DecoderModel : public Model {
  public:
-  static Result<std::unique_ptr<Model>> load(ModelConfig config, const Checkpoint& checkpoint, Ops& ops,
-                                             const LoadProgress& progress, Quantization quantization);
+  static Result<std::unique_ptr<Model>> load(const ModelFiles& files, Ops& ops, const LoadProgress& progress,
+                                             Quantization quantization);
 
   const ModelConfig& config() const override { return config_; }
   Hash128 fingerprint() const override { return fingerprint_; }
+  std::span<const AdapterInfo> adapters() const override { return adapters_; }
   KvSpec kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const override;
   Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) override;
 
@@ -47,6 +48,7 @@ class DecoderModel : public Model {
   ModelConfig config_;  // of the whole model
   const GroupPlace place_;
   Hash128 fingerprint_;
+  std::vector<AdapterInfo> adapters_;
   Linear embed_;    // [vocab, hidden]
   Linear norm_;     // [hidden]
   Linear lm_head_;  // [hidden] -> [vocab]; embed_ where tied

@@ -38,16 +38,14 @@ GroupModel::~GroupModel() {
     if (worker.thread.joinable()) worker.thread.join();
 }
 
-Result<std::unique_ptr<Model>> GroupModel::load(const ModelConfig& config, const Checkpoint& checkpoint,
-                                                OpsGroup& group, const LoadProgress& progress,
-                                                Quantization quantization) {
+Result<std::unique_ptr<Model>> GroupModel::load(const ModelFiles& files, OpsGroup& group,
+                                                const LoadProgress& progress, Quantization quantization) {
   std::unique_ptr<GroupModel> whole(new GroupModel(group));
   if (auto started = whole->start(); !started) return std::move(started).error();
   std::vector<std::optional<Error>> errors(whole->models_.size());
   whole->run_on_all([&](std::int32_t rank) {
     const auto index = static_cast<std::size_t>(rank);
-    auto loaded = DecoderModel::load(config, checkpoint, group.rank(rank), rank == 0 ? progress : nullptr,
-                                     quantization);
+    auto loaded = DecoderModel::load(files, group.rank(rank), rank == 0 ? progress : nullptr, quantization);
     if (loaded)
       whole->models_[index] = *std::move(loaded);
     else

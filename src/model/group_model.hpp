@@ -15,19 +15,19 @@
 #include <vector>
 
 #include "baton/model/model.hpp"
-#include "model/checkpoint.hpp"
+#include "model/model_files.hpp"
 
 namespace baton {
 
 class GroupModel final : public Model {
  public:
-  static Result<std::unique_ptr<Model>> load(const ModelConfig& config, const Checkpoint& checkpoint,
-                                             OpsGroup& group, const LoadProgress& progress,
-                                             Quantization quantization);
+  static Result<std::unique_ptr<Model>> load(const ModelFiles& files, OpsGroup& group,
+                                             const LoadProgress& progress, Quantization quantization);
   ~GroupModel() override;
 
   const ModelConfig& config() const override { return models_.front()->config(); }
   Hash128 fingerprint() const override { return models_.front()->fingerprint(); }
+  std::span<const AdapterInfo> adapters() const override { return models_.front()->adapters(); }
   KvSpec kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const override {
     return models_.front()->kv_spec(block_size, kv_dtype);
   }

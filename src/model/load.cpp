@@ -10,15 +10,22 @@
 namespace baton {
 namespace {
 
-// load(config, checkpoint) with what lies in the directory.
+// load(files) with what lies in the directories.
 template <class Load>
-Result<std::unique_ptr<Model>> load_from(const std::filesystem::path& directory, Load load) {
+Result<std::unique_ptr<Model>> load_from(const std::filesystem::path& directory, const LoadOptions& options,
+                                         Load load) {
   auto config = load_model_config(directory);
   if (!config) return std::move(config).error();
   auto checkpoint = Checkpoint::open(directory);
   if (!checkpoint) return std::move(checkpoint).error();
+  std::vector<Adapter> adapters;
+  for (const AdapterSource& source : options.adapters) {
+    auto adapter = Adapter::open(source);
+    if (!adapter) return std::move(adapter).error();
+    adapters.push_back(*std::move(adapter));
+  }
   try {
-    return load(*config, *checkpoint);
+    return load(ModelFiles{*config, *checkpoint, adapters});
   } catch (const std::bad_alloc&) {
     return make_error(ErrorCode::out_of_memory, "no memory left for the model's weights");
   }
@@ -27,17 +34,17 @@ Result<std::unique_ptr<Model>> load_from(const std::filesystem::path& directory,
 }  // namespace
 
 Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, Ops& ops,
-                                          const LoadProgress& progress, Quantization quantization) {
-  return load_from(directory, [&](const ModelConfig& config, const Checkpoint& checkpoint) {
-    return DecoderModel::load(config, checkpoint, ops, progress, quantization);
+                                          const LoadOptions& options) {
+  return load_from(directory, options, [&](const ModelFiles& files) {
+    return DecoderModel::load(files, ops, options.progress, options.quantization);
   });
 }
 
 Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, OpsGroup& group,
-                                          const LoadProgress& progress, Quantization quantization) {
-  if (group.width() == 1) return load_model(directory, group.rank(0), progress, quantization);
-  return load_from(directory, [&](const ModelConfig& config, const Checkpoint& checkpoint) {
-    return GroupModel::load(config, checkpoint, group, progress, quantization);
+                                          const LoadOptions& options) {
+  if (group.width() == 1) return load_model(directory, group.rank(0), options);
+  return load_from(directory, options, [&](const ModelFiles& files) {
+    return GroupModel::load(files, group, options.progress, options.quantization);
   });
 }
 

@@ -350,9 +350,46 @@ Linear WeightSource::pack(std::int64_t in, std::span<const Projection> projectio
 
 Linear WeightSource::linear(std::int64_t in, std::span<const Projection> projections, Split split) {
   Linear packed = pack(in, projections, split);
+  if (!error_ && !adapters_.empty()) packed = adapted(packed, in, projections, split);
   if (error_) return {};
   for (const Projection& wanted : projections) take(wanted);
   return packed;
+}
+
+Linear WeightSource::adapted(const Linear& packed, std::int64_t in, std::span<const Projection> projections,
+                             Split split) {
+  std::vector<AdaptedProjection> whole;
+  for (const Projection& wanted : projections) {
+    if (wanted.keeps_type) return packed;
+    adapted_.insert(wanted.name);
+    whole.push_back({wanted.name, wanted.out, in,
+                     split == Split::outputs ? share_of(wanted.out, place_) : Share{0, wanted.out},
+                     split == Split::inputs ? share_of(in, place_) : Share{0, in}});
+  }
+  std::vector<AdapterMatrices> matrices;
+  for (const Adapter& adapter : adapters_) {
+    auto made = keep_error(adapter.matrices(whole));
+    if (!made) return {};
+    matrices.push_back(*std::move(made));
+  }
+  if (!ops_) return packed;
+  std::vector<AdapterView> views;
+  for (const AdapterMatrices& of_adapter : matrices) views.push_back(of_adapter.view());
+  if (std::ranges::none_of(views, [](const AdapterView& view) { return view.down.data != nullptr; }))
+    return packed;
+  return keep_error(ops_->adapt(packed, views)).value_or(Linear());
+}
+
+void WeightSource::no_adapter_left_over() {
+  for (const Adapter& adapter : adapters_) {
+    const auto tensor = adapter.tensor_outside(adapted_);
+    if (error_ || !tensor) continue;
+    error_ = make_error(ErrorCode::unsupported,
+                        "adapter '" + adapter.name() + "': the tensor '" + *tensor +
+                            "' is for none of the projections that adapters may change: those of attention, "
+                            "and of an FFN without experts",
+                        *tensor);
+  }
 }
 
 Linear WeightSource::linear_again(std::int64_t in, const Projection& projection, Split split) {

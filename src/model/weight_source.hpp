@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "baton/base/result.hpp"
 #include "baton/model/model.hpp"
 #include "baton/tensor/ops.hpp"
+#include "model/adapter.hpp"
 #include "model/checkpoint.hpp"
 
 namespace baton {
@@ -44,17 +46,18 @@ class WeightSource {
     std::string name;
     std::int64_t out = 0;
     bool bias = false;
-    bool keeps_type = false;  // is never quantised
+    bool keeps_type = false;  // is never quantised, and no adapter changes it
   };
 
   // `config_hash` starts the fingerprint, which is the same for all ranks.
   WeightSource(const Checkpoint& checkpoint, Hash128 config_hash, const ModelConfig& config, GroupPlace place,
-               Quantization quantization)
+               Quantization quantization, std::span<const Adapter> adapters = {})
       : checkpoint_(checkpoint),
         blocks_(config.fp8_blocks),
         packed_(config.packed),
         place_(place),
         quantization_(quantization),
+        adapters_(adapters),
         fingerprint_(config_hash) {}
 
   // The survey is over: from here on weights are packed by `ops`.
@@ -75,6 +78,9 @@ class WeightSource {
   // A tensor that would be there only if config.json were wrong about `field`: it is not silently left out.
   void absent(const std::string& name, const std::string& field);
   void absent_packed(const std::string& name, const std::string& field);  // a projection's
+
+  // After the survey: every tensor of every adapter must have been for a projection that was asked for.
+  void no_adapter_left_over();
 
   const std::optional<Error>& error() const { return error_; }
   Hash128 fingerprint() const { return fingerprint_; }
@@ -105,6 +111,8 @@ class WeightSource {
   WeightView share_of_outputs(const WeightView& whole, Share mine) const;
   WeightView share_of_inputs(const WeightView& whole);
   Linear pack(std::int64_t in, std::span<const Projection> projections, Split split);
+  // The Linear of these projections with what the adapters add to it; the survey only looks.
+  Linear adapted(const Linear& packed, std::int64_t in, std::span<const Projection> projections, Split split);
   std::vector<std::string> tensors_of(const Projection& wanted) const;
   std::byte* room_for(std::int64_t elements, DType dtype);  // in expanded_
   bool is_rounded(const Projection& wanted) const;          // to e4m3, when it is loaded
@@ -118,6 +126,8 @@ class WeightSource {
   const PackedWeights packed_;
   const GroupPlace place_;
   const Quantization quantization_;
+  const std::span<const Adapter> adapters_;
+  std::set<std::string> adapted_;                      // projections that adapters may change
   std::deque<std::vector<float>> scales_;              // of the views that are being put together
   std::deque<std::unique_ptr<std::byte[]>> expanded_;  // likewise, of copies that differ from the checkpoint
   Hash128 fingerprint_;

@@ -7,6 +7,9 @@
 #include "peer/record.hpp"
 
 namespace baton {
+namespace {
+constexpr std::size_t kMaxAdapters = 65536;
+}
 
 void describe(auto& c, peer::Like<NodeInfo> auto& v) {
   using namespace peer;
@@ -15,7 +18,8 @@ void describe(auto& c, peer::Like<NodeInfo> auto& v) {
            field("model_fingerprint", v.model_fingerprint), field("kv_layout", v.kv_layout),
            field("numerics", v.numerics), field("version", v.version),
            Limited{"transport_address", v.transport_address, kMaxIntroductionBytes},
-           field("transport", v.transport), field("max_context", v.max_context));
+           field("transport", v.transport), field("max_context", v.max_context),
+           Limited{"adapters", v.adapters, kMaxAdapters});
 }
 
 }  // namespace baton

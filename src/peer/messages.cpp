@@ -44,10 +44,11 @@ void describe(auto& c, Like<StopRules> auto& v) {
 void describe(auto& c, Like<Request> auto& v) {
   c.record(field("id", v.id), field("choice", v.choice), field("generation", v.generation),
            TokenList{"prompt", v.prompt}, TokenList{"output", v.output}, field("sampling", v.sampling),
-           field("stop", v.stop), field("cache_salt", v.cache_salt), field("tenant", v.tenant),
-           field("priority", v.priority), TimeSince{"arrival", v.arrival}, TimeLeft{"deadline", v.deadline},
-           Enumerated{"phase", v.phase, Phase::decode}, field("prefill_node", v.prefill_node),
-           field("decode_node", v.decode_node), Limited{"grammar", v.grammar, kMaxGrammar});
+           field("stop", v.stop), field("adapter", v.adapter), field("cache_salt", v.cache_salt),
+           field("tenant", v.tenant), field("priority", v.priority), TimeSince{"arrival", v.arrival},
+           TimeLeft{"deadline", v.deadline}, Enumerated{"phase", v.phase, Phase::decode},
+           field("prefill_node", v.prefill_node), field("decode_node", v.decode_node),
+           Limited{"grammar", v.grammar, kMaxGrammar});
 }
 
 void describe(auto& c, Like<TokenLogprob> auto& v) {
@@ -97,7 +98,7 @@ void describe(auto& c, Like<FinishMessage> auto& v) { c.record(field("event", v.
 
 void describe(auto& c, Like<ReserveMessage> auto& v) {
   c.record(field("key", v.key), field("generation", v.generation), TokenList{"tokens", v.tokens},
-           field("cache_salt", v.cache_salt), field("ttl_ms", v.ttl_ms));
+           field("block_salt", v.block_salt), field("ttl_ms", v.ttl_ms));
 }
 
 void describe(auto& c, Like<ReservedMessage> auto& v) {

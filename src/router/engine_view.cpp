@@ -116,7 +116,7 @@ std::vector<Candidate> EngineView::candidates(const Request& request, const Engi
   if (own.steps != std::exchange(own_steps_, own.steps))
     sent_tokens_.erase(options_.node_name);  // the engine has looked at its queue since
   std::vector<std::uint32_t> held;
-  index_.match(block_hashes(request.prompt, options_.block_size, options_.hash_key(request.cache_salt)),
+  index_.match(block_hashes(request.prompt, options_.block_size, options_.hash_key(block_salt(request))),
                held);
   const auto candidate = [&](const std::string& name, const StatusMessage& status) {
     const auto found = by_node.find(name);
@@ -139,16 +139,19 @@ std::vector<Candidate> EngineView::candidates(const Request& request, const Engi
     return c;
   };
   const std::size_t tokens = request.prompt.size() + static_cast<std::size_t>(request.stop.max_tokens);
+  const auto has_adapter = [&](const std::vector<Hash128>& adapters) {
+    return request.adapter == Hash128{} || std::ranges::find(adapters, request.adapter) != adapters.end();
+  };
   const auto holds = [&](std::int32_t context) { return tokens <= static_cast<std::size_t>(context); };
   std::vector<Candidate> all, roomy;
   const bool others =
       std::ranges::any_of(peers_, [](const auto& peer) { return !peer.second.status.draining; });
-  if (!own.device_failed || !others) {
+  if ((!own.device_failed || !others) && has_adapter(options_.adapters)) {
     all.push_back(candidate(options_.node_name, status_of(own)));
     if (holds(options_.max_context)) roomy.push_back(all.back());
   }
   for (const auto& [name, peer] : peers_) {
-    if (peer.status.draining) continue;
+    if (peer.status.draining || !has_adapter(peer.info.adapters)) continue;
     all.push_back(candidate(name, peer.status));
     if (holds(peer.info.max_context)) roomy.push_back(all.back());
   }

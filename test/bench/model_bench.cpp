@@ -127,8 +127,8 @@ int main(int argc, char** argv) {
   }
   const auto group = take(make_ops_group({.threads = arguments.threads}, arguments.width));
   Ops& ops = group->rank(0);
-  auto model = take(
-      load_model(arguments.directory, *group, {}, arguments.fp8 ? Quantization::fp8 : Quantization::none));
+  auto model = take(load_model(arguments.directory, *group,
+                               {.quantization = arguments.fp8 ? Quantization::fp8 : Quantization::none}));
   const ModelConfig& config = model->config();
   const KvLayout layout = model->kv_spec(kBlock).layout;
 

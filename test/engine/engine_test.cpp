@@ -194,6 +194,11 @@ TEST_CASE("what cannot be computed is refused with a reason") {
   auto empty = f.submit(make_request(3, 0, 4));
   REQUIRE(empty->wait_end());
   CHECK(empty->error()->code == ErrorCode::invalid_argument);
+  Request adapted = make_request(4, 4, 4);
+  adapted.adapter = {1, 2};
+  const auto refused = f.engine->submit(adapted, {}, std::make_shared<CollectingSink>());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::unavailable);
 }
 
 TEST_CASE("a continued request goes on where its output ended") {

@@ -1,13 +1,17 @@
-// Fuzzes config.json and generation_config.json (the input is one, a NUL, the other): whatever the bytes,
-// parsing ends, and an accepted configuration keeps the promises of src/model/config.cpp.
+// Fuzzes config.json and generation_config.json (the input is one, a NUL, the other), and adapter_config.json
+// (the input): whatever the bytes, parsing ends, and an accepted configuration keeps the promises of
+// src/model/config.cpp.
 #include <cmath>
 #include <cstdlib>
 #include <string_view>
 
 #include "baton/model/config.hpp"
+#include "model/adapter.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
+  if (const auto adapter = baton::parse_adapter_config(text); adapter && !std::isfinite(adapter->alpha))
+    std::abort();
   const std::size_t nul = text.find('\0');
   const std::string_view generation = nul == text.npos ? std::string_view() : text.substr(nul + 1);
   const auto config = baton::parse_model_config(text.substr(0, nul), generation);

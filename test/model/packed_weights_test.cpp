@@ -50,7 +50,7 @@ const std::vector<Packer> kShapes = {
     kAwq, kGptq, kCompressed, {.kind = Kind::compressed, .plain_zeros = true}};
 
 double difference(const TinyModel& tiny, OpsGroup& group, Quantization quantization = Quantization::none) {
-  auto model = load_model(tiny.directory.path(), group, {}, quantization);
+  auto model = load_model(tiny.directory.path(), group, {.quantization = quantization});
   if (!model) FAIL(model.error().message);
   const test::OracleDecoder oracle((*model)->config(), tiny.weights);
   Runner runner(**model, group.rank(0), 4);
@@ -66,8 +66,8 @@ Loaded load(const TinyModel& tiny) {
   tiny.write();
   const auto lone = group_of(1);
   bool packed = false;
-  const auto model =
-      load_model(tiny.directory.path(), *lone, [&](std::uint64_t, std::uint64_t) { packed = true; });
+  const auto model = load_model(tiny.directory.path(), *lone,
+                                {.progress = [&](std::uint64_t, std::uint64_t) { packed = true; }});
   if (model) return {to_hex((*model)->fingerprint()), {}, {}};
   CHECK_FALSE(packed);  // found by the survey
   return {{}, model.error().field, model.error().message};

@@ -33,13 +33,13 @@ TEST_CASE("a model that is quantised when it is loaded computes with what its co
     test::round_weights(values, static_cast<std::size_t>(tiny.tensor(name).shape[1]));
   }
   const auto group = group_of(width), lone = group_of(1);
-  auto model = load_model(tiny.directory.path(), *group, {}, Quantization::fp8);
+  auto model = load_model(tiny.directory.path(), *group, {.quantization = Quantization::fp8});
   if (!model) FAIL(model.error().message);
   const test::OracleDecoder oracle((*model)->config(), tiny.weights);
   Runner runner(**model, group->rank(0), 4);
   const Tokens tokens = some_tokens(20);
   CHECK(worst_difference(runner.feed(tokens), oracle.logits(tokens)) < 2e-4);
-  const auto same = load_model(tiny.directory.path(), *lone, {}, Quantization::fp8);
+  const auto same = load_model(tiny.directory.path(), *lone, {.quantization = Quantization::fp8});
   const auto plain = load_model(tiny.directory.path(), *lone);
   REQUIRE(same);
   REQUIRE(plain);
@@ -51,7 +51,7 @@ TEST_CASE("what is e4m3 already stays as it is") {
   const TinyModel tiny(R"({"attention_bias": true, "quantization_config": {"quant_method": "fbgemm_fp8"}})");
   const auto lone = group_of(1);
   auto plain = load_model(tiny.directory.path(), *lone);
-  auto again = load_model(tiny.directory.path(), *lone, {}, Quantization::fp8);
+  auto again = load_model(tiny.directory.path(), *lone, {.quantization = Quantization::fp8});
   REQUIRE(plain);
   REQUIRE(again);
   CHECK((*plain)->fingerprint() == (*again)->fingerprint());
@@ -70,7 +70,7 @@ TEST_CASE("a checkpoint that is e4m3 in part is another model when the rest is r
   tiny.write();
   const auto lone = group_of(1);
   auto plain = load_model(tiny.directory.path(), *lone);
-  auto rounded = load_model(tiny.directory.path(), *lone, {}, Quantization::fp8);
+  auto rounded = load_model(tiny.directory.path(), *lone, {.quantization = Quantization::fp8});
   if (!plain) FAIL(plain.error().message);
   REQUIRE(rounded);
   CHECK((*plain)->fingerprint() != (*rounded)->fingerprint());

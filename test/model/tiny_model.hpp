@@ -46,6 +46,10 @@ class Runner {
     batch.block_table = table_;
     for (std::size_t i = 0; i < tokens.size(); ++i) batch.positions.push_back(position_++);
     for (int i = wanted; i > 0; --i) batch.logit_rows.push_back(static_cast<std::int32_t>(tokens.size()) - i);
+    if (adapter >= 0) {
+      batch.adapters.assign(tokens.size(), adapter);
+      batch.logit_adapters.assign(batch.logit_rows.size(), adapter);
+    }
     const Tensor out = model_.forward(batch, kv_, ops_);
     CHECK(out.rows == wanted);
     if (wanted == 0) return {};
@@ -53,6 +57,7 @@ class Runner {
     return {values.begin(), values.end()};
   }
 
+  std::int32_t adapter = -1;
   KvView& kv() { return kv_; }
   const Tokens& table() const { return table_; }
 
@@ -165,7 +170,7 @@ struct TinyModel {
   // For an Ops, or for a group of them.
   template <class Devices>
   Result<std::unique_ptr<Model>> load(Devices& devices, const LoadProgress& progress = {}) const {
-    return load_model(directory.path(), devices, progress);
+    return load_model(directory.path(), devices, {.progress = progress});
   }
 
  private:

@@ -63,6 +63,7 @@ struct Draw {
     r.sampling = {real(), real(), real(), i32(), real(), real(), real(), {}, u64(), i32()};
     for (std::uint64_t i = below(5); i > 0; --i) r.sampling.logit_bias.emplace_back(i32(), real());
     r.stop = {i32(), i32(), below(2) == 0, tokens(), tokens()};
+    r.adapter = hash();
     r.cache_salt = text();
     r.tenant = text();
     r.grammar = text();
@@ -224,6 +225,7 @@ TEST_CASE("a request's fields arrive as they were") {
   CHECK(got.stop.ignore_eos == sent.stop.ignore_eos);
   CHECK(got.stop.eos_token_ids == sent.stop.eos_token_ids);
   CHECK(got.stop.stop_token_ids == sent.stop.stop_token_ids);
+  CHECK(got.adapter == sent.adapter);
   CHECK(got.cache_salt == sent.cache_salt);
   CHECK(got.tenant == sent.tenant);
   CHECK(got.grammar == sent.grammar);

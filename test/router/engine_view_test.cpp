@@ -24,6 +24,47 @@ Request prompt_of(std::size_t tokens) {
 
 }  // namespace
 
+TEST_CASE("a request goes only to engines that have its adapter, and finds blocks of that adapter only") {
+  const Hash128 one{1, 1}, two{2, 2};
+  RouterOptions options;
+  options.max_context = 4096;
+  options.adapters = {one};
+  options.hash_key = [](const std::string& salt) { return make_block_hash_key("", {}, "", salt); };
+  EngineView view(options, [](const std::string&) {});
+  NodeInfo both = node("both", Role::mixed), none = node("none", Role::mixed);
+  both.adapters = {two, one};
+  view.node_up(both, {});
+  view.node_up(none, {});
+  Request request = prompt_of(64);
+  const auto nodes = [&](Hash128 adapter) {
+    request.adapter = adapter;
+    std::vector<std::string> names;
+    for (const Candidate& c : view.candidates(request, {}, {})) names.push_back(c.node);
+    return names;
+  };
+  CHECK(nodes({}) == std::vector<std::string>{"local", "both", "none"});
+  CHECK(nodes(one) == std::vector<std::string>{"local", "both"});
+  CHECK(nodes(two) == std::vector<std::string>{"both"});
+  CHECK(nodes({3, 3}).empty());
+
+  request.adapter = one;
+  BlockEventsMessage events;
+  events.sequence = 1;
+  events.stored = block_hashes(request.prompt, 16, options.hash_key(block_salt(request)));
+  events.snapshot = true;
+  for (const BlockHash& hash : events.stored) events.digest.add(hash);
+  view.apply("both", events, {}, null_logger());
+  const auto held = [&](Hash128 adapter) {
+    request.adapter = adapter;
+    for (const Candidate& c : view.candidates(request, {}, {}))
+      if (c.node == "both") return c.held_blocks;
+    return std::size_t{99};
+  };
+  CHECK(held(one) == 4);
+  CHECK(held(two) == 0);
+  CHECK(held({}) == 0);
+}
+
 TEST_CASE("a burst that still waits for its prompts counts where it will generate") {
   RouterOptions options;
   options.max_context = 4096;

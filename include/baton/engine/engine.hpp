@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "baton/base/clock.hpp"
 #include "baton/base/fault.hpp"
@@ -30,6 +31,7 @@ struct EngineOptions {
   SchedulerLimits limits;
   std::string cluster_secret;  // keys the block hashes, with the fingerprint and the layout
   Hash128 model_fingerprint;
+  std::vector<Hash128> adapters;   // AdapterInfo::fingerprint of those that the model has; others are refused
   PerfProfile profile;             // a first guess of what steps cost: the engine's own steps correct it
   std::int32_t vocab = 0;          // token ids at or beyond it are refused; 0: not checked
   double reservation_share = 0.5;  // of the pool that KV on its way in may hold (a decode engine: all of it)

@@ -18,6 +18,7 @@
 #include "baton/base/metrics.hpp"
 #include "baton/base/result.hpp"
 #include "baton/base/token_mask.hpp"
+#include "baton/model/adapter.hpp"
 #include "baton/model/config.hpp"
 #include "baton/schedule/scheduler.hpp"
 #include "baton/schedule/service.hpp"
@@ -63,7 +64,8 @@ struct ServedModel {
   std::int64_t created = 0;        // seconds since 1970
   GenerationDefaults generation;
   std::int32_t vocab = 0;
-  AnswerFormat answer;  // how it writes tool calls and reasoning
+  AnswerFormat answer;                // how it writes tool calls and reasoning
+  std::vector<AdapterInfo> adapters;  // which clients call by their names, as models of their own
 };
 
 // All references outlive the server.

@@ -6,9 +6,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "baton/base/hash.hpp"
 #include "baton/base/result.hpp"
+#include "baton/model/adapter.hpp"
 #include "baton/model/config.hpp"
 #include "baton/model/kv_spec.hpp"
 #include "baton/tensor/group.hpp"
@@ -25,6 +28,12 @@ enum class Quantization : std::uint8_t {
 
 using LoadProgress = std::function<void(std::uint64_t bytes_done, std::uint64_t bytes_total)>;
 
+struct LoadOptions {
+  LoadProgress progress = {};
+  Quantization quantization = Quantization::none;
+  std::vector<AdapterSource> adapters = {};
+};
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -32,6 +41,8 @@ class Model {
   // Weights + config: equal fingerprints mean equal models. Hashes names, shapes and bytes (of large tensors,
   // evenly spaced samples).
   virtual Hash128 fingerprint() const = 0;
+  // As Batch::adapters counts them: in the order of LoadOptions::adapters.
+  virtual std::span<const AdapterInfo> adapters() const { return {}; }
   // KV dtype where none is given: f32 for f32 checkpoints, else bf16.
   virtual KvSpec kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype = {}) const = 0;
   // Logits of batch.logit_rows, [logit_rows, vocab] f32. Writes the batch's K and V into `kv`. Engine thread
@@ -44,13 +55,11 @@ class Model {
 // Reads config and safetensors (one file or an index with shards, mapped into memory). The Ops must outlive
 // the model.
 Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, Ops& ops,
-                                          const LoadProgress& progress = {},
-                                          Quantization quantization = Quantization::none);
+                                          const LoadOptions& options = {});
 
 // A model that the group's ranks compute together: each has its share of the weights and a thread; forward()
 // is for rank 0's Ops, which gets the logits. The KvView's layout has the heads of all ranks.
 Result<std::unique_ptr<Model>> load_model(const std::filesystem::path& directory, OpsGroup& group,
-                                          const LoadProgress& progress = {},
-                                          Quantization quantization = Quantization::none);
+                                          const LoadOptions& options = {});
 
 }  // namespace baton

@@ -24,7 +24,7 @@
 
 namespace baton {
 
-inline constexpr std::uint32_t kPeerProtocol = 5;
+inline constexpr std::uint32_t kPeerProtocol = 6;
 
 // What a daemon says of itself in the handshake. Peers must agree in the fields marked (=).
 struct NodeInfo {
@@ -37,8 +37,9 @@ struct NodeInfo {
   std::string numerics;       // unequal ids are allowed, with a warning
   std::string version;        // of the daemon, for people
   std::vector<std::byte> transport_address;
-  std::string transport;         // (=) "ucx"
-  std::int32_t max_context = 0;  // tokens of one sequence, prompt and answer
+  std::string transport;          // (=) "ucx"
+  std::int32_t max_context = 0;   // tokens of one sequence, prompt and answer
+  std::vector<Hash128> adapters;  // AdapterInfo::fingerprint of those that its engine has
 };
 
 struct MeshOptions {

@@ -49,7 +49,7 @@ struct ReserveMessage {
   RequestKey key;
   std::uint32_t generation = 0;
   std::vector<TokenId> tokens;  // whose KV will be sent: the whole prompt (plus output that is already there)
-  std::string cache_salt;
+  std::string block_salt;
   std::uint32_t ttl_ms = 0;
 };
 // Decode engine -> prefill engine.

@@ -41,6 +41,7 @@ struct RouterOptions {
   Duration admission_ttft{0};  // a request predicted to wait longer for its first token is refused; 0: none
   std::int32_t block_size = 16;
   std::int32_t max_context = 0;                                   // of the local engine
+  std::vector<Hash128> adapters;                                  // likewise, AdapterInfo::fingerprint
   std::size_t index_bytes = std::size_t{256} << 20;               // the block index's bound
   std::function<BlockHashKey(const std::string& salt)> hash_key;  // as the engines hash
 };

@@ -47,7 +47,8 @@ struct Request {
   std::vector<TokenId> output;
   SamplingParams sampling;
   StopRules stop;
-  std::string cache_salt;
+  Hash128 adapter;            // AdapterInfo::fingerprint of the one that it asks for; zero: the model alone
+  std::string cache_salt;     // the client's and its tenant's; see block_salt
   std::string tenant;         // whose share of an engine it takes; empty: nobody's in particular
   std::int32_t priority = 0;  // higher runs first
   TimePoint arrival{};
@@ -67,6 +68,12 @@ struct RequestKey {
   auto operator<=>(const RequestKey&) const = default;
 };
 inline RequestKey key_of(const Request& request) { return {request.id, request.choice}; }
+
+// What keeps the KV blocks of this request apart from others' of the same tokens.
+inline std::string block_salt(const Request& request) {
+  return request.adapter == Hash128{} ? request.cache_salt
+                                      : to_hex(request.adapter) + ':' + request.cache_salt;
+}
 
 struct RequestKeyHasher {
   std::size_t operator()(const RequestKey& k) const { return Hash128Hasher{}(k.id) * 31 + k.choice; }

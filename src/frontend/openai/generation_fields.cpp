@@ -158,17 +158,20 @@ void parse_streaming(JsonFields& fields, GenerationFields& out) {
 
 }  // namespace
 
-void check_model(JsonFields& fields, const ServedModel& model) {
+std::optional<AdapterInfo> check_model(JsonFields& fields, const ServedModel& model) {
   std::string name;
-  if (!fields.text("model", name)) return;
-  if (std::find(model.names.begin(), model.names.end(), name) != model.names.end()) return;
+  if (!fields.text("model", name)) return std::nullopt;
+  if (std::find(model.names.begin(), model.names.end(), name) != model.names.end()) return std::nullopt;
+  const auto adapter = std::ranges::find(model.adapters, name, &AdapterInfo::name);
+  if (adapter != model.adapters.end()) return *adapter;
   fields.fail("model", "The model '" + name.substr(0, 200) + "' does not exist: see GET /v1/models.",
               ErrorCode::not_found);
+  return std::nullopt;
 }
 
 GenerationFields parse_generation_fields(JsonFields& fields, const ServedModel& model) {
   GenerationFields out;
-  check_model(fields, model);
+  out.adapter = check_model(fields, model);
   refuse_unsupported(fields);
   parse_sampling(fields, model, out);
   parse_logit_bias(fields, model, out.sampling);

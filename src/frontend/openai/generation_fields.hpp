@@ -31,15 +31,16 @@ struct GenerationFields {
   std::string cache_salt;
   std::int32_t priority = 0;
   OutputFormat format;
+  std::optional<AdapterInfo> adapter;  // none: the model alone
 };
 
 inline constexpr int kMaxChoices = 128;
 inline constexpr int kMaxStopStrings = 16;
 inline constexpr int kMaxLogprobs = 20;
 
-// Errors are left in `fields`. not_found with field "model" where the model is not served here; an absent
-// model means the served one.
-void check_model(JsonFields& fields, const ServedModel& model);
+// The adapter that the model's name means, if it means one. Errors are left in `fields`: not_found with field
+// "model" where the model is not served here; an absent model means the served one.
+std::optional<AdapterInfo> check_model(JsonFields& fields, const ServedModel& model);
 GenerationFields parse_generation_fields(JsonFields& fields, const ServedModel& model);
 // One id: an integer inside the vocabulary; nothing, with the error left in `fields`, otherwise.
 std::optional<TokenId> parse_token_id(JsonFields& fields, const std::string& name, const Json& value,
