@@ -312,8 +312,8 @@ TEST_CASE("a malformed message is corrupt and names the field") {
   CHECK(field_after(0, "/1/0/5/0", "hot") == "submit.request.sampling.temperature");
   CHECK(field_after(0, "/1/0/5/1", std::nan("")) == "submit.request.sampling.top_p");
   CHECK(field_after(0, "/1/0/6", json::array({1})) == "submit.request.stop");
-  CHECK(field_after(0, "/1/0/11", std::numeric_limits<std::int64_t>::max()) == "submit.request.deadline");
-  CHECK(field_after(0, "/1/0/12", 3) == "submit.request.phase");
+  CHECK(field_after(0, "/1/0/12", std::numeric_limits<std::int64_t>::max()) == "submit.request.deadline");
+  CHECK(field_after(0, "/1/0/13", 3) == "submit.request.phase");
   CHECK(field_after(1, "/1/0/0", json::binary({1, 2, 3})) == "cancel.key.id");
   CHECK(field_after(1, "/1/1", 0x100000000ULL) == "cancel.generation");
   CHECK(field_after(2, "/1/0", json::array({7})) == "tokens.events[0]");
