@@ -265,6 +265,7 @@ Result<void> Daemon::Parts::load_model() {
   auto loaded = baton::load_model(directory, *group,
                                   {.progress = terminal_progress("loading " + directory.string()),
                                    .quantization = quantization(),
+                                   .max_context = options.max_context,
                                    .adapters = *std::move(adapters)});
   if (!loaded) return std::move(loaded).error();
   model = std::move(*loaded);

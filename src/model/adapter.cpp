@@ -25,9 +25,10 @@ bool is_empty(const nlohmann::json& value) {
 
 // Keys whose meaning would be lost if they were ignored.
 void refuse_other_methods(JsonReader& reader) {
-  for (const char* key : {"use_dora", "use_qalora", "fan_in_fan_out", "lora_bias", "modules_to_save",
-                          "alpha_pattern", "layer_replication", "trainable_token_indices",
-                          "target_parameters", "arrow_config", "alora_invocation_tokens"}) {
+  for (const char* key :
+       {"use_dora", "use_qalora", "fan_in_fan_out", "lora_bias", "modules_to_save", "alpha_pattern",
+        "layer_replication", "trainable_token_indices", "target_parameters", "arrow_config",
+        "alora_invocation_tokens", "kasa_config", "monteclora_config", "use_bdlora"}) {
     const nlohmann::json* value = reader.find(key);
     if (value && !is_empty(*value))
       reader.fail(ErrorCode::unsupported, key, "is set; supported: plain LoRA without it");
@@ -37,7 +38,7 @@ void refuse_other_methods(JsonReader& reader) {
   // These begin with other base weights than the model's own.
   const nlohmann::json* begun = reader.find("init_lora_weights");
   if (begun && begun->is_string())
-    for (const std::string_view method : {"pissa", "olora", "corda", "loftq"})
+    for (const std::string_view method : {"pissa", "olora", "corda", "loftq", "lora_ga"})
       if (begun->get<std::string>().starts_with(method))
         reader.fail(ErrorCode::unsupported, "init_lora_weights",
                     "is '" + begun->get<std::string>() + "', which changes the base model's weights as well");
@@ -48,14 +49,11 @@ Error named(const std::string& adapter, Error error) {
   return error;
 }
 
-// Rows `rows` and columns `cols` of a matrix, to where rows are `stride` floats apart.
-void copy_part(const WeightView& matrix, Share rows, Share cols, float* to, std::int64_t stride) {
-  const auto* from = static_cast<const std::byte*>(matrix.data);
-  for (std::int64_t row = 0; row < rows.count; ++row) {
-    const auto element = static_cast<std::size_t>((rows.first + row) * matrix.in + cols.first);
-    convert_values(from + element * size_of(matrix.dtype), matrix.dtype, cols.count, DType::f32,
-                   reinterpret_cast<std::byte*>(to + row * stride));
-  }
+// Columns `cols` of one row of a matrix.
+void copy_row(const WeightView& matrix, std::int64_t row, Share cols, float* to) {
+  const auto element = static_cast<std::size_t>(row * matrix.in + cols.first);
+  convert_values(static_cast<const std::byte*>(matrix.data) + element * size_of(matrix.dtype), matrix.dtype,
+                 cols.count, DType::f32, reinterpret_cast<std::byte*>(to));
 }
 
 }  // namespace
@@ -159,7 +157,7 @@ Result<AdapterMatrices> Adapter::matrices(std::span<const AdaptedProjection> pro
     if (!found) return named(name_, std::move(found).error());
     parts.push_back(*found);
     if (*found) rank += (*found)->down.out;
-    made.out += projection.outputs.count;
+    made.out += static_cast<std::int64_t>(projection.outputs.size());
     made.in = projection.inputs.count;
   }
   if (rank > kMostAdapterRank)
@@ -170,17 +168,18 @@ Result<AdapterMatrices> Adapter::matrices(std::span<const AdaptedProjection> pro
                                    "r"));
   made.down.resize(static_cast<std::size_t>(rank * made.in));
   made.up.resize(static_cast<std::size_t>(made.out * rank));
-  std::int64_t first_rank = 0, first_output = 0;
+  std::int64_t first_rank = 0, output = 0;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i]) {
-      const auto& [down, up] = *parts[i];
-      copy_part(down, {0, down.out}, projections[i].inputs, made.down.data() + first_rank * made.in, made.in);
-      copy_part(up, projections[i].outputs, {0, up.in}, made.up.data() + first_output * rank + first_rank,
-                rank);
-      made.scales.insert(made.scales.end(), static_cast<std::size_t>(down.out), scale(down.out));
-      first_rank += down.out;
+    const std::int64_t own_rank = parts[i] ? parts[i]->down.out : 0;
+    for (std::int64_t row = 0; row < own_rank; ++row)
+      copy_row(parts[i]->down, row, projections[i].inputs, made.down.data() + (first_rank + row) * made.in);
+    for (const std::int64_t row : projections[i].outputs) {
+      if (parts[i]) copy_row(parts[i]->up, row, {0, own_rank}, made.up.data() + output * rank + first_rank);
+      ++output;
     }
-    first_output += projections[i].outputs.count;
+    made.scales.insert(made.scales.end(), static_cast<std::size_t>(own_rank),
+                       own_rank > 0 ? scale(own_rank) : 0.0F);
+    first_rank += own_rank;
   }
   return made;
 }

@@ -28,10 +28,10 @@ Result<AdapterConfig> parse_adapter_config(std::string_view adapter_config_json)
 
 // One of the projections that a Linear has side by side, and what of it a rank of a group has.
 struct AdaptedProjection {
-  std::string name;  // "model.layers.0.self_attn.q_proj"
-  std::int64_t out = 0;
+  std::string name;      // "model.layers.0.self_attn.q_proj"
+  std::int64_t out = 0;  // of the whole
   std::int64_t in = 0;
-  Share outputs;
+  std::vector<std::int64_t> outputs;  // those that the Linear has, in its order
   Share inputs;
 };
 

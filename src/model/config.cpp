@@ -44,19 +44,27 @@ constexpr MixtureFamily kQwenMoe{{}, true};
 // What a family's code fixes or asks config.json for, as in Hugging Face's modeling files.
 struct Family {
   std::string_view architecture;
-  enum class Bias : std::uint8_t { never, inputs, asked } attention;  // inputs: q, k and v; asked: by key
-  bool mlp_bias;                                                      // asks for it
+  // inputs: q, k and v; asked: by attention_bias; asked_apart: o by a key of its own
+  enum class Bias : std::uint8_t { never, inputs, asked, asked_apart } attention;
+  bool mlp_bias;  // asks for it
   bool head_norms;
   enum class Window : std::uint8_t { never, unless_null, asked } window;  // asked: use_sliding_window
-  const MixtureFamily* mixture;                                           // or none
+  const MixtureFamily* mixture = nullptr;                                 // or none
+  bool fused = false;           // q, k and v, and gate and up, are one tensor each
+  bool partial_rotary = false;  // may be asked for
+  bool skips_rotary = false;    // in some layers
 };
 constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", Family::Bias::asked, true, false, Family::Window::never, nullptr},
-    {"MistralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, nullptr},
+    {"LlamaForCausalLM", Family::Bias::asked, true, false, Family::Window::never},
+    {"MistralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null},
     {"MixtralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, &kMixtral},
-    {"Qwen2ForCausalLM", Family::Bias::inputs, false, false, Family::Window::asked, nullptr},
-    {"Qwen3ForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, nullptr},
+    {"Phi3ForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, nullptr, true, true},
+    {"Qwen2ForCausalLM", Family::Bias::inputs, false, false, Family::Window::asked},
+    {"Qwen3ForCausalLM", Family::Bias::asked, false, true, Family::Window::asked},
     {"Qwen3MoeForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, &kQwenMoe},
+    {"SeedOssForCausalLM", Family::Bias::asked_apart, true, false, Family::Window::never},
+    {"SmolLM3ForCausalLM", Family::Bias::asked, true, false, Family::Window::asked, nullptr, false, false,
+     true},
 };
 
 const Family& family_of(std::string_view architecture) {
@@ -121,14 +129,14 @@ void read_dimensions(JsonReader& config, ModelConfig& model) {
 void refuse_what_we_do_not_do(JsonReader& config) {
   const std::string act = config.text("hidden_act", "silu");
   if (act != "silu") config.fail(ErrorCode::unsupported, "hidden_act", "is '" + act + "'; supported: silu");
-  if (config.number("partial_rotary_factor", {0, 1}, 1.0) != 1.0)
-    config.fail(ErrorCode::unsupported, "partial_rotary_factor", "must be 1");
 }
 
 void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
-  const bool asked = family.attention == Family::Bias::asked && config.boolean("attention_bias", false);
+  const bool apart = family.attention == Family::Bias::asked_apart;
+  const bool asked =
+      (family.attention == Family::Bias::asked || apart) && config.boolean("attention_bias", apart);
   model.attention_bias = asked || family.attention == Family::Bias::inputs;
-  model.attention_output_bias = asked;
+  model.attention_output_bias = apart ? config.boolean("attention_out_bias", false) : asked;
   model.mlp_bias = family.mlp_bias && config.boolean("mlp_bias", false);
 }
 
@@ -149,6 +157,23 @@ void limit_to_window(JsonReader& config, const Family& family, ModelConfig& mode
   if (!asked && !slides) return;
   const auto window = config.optional_integer("sliding_window", {0, INT32_MAX});
   if (window && *window > 0 && *window < model.max_positions) model.max_positions = model.window = *window;
+}
+
+// no_rope_layers has a 1 for each layer that is rotated; without it every so many layers one is not.
+void read_unrotated_layers(JsonReader& config, ModelConfig& model) {
+  const std::int32_t every = config.integer("no_rope_layer_interval", kLayersRange, 4);
+  const nlohmann::json* list = config.find("no_rope_layers");
+  const auto layers = static_cast<std::size_t>(model.layers);
+  const auto is_flag = [](const nlohmann::json& value) { return value == 0 || value == 1; };
+  if (list &&
+      (!list->is_array() || list->size() != layers || !std::all_of(list->begin(), list->end(), is_flag))) {
+    config.fail(ErrorCode::invalid_argument, "no_rope_layers",
+                "must be a list of " + std::to_string(layers) + " numbers, each 0 or 1");
+    return;
+  }
+  for (std::int32_t layer = 0; layer < model.layers; ++layer)
+    if (list ? (*list)[static_cast<std::size_t>(layer)] == 0 : (layer + 1) % every == 0)
+      model.unrotated_layers.push_back(layer);
 }
 
 std::vector<std::int32_t> read_dense_layers(JsonReader& config, std::int32_t layers) {
@@ -210,14 +235,33 @@ void read_llama3(JsonReader& rope, RopeScaling& scaling) {
     rope.fail(ErrorCode::invalid_argument, "high_freq_factor", "must be above low_freq_factor");
 }
 
+// A divisor for each rotated pair: those for short contexts, or those for contexts beyond the original
+// length.
+void read_longrope(JsonReader& rope, std::int32_t pairs, std::int32_t max_positions, std::int32_t max_context,
+                   RopeScaling& scaling) {
+  const double implied = static_cast<double>(max_positions) / scaling.original_max_positions;
+  scaling.factor = rope.number("factor", {0, 1e4, true}, implied);
+  scaling.attention_factor = rope.optional_number("attention_factor", {0, 1e4, true});
+  const std::int32_t longest = max_context > 0 ? std::min(max_context, max_positions) : max_positions;
+  const char* const key = longest > scaling.original_max_positions ? "long_factor" : "short_factor";
+  const nlohmann::json* list = rope.find(key);
+  const auto is_divisor = [](const nlohmann::json& v) { return v.is_number() && v > 0.0 && v < 1e6; };
+  if (!list || !list->is_array() || list->size() != static_cast<std::size_t>(pairs) ||
+      !std::all_of(list->begin(), list->end(), is_divisor)) {
+    rope.fail(ErrorCode::invalid_argument, key,
+              "must be a list of " + std::to_string(pairs) + " numbers above 0");
+    return;
+  }
+  for (const nlohmann::json& divisor : *list) scaling.divisors.push_back(divisor.get<float>());
+}
+
 // One of the two spellings: `rope_scaling` (with rope_theta beside it) or `rope_parameters` (with it inside).
-void read_rope_object(JsonReader& rope, std::int32_t max_positions, RopeScaling& scaling) {
+void read_rope_object(JsonReader& rope, std::int32_t pairs, std::int32_t max_positions,
+                      std::int32_t max_context, RopeScaling& scaling) {
   constexpr NumberRange kTheta{1, 1e15, true};
   scaling.theta = rope.number("rope_theta", kTheta, scaling.theta);
   const std::string_view type_key = rope.find("rope_type") ? "rope_type" : "type";
   const std::string type = rope.text(type_key, "default");
-  if (rope.number("partial_rotary_factor", {0, 1}, 1.0) != 1.0)
-    rope.fail(ErrorCode::unsupported, "partial_rotary_factor", "must be 1");
   scaling.original_max_positions =
       rope.integer("original_max_position_embeddings", kPositionsRange,
                    scaling.original_max_positions ? scaling.original_max_positions : max_positions);
@@ -232,13 +276,38 @@ void read_rope_object(JsonReader& rope, std::int32_t max_positions, RopeScaling&
   } else if (type == "llama3") {
     scaling.type = RopeType::llama3;
     read_llama3(rope, scaling);
+  } else if (type == "longrope" || type == "su") {
+    scaling.type = RopeType::longrope;
+    read_longrope(rope, pairs, max_positions, max_context, scaling);
   } else {
     rope.fail(ErrorCode::unsupported, type_key,
-              "is '" + type + "'; supported: default, linear, dynamic, yarn, llama3");
+              "is '" + type + "'; supported: default, linear, dynamic, yarn, llama3, longrope");
   }
 }
 
-void read_rope(JsonReader& config, ModelConfig& model) {
+// How much of a head is rotated; the key stands beside rope_parameters or in it.
+std::int32_t read_rotary_dim(JsonReader& config, const Family& family, std::int32_t head_dim) {
+  const char* const key = "partial_rotary_factor";
+  double share = config.number(key, {0, 1, true}, 1.0);
+  for (const char* const outer : {"rope_scaling", "rope_parameters"}) {
+    const nlohmann::json* object = config.find(outer);
+    if (!object || !object->is_object()) continue;
+    JsonReader rope(*object, config.file(), std::string(outer) + ".");
+    share = rope.number(key, {0, 1, true}, share);
+    config.adopt(rope.error());
+  }
+  const auto rotary = static_cast<std::int32_t>(head_dim * share);
+  if (rotary == head_dim) return head_dim;
+  if (!family.partial_rotary)
+    config.fail(ErrorCode::unsupported, key, "must be 1");
+  else if (rotary < 2 || rotary % 2 != 0)
+    config.fail(ErrorCode::invalid_argument, key,
+                "gives " + std::to_string(rotary) + " rotated elements of a head, must be an even number");
+  return std::max(rotary / 2 * 2, 2);
+}
+
+void read_rope(JsonReader& config, const Family& family, std::int32_t max_context, ModelConfig& model) {
+  model.rotary_dim = read_rotary_dim(config, family, model.head_dim);
   const std::int32_t positions = config.integer("max_position_embeddings", kPositionsRange, 2048);
   RopeScaling scaling;
   scaling.theta = config.number("rope_theta", {1, 1e15, true}, scaling.theta);
@@ -251,17 +320,17 @@ void read_rope(JsonReader& config, ModelConfig& model) {
       return;
     }
     JsonReader rope(*object, config.file(), key + ".");
-    read_rope_object(rope, positions, scaling);
+    read_rope_object(rope, model.rotary_dim / 2, positions, max_context, scaling);
     config.adopt(rope.error());
   }
   if (config.error()) return;
-  if (scaling.type == RopeType::dynamic && model.head_dim <= 2)
+  if (scaling.type == RopeType::dynamic && model.rotary_dim <= 2)
     config.fail(ErrorCode::unsupported, key, "of type dynamic needs a head_dim above 2");
   if (scaled_context_length(scaling, positions) > static_cast<double>(kPositionsRange.maximum))
     config.fail(ErrorCode::invalid_argument, key,
                 "stretches the context beyond " + std::to_string(kPositionsRange.maximum) + " positions");
   if (config.error()) return;
-  model.rope = make_rope_table(scaling, model.head_dim, positions);
+  model.rope = make_rope_table(scaling, model.rotary_dim, positions, model.head_dim);
   model.max_positions = model.rope.max_positions;
 }
 
@@ -315,8 +384,8 @@ bool ModelConfig::has_experts(std::int32_t layer) const {
          !std::ranges::binary_search(mixture.dense_layers, layer);
 }
 
-Result<ModelConfig> parse_model_config(std::string_view config_json,
-                                       std::string_view generation_config_json) {
+Result<ModelConfig> parse_model_config(std::string_view config_json, std::string_view generation_config_json,
+                                       std::int32_t max_context) {
   auto json = parse_json_object(config_json, kConfigFile, kMaxConfigBytes);
   if (!json) return std::move(json).error();
   JsonReader config(*json, kConfigFile);
@@ -332,9 +401,11 @@ Result<ModelConfig> parse_model_config(std::string_view config_json,
   const Family& family = family_of(model.architecture);
   read_biases(config, family, model);
   model.head_norms = family.head_norms;
+  model.fused = family.fused;
   if (family.mixture != nullptr) read_mixture(config, *family.mixture, model);
+  if (family.skips_rotary) read_unrotated_layers(config, model);
   if (config.error()) return *config.error();
-  read_rope(config, model);
+  read_rope(config, family, max_context, model);
   limit_to_window(config, family, model);
   model.bos_token_id = config.optional_integer("bos_token_id", {0, model.vocab - 1});
   const auto eos = read_token_ids(config, "eos_token_id", model.vocab);
@@ -352,7 +423,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json,
   return model;
 }
 
-Result<ModelConfig> load_model_config(const std::filesystem::path& directory) {
+Result<ModelConfig> load_model_config(const std::filesystem::path& directory, std::int32_t max_context) {
   std::error_code error;
   if (!std::filesystem::is_directory(directory, error))
     return make_error(ErrorCode::not_found, "no model directory " + directory.string());
@@ -368,7 +439,7 @@ Result<ModelConfig> load_model_config(const std::filesystem::path& directory) {
     generation = *std::move(text);
     if (generation.empty()) return make_error(ErrorCode::corrupt, "generation_config.json: empty");
   }
-  return parse_model_config(*config, generation);
+  return parse_model_config(*config, generation, max_context);
 }
 
 }  // namespace baton

@@ -1,9 +1,11 @@
 #include "model/decoder.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
 #include "baton/model/capability.hpp"
+#include "model/rope.hpp"
 #include "model/weight_source.hpp"
 
 namespace baton {
@@ -21,6 +23,8 @@ Hash128 hash_config(const ModelConfig& c) {
       facts += ' ' + std::to_string(fact);
     for (const std::int32_t layer : m.dense_layers) facts += " dense " + std::to_string(layer);
   }
+  if (c.rotary_dim < c.head_dim) facts += " rotary " + std::to_string(c.rotary_dim);
+  for (const std::int32_t layer : c.unrotated_layers) facts += " unrotated " + std::to_string(layer);
   if (c.fp8 == Fp8::products) facts += " fp8 products";
   if (c.fp8_blocks.out > 0)
     facts += " blocks " + std::to_string(c.fp8_blocks.out) + ' ' + std::to_string(c.fp8_blocks.in);
@@ -58,15 +62,26 @@ Result<std::unique_ptr<Model>> DecoderModel::load(const ModelFiles& files, Ops& 
                       "model.embed_tokens.weight");
   const ModelTypes types{model->config_.weights, model->config_.fp8 == Fp8::products};
   if (auto begun = ops.begin_model(types); !begun) return std::move(begun).error();
-  auto rope = ops.prepare_rope(model->config_.rope);
-  if (!rope) return std::move(rope).error();
-  model->rope_ = *std::move(rope);
+  if (auto prepared = model->prepare_rope(ops); !prepared) return std::move(prepared).error();
   source.start_packing(ops, progress);
   model->read_weights(source);
   if (source.error()) return *source.error();
   for (const Adapter& adapter : files.adapters)
     model->adapters_.push_back({adapter.name(), adapter.fingerprint()});
   return std::unique_ptr<Model>(std::move(model));
+}
+
+Result<void> DecoderModel::prepare_rope(Ops& ops) {
+  RopeTable table = config_.rope;
+  auto rope = ops.prepare_rope(table);
+  if (!rope) return std::move(rope).error();
+  rope_ = *std::move(rope);
+  if (config_.unrotated_layers.empty()) return {};
+  std::ranges::fill(table.inv_frequency, 0.0F);
+  auto none = ops.prepare_rope(table);
+  if (!none) return std::move(none).error();
+  no_rope_ = *std::move(none);
+  return {};
 }
 
 void DecoderModel::read_weights(WeightSource& source) {
@@ -95,11 +110,22 @@ DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t 
   const std::string attention = layer + "self_attn.";
   Layer w;
   w.attention_norm = source.vector(layer + "input_layernorm.weight", c.hidden);
-  w.qkv = source.linear(c.hidden,
-                        Projections{{attention + "q_proj", q, bias},
-                                    {attention + "k_proj", kv, bias},
-                                    {attention + "v_proj", kv, bias}},
-                        Split::outputs);
+  std::vector<std::int32_t> order;
+  if (c.rotary_dim < c.head_dim) order = rotary_order(c.head_dim, c.rotary_dim);
+  w.rope = std::ranges::binary_search(c.unrotated_layers, index) ? no_rope_.get() : rope_.get();
+  const std::string qkv = attention + "qkv_proj";
+  if (c.fused)
+    w.qkv = source.linear(c.hidden,
+                          Projections{{qkv, q, bias, false, 0, q + 2 * kv, order},
+                                      {qkv, kv, bias, false, q, q + 2 * kv, order},
+                                      {qkv, kv, bias, false, q + kv, q + 2 * kv, {}}},
+                          Split::outputs);
+  else
+    w.qkv = source.linear(c.hidden,
+                          Projections{{attention + "q_proj", q, bias, false, 0, 0, order},
+                                      {attention + "k_proj", kv, bias, false, 0, 0, order},
+                                      {attention + "v_proj", kv, bias}},
+                          Split::outputs);
   if (c.head_norms) {
     w.query_norm = source.vector(attention + "q_norm.weight", c.head_dim);
     w.key_norm = source.vector(attention + "k_norm.weight", c.head_dim);
@@ -116,9 +142,16 @@ void DecoderModel::read_feed_forward(WeightSource& source, std::int32_t index, L
   const std::string layer = "model.layers." + std::to_string(index) + ".";
   const std::string mlp = layer + "mlp.";
   if (!c.has_experts(index)) {
-    w.gate_up = source.linear(
-        c.hidden, Projections{{mlp + "gate_proj", c.ffn, c.mlp_bias}, {mlp + "up_proj", c.ffn, c.mlp_bias}},
-        Split::outputs);
+    const std::string fused = mlp + "gate_up_proj";
+    const std::int64_t ffn = c.ffn;
+    w.gate_up = c.fused ? source.linear(c.hidden,
+                                        Projections{{fused, ffn, c.mlp_bias, false, 0, 2 * ffn, {}},
+                                                    {fused, ffn, c.mlp_bias, false, ffn, 2 * ffn, {}}},
+                                        Split::outputs)
+                        : source.linear(c.hidden,
+                                        Projections{{mlp + "gate_proj", ffn, c.mlp_bias},
+                                                    {mlp + "up_proj", ffn, c.mlp_bias}},
+                                        Split::outputs);
     w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias}, Split::inputs);
     return;
   }
@@ -166,7 +199,7 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
     const Tensor qkv = ops.matmul(normed, w.qkv);
     const HeadNorms norms{w.query_norm ? &w.query_norm : nullptr, w.key_norm ? &w.key_norm : nullptr,
                           epsilon};
-    const Tensor q = ops.rope_store(layer, qkv, shape, rope_.get(), norms);
+    const Tensor q = ops.rope_store(layer, qkv, shape, w.rope, norms);
     if (last && batch.logit_rows.empty()) return {};
     Tensor heads = ops.attention(layer, q, shape);  // [tokens, query_heads * head_dim]
     if (fewer) heads = ops.gather_rows(heads, batch.logit_rows);

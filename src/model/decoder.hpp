@@ -26,19 +26,21 @@ class DecoderModel : public Model {
 
  private:
   struct Layer {
-    Linear attention_norm;  // [hidden]
-    Linear qkv;             // [hidden] -> [(query_heads + 2 * kv_heads) * head_dim]
-    Linear query_norm;      // [head_dim], or none
-    Linear key_norm;        // [head_dim], or none
-    Linear output;          // [query_heads * head_dim] -> [hidden]
-    Linear ffn_norm;        // [hidden]
-    Linear gate_up;         // [hidden] -> [2 * ffn]; none where there are experts
-    Linear down;            // [ffn] -> [hidden]
-    Linear router;          // [hidden] -> [experts]
+    const void* rope = nullptr;  // rope_ or no_rope_
+    Linear attention_norm;       // [hidden]
+    Linear qkv;                  // [hidden] -> [(query_heads + 2 * kv_heads) * head_dim]
+    Linear query_norm;           // [head_dim], or none
+    Linear key_norm;             // [head_dim], or none
+    Linear output;               // [query_heads * head_dim] -> [hidden]
+    Linear ffn_norm;             // [hidden]
+    Linear gate_up;              // [hidden] -> [2 * ffn]; none where there are experts
+    Linear down;                 // [ffn] -> [hidden]
+    Linear router;               // [hidden] -> [experts]
     Experts experts;
   };
 
   DecoderModel(ModelConfig config, GroupPlace place) : config_(std::move(config)), place_(place) {}
+  Result<void> prepare_rope(Ops& ops);
   void read_weights(class WeightSource& source);
   Layer read_layer(class WeightSource& source, std::int32_t index) const;
   void read_feed_forward(class WeightSource& source, std::int32_t index, Layer& layer) const;
@@ -53,6 +55,7 @@ class DecoderModel : public Model {
   Linear norm_;     // [hidden]
   Linear lm_head_;  // [hidden] -> [vocab]; embed_ where tied
   std::shared_ptr<const void> rope_;
+  std::shared_ptr<const void> no_rope_;  // of layers that are not rotated; null where there are none
   std::vector<Layer> layers_;
 };
 

@@ -14,7 +14,7 @@ namespace {
 template <class Load>
 Result<std::unique_ptr<Model>> load_from(const std::filesystem::path& directory, const LoadOptions& options,
                                          Load load) {
-  auto config = load_model_config(directory);
+  auto config = load_model_config(directory, options.max_context);
   if (!config) return std::move(config).error();
   auto checkpoint = Checkpoint::open(directory);
   if (!checkpoint) return std::move(checkpoint).error();

@@ -81,6 +81,21 @@ std::vector<float> yarn_frequencies(const RopeScaling& s, std::int32_t head_dim)
   return frequencies;
 }
 
+// LongRoPE (arXiv 2402.13753): every pair's frequency divided by a number of its own.
+std::vector<float> longrope_frequencies(const RopeScaling& s, std::int32_t head_dim) {
+  std::vector<float> frequencies(static_cast<std::size_t>(head_dim / 2));
+  for (std::int32_t i = 0; i < head_dim / 2; ++i)
+    frequencies[i] =
+        1.0F / (s.divisors[static_cast<std::size_t>(i)] * power(s.theta, exponent_of(i, head_dim)));
+  return frequencies;
+}
+
+float longrope_attention_factor(const RopeScaling& s) {
+  if (s.attention_factor) return static_cast<float>(*s.attention_factor);
+  if (s.factor <= 1) return 1.0F;
+  return static_cast<float>(std::sqrt(1 + std::log(s.factor) / std::log(s.original_max_positions)));
+}
+
 }  // namespace
 
 double scaled_context_length(const RopeScaling& scaling, std::int32_t max_position_embeddings) {
@@ -92,13 +107,14 @@ double scaled_context_length(const RopeScaling& scaling, std::int32_t max_positi
       return std::floor(scaling.original_max_positions * scaling.factor);
     case RopeType::none:
     case RopeType::llama3:
+    case RopeType::longrope:
       break;
   }
   return max_position_embeddings;
 }
 
 RopeTable make_rope_table(const RopeScaling& scaling, std::int32_t head_dim,
-                          std::int32_t max_position_embeddings) {
+                          std::int32_t max_position_embeddings, std::int32_t whole_head) {
   RopeTable table;
   table.max_positions = static_cast<std::int32_t>(scaled_context_length(scaling, max_position_embeddings));
   switch (scaling.type) {
@@ -125,8 +141,26 @@ RopeTable make_rope_table(const RopeScaling& scaling, std::int32_t head_dim,
       table.inv_frequency = plain_frequencies(scaling.theta, head_dim);
       scale_llama3(table.inv_frequency, scaling);
       break;
+    case RopeType::longrope:
+      table.inv_frequency = longrope_frequencies(scaling, head_dim);
+      table.scale = longrope_attention_factor(scaling);
+      break;
   }
+  if (whole_head > head_dim) table.inv_frequency.resize(static_cast<std::size_t>(whole_head / 2), 0.0F);
   return table;
+}
+
+std::vector<std::int32_t> rotary_order(std::int32_t head_dim, std::int32_t rotary) {
+  std::vector<std::int32_t> order;
+  const std::int32_t half = head_dim / 2, rotary_half = rotary / 2, rest = half - rotary_half;
+  const auto append = [&](std::int32_t first, std::int32_t count) {
+    for (std::int32_t i = 0; i < count; ++i) order.push_back(first + i);
+  };
+  append(0, rotary_half);
+  append(rotary, rest);
+  append(rotary_half, rotary_half);
+  append(rotary + rest, rest);
+  return order;
 }
 
 }  // namespace baton

@@ -106,6 +106,7 @@ bool WeightSource::is_rounded(const Projection& wanted) const {
 }
 
 void WeightSource::take(const Projection& wanted) {
+  if (wanted.first > 0) return;  // the tensor counts once
   for (const std::string& name : tensors_of(wanted)) take(name);
   // With such weights it is another model.
   if (!ops_ && is_rounded(wanted)) fingerprint_ = hash_string("rounded to e4m3", fingerprint_);
@@ -146,8 +147,10 @@ std::optional<std::vector<float>> WeightSource::read_scales(const std::string& n
 void WeightSource::add_scales(const Projection& wanted, WeightView& view) {
   auto values = read_scales(
       scales_of(wanted.name + ".weight"),
-      [&](const Shape& shape) { return elements_of(shape) == 1 || elements_of(shape) == wanted.out; },
-      "with one element or " + std::to_string(wanted.out));
+      [&](const Shape& shape) {
+        return elements_of(shape) == 1 || elements_of(shape) == wanted.tensor_outputs();
+      },
+      "with one element or " + std::to_string(wanted.tensor_outputs()));
   if (values) view.scales = scales_.emplace_back(*std::move(values));
 }
 
@@ -192,7 +195,7 @@ std::optional<WeightView> WeightSource::whole_projection(std::int64_t in, const 
                                              "the checkpoint has neither the tensor '" + name + "' nor '" +
                                                  codes_of(wanted.name, packed_.kind) + "'",
                                              name));
-  auto view = keep_error(checkpoint_.matrix(name, wanted.out, in));
+  auto view = keep_error(checkpoint_.matrix(name, wanted.tensor_outputs(), in));
   const bool codes = view && view->dtype == DType::e4m3;
   const bool expanded = codes && blocks_.out > 0;
   if (expanded)
@@ -209,16 +212,17 @@ std::optional<WeightView> WeightSource::unpacked_projection(std::int64_t in, con
   absent(wanted.name + ".weight",
          "quantization_config");  // which of the two it would be is not ours to guess
   if (error_) return std::nullopt;
-  const auto packed = keep_error(PackedProjection::open(checkpoint_, wanted.name, packed_, {wanted.out, in}));
+  const auto packed =
+      keep_error(PackedProjection::open(checkpoint_, wanted.name, packed_, {wanted.tensor_outputs(), in}));
   if (!packed) return std::nullopt;
   WeightView view;
-  view.out = wanted.out;
+  view.out = wanted.tensor_outputs();
   view.in = in;
   view.dtype = dtype_of(kEmbeddings).value_or(DType::bf16);
   if (wanted.bias)
     add_bias(wanted, true, view);
   else
-    no_bias_but_zeros(wanted.name + ".bias", wanted.out);
+    no_bias_but_zeros(wanted.name + ".bias", wanted.tensor_outputs());
   if (error_) return std::nullopt;
   if (!ops_) return view;
   std::byte* const values = room_for(rows.count * in, view.dtype);
@@ -236,7 +240,7 @@ std::optional<WeightView> WeightSource::unpacked_projection(std::int64_t in, con
 
 void WeightSource::add_bias(const Projection& wanted, bool expanded, WeightView& view) {
   const std::string name = wanted.name + ".bias";
-  const auto bias = keep_error(checkpoint_.vector(name, wanted.out));
+  const auto bias = keep_error(checkpoint_.vector(name, wanted.tensor_outputs()));
   if (!bias) return;
   view.bias_dtype = bias->dtype;
   view.bias = bias->data;
@@ -249,8 +253,8 @@ void WeightSource::add_bias(const Projection& wanted, bool expanded, WeightView&
                         name);
     return;
   }
-  std::byte* const values = room_for(wanted.out, view.dtype);
-  convert_values(bias->data, bias->dtype, wanted.out, view.dtype, values);
+  std::byte* const values = room_for(wanted.tensor_outputs(), view.dtype);
+  convert_values(bias->data, bias->dtype, wanted.tensor_outputs(), view.dtype, values);
   view.bias_dtype = view.dtype;
   view.bias = values;
 }
@@ -267,17 +271,45 @@ void WeightSource::no_bias_but_zeros(const std::string& name, std::int64_t out) 
 }
 
 std::optional<WeightView> WeightSource::projection(std::int64_t in, const Projection& wanted, Split split) {
-  const bool shared = place_.width > 1;
-  const Share rows = shared && split == Split::outputs ? share_of(wanted.out, place_) : Share{0, wanted.out};
+  const Share rows = outputs_of(wanted, split);
   const bool packed = is_packed(wanted.name);
   const auto whole = packed ? unpacked_projection(in, wanted, rows) : whole_projection(in, wanted);
   if (!whole || !ops_) return whole;
   WeightView view = *whole;
-  if (!packed && shared && split == Split::outputs) view = share_of_outputs(view, rows);
+  if (!packed && rows.count < view.out) view = share_of_outputs(view, rows);
+  if (!wanted.head_order.empty()) view = in_order(view, wanted.head_order);
   if (is_rounded(wanted))
     view = quantised(view);  // by whole outputs, so that all ranks have a lone model's codes
-  if (shared && split == Split::inputs) view = share_of_inputs(view);
+  if (place_.width > 1 && split == Split::inputs) view = share_of_inputs(view);
   return view;
+}
+
+Share WeightSource::outputs_of(const Projection& wanted, Split split) const {
+  const Share mine = split == Split::outputs ? share_of(wanted.out, place_) : Share{0, wanted.out};
+  return {wanted.first + mine.first, mine.count};
+}
+
+WeightView WeightSource::in_order(const WeightView& view, std::span<const std::int32_t> head_order) {
+  const auto row_bytes = static_cast<std::size_t>(view.in) * size_of(view.dtype);
+  const std::size_t bias_bytes = view.bias ? size_of(view.bias_type()) : 0;
+  const bool by_output = view.scales.size() > 1;
+  const auto* const rows = static_cast<const std::byte*>(view.data);
+  const auto* const bias = static_cast<const std::byte*>(view.bias);
+  std::byte* const new_rows = room_for(view.out * view.in, view.dtype);
+  std::byte* const new_bias = bias ? room_for(view.out, view.bias_type()) : nullptr;
+  std::vector<float>& new_scales = scales_.emplace_back(view.scales.begin(), view.scales.end());
+  const std::size_t head = head_order.size();
+  for (std::size_t to = 0; to < static_cast<std::size_t>(view.out); ++to) {
+    const std::size_t from = to / head * head + static_cast<std::size_t>(head_order[to % head]);
+    std::memcpy(new_rows + to * row_bytes, rows + from * row_bytes, row_bytes);
+    if (bias) std::memcpy(new_bias + to * bias_bytes, bias + from * bias_bytes, bias_bytes);
+    if (by_output) new_scales[to] = view.scales[from];
+  }
+  WeightView ordered = view;
+  ordered.data = new_rows;
+  ordered.bias = new_bias;
+  ordered.scales = new_scales;
+  return ordered;
 }
 
 WeightView WeightSource::quantised(const WeightView& view) {
@@ -362,9 +394,18 @@ Linear WeightSource::adapted(const Linear& packed, std::int64_t in, std::span<co
   for (const Projection& wanted : projections) {
     if (wanted.keeps_type) return packed;
     adapted_.insert(wanted.name);
-    whole.push_back({wanted.name, wanted.out, in,
-                     split == Split::outputs ? share_of(wanted.out, place_) : Share{0, wanted.out},
-                     split == Split::inputs ? share_of(in, place_) : Share{0, in}});
+    AdaptedProjection& part = whole.emplace_back();
+    part = {wanted.name,
+            wanted.tensor_outputs(),
+            in,
+            {},
+            split == Split::inputs ? share_of(in, place_) : Share{0, in}};
+    const Share rows = outputs_of(wanted, split);
+    const auto head = static_cast<std::int64_t>(wanted.head_order.size());
+    for (std::int64_t row = 0; row < rows.count; ++row)
+      part.outputs.push_back(
+          rows.first +
+          (head == 0 ? row : row / head * head + wanted.head_order[static_cast<std::size_t>(row % head)]));
   }
   std::vector<AdapterMatrices> matrices;
   for (const Adapter& adapter : adapters_) {

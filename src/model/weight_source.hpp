@@ -47,6 +47,14 @@ class WeightSource {
     std::int64_t out = 0;
     bool bias = false;
     bool keeps_type = false;  // is never quantised, and no adapter changes it
+    // Of a tensor that holds several projections: its outputs [first, first + out) of `of`; 0: all are its
+    // own.
+    std::int64_t first = 0;
+    std::int64_t of = 0;
+    // The order that the outputs of each head are to be in (rope.hpp); empty: as they are.
+    std::vector<std::int32_t> head_order = {};
+
+    std::int64_t tensor_outputs() const { return of > 0 ? of : out; }
   };
 
   // `config_hash` starts the fingerprint, which is the same for all ranks.
@@ -108,7 +116,9 @@ class WeightSource {
   void no_bias_but_zeros(const std::string& name, std::int64_t out);
   std::optional<WeightView> projection(std::int64_t in, const Projection& wanted, Split split);
   WeightView quantised(const WeightView& view);
+  Share outputs_of(const Projection& wanted, Split split) const;  // of its tensor, that this rank has
   WeightView share_of_outputs(const WeightView& whole, Share mine) const;
+  WeightView in_order(const WeightView& view, std::span<const std::int32_t> head_order);
   WeightView share_of_inputs(const WeightView& whole);
   Linear pack(std::int64_t in, std::span<const Projection> projections, Split split);
   // The Linear of these projections with what the adapters add to it; the survey only looks.

@@ -219,9 +219,10 @@ const CpuOps::Rotation& CpuOps::rotation(const void* prepared) {
     const double position = batch_->positions[static_cast<std::size_t>(row)];
     for (std::size_t i = 0; i < half; ++i) {
       const double angle = position * static_cast<double>(table.inv_frequency[i]);
+      const double scale = table.inv_frequency[i] == 0.0F ? 1.0 : static_cast<double>(table.scale);
       const std::size_t at = static_cast<std::size_t>(row) * half + i;
-      made.cosine[at] = static_cast<float>(std::cos(angle) * static_cast<double>(table.scale));
-      made.sine[at] = static_cast<float>(std::sin(angle) * static_cast<double>(table.scale));
+      made.cosine[at] = static_cast<float>(std::cos(angle) * scale);
+      made.sine[at] = static_cast<float>(std::sin(angle) * scale);
     }
   });
   return made;

@@ -131,6 +131,43 @@ TEST_CASE("a model with an adapter computes as if it were merged into the weight
   }
 }
 
+TEST_CASE("an adapter of fused projections goes where their outputs go") {
+  const std::int32_t width = GENERATE(1, 2);
+  CAPTURE(width);
+  TinyModel tiny(R"({"architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 0.5})");
+  const std::string attention = layer(1) + "self_attn.", mlp = layer(2) + "mlp.";
+  const std::map<std::string, std::vector<std::string>> parts{
+      {attention + "qkv_proj", {attention + "q_proj", attention + "k_proj", attention + "v_proj"}},
+      {mlp + "gate_up_proj", {mlp + "gate_proj", mlp + "up_proj"}}};
+  auto merged = tiny.weights;
+  TinyAdapter adapter;
+  for (const auto& [whole, names] : parts) {
+    adapter.add(tiny, whole, 4);
+    std::vector<float>& values = merged[whole + ".weight"];
+    for (const std::string& name : names) {
+      const std::vector<float>& part = tiny.weights.at(name + ".weight");
+      values.insert(values.end(), part.begin(), part.end());
+    }
+  }
+  adapter.merge_into(merged);
+  for (const auto& [whole, names] : parts) {
+    const float* next = merged[whole + ".weight"].data();
+    for (const std::string& name : names) {
+      std::vector<float>& part = merged[name + ".weight"];
+      std::copy_n(next, part.size(), part.begin());
+      next += part.size();
+    }
+  }
+  const auto group = group_of(width);
+  auto model = load(tiny, *group, {adapter.source()});
+  if (!model) FAIL(model.error().message);
+  const test::OracleDecoder oracle((*model)->config(), merged);
+  Runner runner(**model, group->rank(0), 4);
+  runner.adapter = 0;
+  const Tokens tokens = some_tokens(20);
+  CHECK(worst_difference(runner.feed(tokens), oracle.logits(tokens)) < 2e-4);
+}
+
 TEST_CASE("rows of several adapters share a step") {
   TinyModel tiny;
   TinyAdapter one(1), two(2);
@@ -176,7 +213,7 @@ TEST_CASE("adapters add to weights that are quantised, and to those beside exper
   auto merged = tiny.weights;
   for (auto& [name, values] : merged)
     if (name.ends_with("_proj.weight") || name.find(".experts.") != std::string::npos)
-      test::round_weights(values, static_cast<std::size_t>(tiny.tensor(name).shape[1]));
+      test::round_weights(values, tiny.inputs.at(name));
   adapter.merge_into(merged);
   const test::OracleDecoder oracle((*model)->config(), merged);
   Runner runner(**model, lone->rank(0), 4);

@@ -380,8 +380,19 @@ TEST_CASE("what is wrong in config.json is named") {
       {R"({"eos_token_id": [2, "x"]})", ErrorCode::invalid_argument, "eos_token_id", "list of token ids"},
       {R"({"rope_theta": 1})", ErrorCode::invalid_argument, "rope_theta", "above 1"},
       {R"({"rope_scaling": 4})", ErrorCode::invalid_argument, "rope_scaling", "must be an object"},
-      {R"({"rope_scaling": {"type": "longrope"}})", ErrorCode::unsupported, "rope_scaling.type",
-       "'longrope'; supported: default, linear, dynamic, yarn, llama3"},
+      {R"({"rope_scaling": {"type": "spiral"}})", ErrorCode::unsupported, "rope_scaling.type",
+       "'spiral'; supported: default, linear, dynamic, yarn, llama3, longrope"},
+      {R"({"rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1]}})", ErrorCode::invalid_argument,
+       "rope_scaling.short_factor", "a list of 4 numbers"},
+      {R"({"rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1], "long_factor": [1, 1, 1, 0],
+           "original_max_position_embeddings": 64}})",
+       ErrorCode::invalid_argument, "rope_scaling.long_factor", "above 0"},
+      {R"({"rope_parameters": {"partial_rotary_factor": 0.5}})", ErrorCode::unsupported,
+       "partial_rotary_factor", "must be 1"},
+      {R"({"architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 0.4})", ErrorCode::invalid_argument,
+       "partial_rotary_factor", "gives 3 rotated elements"},
+      {R"({"architectures": ["SmolLM3ForCausalLM"], "no_rope_layers": [1, 0, 1]})",
+       ErrorCode::invalid_argument, "no_rope_layers", "a list of 5 numbers"},
       {R"({"rope_scaling": {"type": 3}})", ErrorCode::invalid_argument, "rope_scaling.type", "string"},
       {R"({"rope_scaling": {"type": "linear"}})", ErrorCode::invalid_argument, "rope_scaling.factor",
        "missing"},
@@ -409,6 +420,37 @@ TEST_CASE("what is wrong in config.json is named") {
   CHECK(result.error().message.starts_with("config.json: "));
   CHECK(result.error().message.find(c.field) != std::string::npos);
   CHECK(result.error().message.find(c.says) != std::string::npos);
+}
+
+TEST_CASE("LongRoPE has divisors for short contexts and for long ones") {
+  const char* const patch = R"({"architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 0.5,
+    "original_max_position_embeddings": 64,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.0, 2.0], "long_factor": [4.0, 8.0]}})";
+  const auto read = [&](std::int32_t max_context) {
+    auto config = parse_model_config(patched(patch).dump(), {}, max_context);
+    REQUIRE(config);
+    return *std::move(config);
+  };
+  const ModelConfig whole = read(0), few = read(64), more = read(65);
+  CHECK(whole.rotary_dim == 4);
+  CHECK(whole.rope.inv_frequency == std::vector<float>{0.25F, 0.00125F, 0.0F, 0.0F});
+  CHECK(few.rope.inv_frequency == std::vector<float>{1.0F, 0.005F, 0.0F, 0.0F});
+  CHECK(more.rope.inv_frequency == whole.rope.inv_frequency);
+  const double factor = std::sqrt(1 + std::log(512.0 / 64) / std::log(64.0));
+  CHECK(whole.rope.scale == static_cast<float>(factor));
+  CHECK(few.rope.scale == whole.rope.scale);
+}
+
+TEST_CASE("layers without rotation are listed, or every fourth is one") {
+  const auto layers = [](const char* patch) {
+    const auto config = parse(patched(patch));
+    REQUIRE(config);
+    return config->unrotated_layers;
+  };
+  CHECK(layers(R"({"architectures": ["SmolLM3ForCausalLM"]})") == std::vector<std::int32_t>{3});
+  CHECK(layers(R"({"architectures": ["SmolLM3ForCausalLM"], "no_rope_layers": [0, 1, 1, 0, 1]})") ==
+        std::vector<std::int32_t>{0, 3});
+  CHECK(layers(R"({"no_rope_layers": [0, 1, 1, 0, 1]})").empty());  // Llama's code has none
 }
 
 TEST_CASE("what is wrong in generation_config.json is named") {

@@ -27,13 +27,14 @@ class OracleDecoder {
     const auto& embedding = weights_.at("model.embed_tokens.weight");
     for (const std::int32_t t : tokens)
       x.emplace_back(embedding.begin() + t * c_.hidden, embedding.begin() + (t + 1) * c_.hidden);
-    for (int i = 0; i < c_.layers; ++i) run_layer("model.layers." + std::to_string(i) + ".", x);
+    for (int i = 0; i < c_.layers; ++i)
+      run_layer("model.layers." + std::to_string(i) + ".", !std::ranges::count(c_.unrotated_layers, i), x);
     const Values last = norm(x.back(), "model.norm.weight");
     return project(last, c_.tied_embeddings ? "model.embed_tokens" : "lm_head", c_.vocab, false);
   }
 
  private:
-  void run_layer(const std::string& layer, std::vector<Values>& x) const {
+  void run_layer(const std::string& layer, bool rotated, std::vector<Values>& x) const {
     const int q_size = c_.query_heads * c_.head_dim;
     const int kv_size = c_.kv_heads * c_.head_dim;
     std::vector<Values> k;
@@ -43,10 +44,10 @@ class OracleDecoder {
       const std::string attention = layer + "self_attn.";
       const Values q = rotate(
           head_norm(project(h, attention + "q_proj", q_size, c_.attention_bias), attention + "q_norm.weight"),
-          p);
+          p, rotated);
       k.push_back(rotate(head_norm(project(h, attention + "k_proj", kv_size, c_.attention_bias),
                                    attention + "k_norm.weight"),
-                         p));
+                         p, rotated));
       v.push_back(project(h, attention + "v_proj", kv_size, c_.attention_bias));
       const Values mixed =
           project(attend(q, k, v), attention + "o_proj", c_.hidden, c_.attention_output_bias);
@@ -121,8 +122,9 @@ class OracleDecoder {
     return y;
   }
 
-  Values rotate(Values x, std::size_t position) const {
-    const int half = c_.head_dim / 2;
+  // The first elements of each head, in pairs that lie half of these apart.
+  Values rotate(Values x, std::size_t position, bool rotated) const {
+    const int half = rotated ? c_.rotary_dim / 2 : 0;
     for (std::size_t head = 0; head < x.size(); head += static_cast<std::size_t>(c_.head_dim))
       for (int i = 0; i < half; ++i) {
         const double angle = static_cast<double>(position) * c_.rope.inv_frequency[i];

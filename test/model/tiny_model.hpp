@@ -111,7 +111,8 @@ struct TinyModel {
   TempDirectory directory;
   nlohmann::json config;
   std::vector<TestTensor> tensors;
-  std::map<std::string, std::vector<float>> weights;
+  std::map<std::string, std::vector<float>> weights;  // by projection, also of those that are one tensor
+  std::map<std::string, std::size_t> inputs;          // of each of these
 
   explicit TinyModel(const char* patch = "{}", const std::string& dtype = "F32") {
     config = nlohmann::json::parse(R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 24,
@@ -131,9 +132,11 @@ struct TinyModel {
       const std::string layer = "model.layers." + std::to_string(i) + ".";
       add(layer + "input_layernorm.weight", {hidden}, dtype);
       add(layer + "post_attention_layernorm.weight", {hidden}, dtype);
+      const bool fused = family == "Phi3ForCausalLM";
       projection(layer + "self_attn.q_proj", q, hidden, bias, dtype);
       projection(layer + "self_attn.k_proj", kv, hidden, bias, dtype);
       projection(layer + "self_attn.v_proj", kv, hidden, bias, dtype);
+      if (fused) fuse(layer + "self_attn.qkv_proj", 3);
       projection(layer + "self_attn.o_proj", hidden, q, output_bias, dtype);
       if (family.starts_with("Qwen3")) {
         add(layer + "self_attn.q_norm.weight", {8}, dtype);
@@ -146,6 +149,7 @@ struct TinyModel {
       } else {
         projection(layer + "mlp.gate_proj", 40, hidden, mlp_bias, dtype);
         projection(layer + "mlp.up_proj", 40, hidden, mlp_bias, dtype);
+        if (fused) fuse(layer + "mlp.gate_up_proj", 2);
         projection(layer + "mlp.down_proj", hidden, 40, mlp_bias, dtype);
       }
     }
@@ -174,6 +178,26 @@ struct TinyModel {
   }
 
  private:
+  // The newest projections become one, with a scale for each output where they have scales.
+  void fuse(const std::string& name, std::size_t count) {
+    const std::size_t each = config.contains("quantization_config") ? 2 : 1;
+    const std::size_t first = tensors.size() - count * each;
+    TestTensor weight{name + ".weight", tensors[first].dtype, {0, tensors[first].shape[1]}, {}};
+    TestTensor scale{name + ".weight_scale", tensors.back().dtype, {0, 1}, {}};
+    for (std::size_t i = first; i < tensors.size(); i += each) {
+      const std::int64_t out = tensors[i].shape[0];
+      weight.shape[0] += out;
+      weight.bytes += tensors[i].bytes;
+      if (each == 1) continue;
+      scale.shape[0] += out;
+      for (std::int64_t o = tensors[i + 1].shape.empty() ? out : 1; o > 0; --o)
+        scale.bytes += tensors[i + 1].bytes;
+    }
+    tensors.resize(first);
+    tensors.push_back(std::move(weight));
+    if (each == 2) tensors.push_back(std::move(scale));
+  }
+
   void experts(const std::string& block, int count, std::int64_t ffn, std::array<const char*, 3> names,
                const std::string& dtype) {
     add(block + "gate.weight", {count, 24}, dtype);
@@ -235,6 +259,7 @@ struct TinyModel {
     }
     tensors.push_back({name, dtype, std::move(shape), encode(values, dtype)});
     weights[name] = std::move(values);
+    inputs[name] = static_cast<std::size_t>(tensors.back().shape.back());
   }
 
   std::mt19937 engine_{17};

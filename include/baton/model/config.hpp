@@ -79,6 +79,9 @@ struct ModelConfig {
   bool attention_bias = false;         // of q, k and v
   bool attention_output_bias = false;  // of o
   bool head_norms = false;             // of q and k, before the rotation
+  bool fused = false;                  // q, k and v are one tensor of the checkpoint, and so are gate and up
+  std::int32_t rotary_dim = 0;         // the first elements of a head, which are rotated; head_dim: all
+  std::vector<std::int32_t> unrotated_layers;  // whose heads are not rotated at all; ascending
   bool mlp_bias = false;
   MixtureConfig mixture;
   Fp8 fp8 = Fp8::none;
@@ -93,8 +96,10 @@ struct ModelConfig {
 };
 
 // From a Hugging Face directory. Errors name the key of config.json; unknown architectures are unsupported
-// with the list of what is.
-Result<ModelConfig> load_model_config(const std::filesystem::path& directory);
-Result<ModelConfig> parse_model_config(std::string_view config_json, std::string_view generation_config_json);
+// with the list of what is. `max_context`: no sequence will be longer, 0: than the model's context; a model
+// with rotary embeddings for short and for long contexts (LongRoPE) gets those that it needs for it.
+Result<ModelConfig> load_model_config(const std::filesystem::path& directory, std::int32_t max_context = 0);
+Result<ModelConfig> parse_model_config(std::string_view config_json, std::string_view generation_config_json,
+                                       std::int32_t max_context = 0);
 
 }  // namespace baton

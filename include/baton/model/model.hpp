@@ -31,6 +31,7 @@ using LoadProgress = std::function<void(std::uint64_t bytes_done, std::uint64_t 
 struct LoadOptions {
   LoadProgress progress = {};
   Quantization quantization = Quantization::none;
+  std::int32_t max_context = 0;  // as for load_model_config
   std::vector<AdapterSource> adapters = {};
 };
 

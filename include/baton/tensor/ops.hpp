@@ -126,7 +126,8 @@ struct HeadNorms {
 };
 
 // Rotary embedding: angle of pair i at position p is p * inv_frequency[i]; cos and sin are multiplied by
-// `scale` (yarn's attention factor). Pairs are (i, i + head_dim / 2), Hugging Face's order.
+// `scale` (yarn's attention factor). Pairs are (i, i + head_dim / 2), Hugging Face's order. A pair of
+// frequency 0 stays as it is, `scale` or not.
 struct RopeTable {
   std::vector<float> inv_frequency = {};  // [head_dim / 2]
   float scale = 1.0F;

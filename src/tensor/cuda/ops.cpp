@@ -176,8 +176,9 @@ Result<std::shared_ptr<const void>> CudaOps::prepare_rope(const RopeTable& table
   for (std::size_t position = 0; position < positions; ++position) {
     for (std::size_t i = 0; i < half; ++i) {
       const double angle = static_cast<double>(position) * static_cast<double>(table.inv_frequency[i]);
-      values[position * half + i] = {static_cast<float>(std::cos(angle) * static_cast<double>(table.scale)),
-                                     static_cast<float>(std::sin(angle) * static_cast<double>(table.scale))};
+      const double scale = table.inv_frequency[i] == 0.0F ? 1.0 : static_cast<double>(table.scale);
+      values[position * half + i] = {static_cast<float>(std::cos(angle) * scale),
+                                     static_cast<float>(std::sin(angle) * scale)};
     }
   }
   auto memory = Buffer::allocate(device_, values.size() * sizeof(float2));
