@@ -261,8 +261,10 @@ void Engine::State::end(EndedSequence ended, TimePoint now) {
   }
   if (!ended.handed_off) {
     if (hands_off(sequence)) sender->dropped(key, "its first token ended the request");
-    active.finish(finish_event(sequence, ended.by_length ? FinishReason::length : FinishReason::stop,
-                               request->handoff));
+    FinishEvent event =
+        finish_event(sequence, ended.by_length ? FinishReason::length : FinishReason::stop, request->handoff);
+    event.embedding = std::move(ended.embedding);
+    active.finish(event);
     return;
   }
   HandoffInfo info;

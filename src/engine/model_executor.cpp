@@ -39,8 +39,27 @@ class ModelExecutor final : public Executor {
     result.rows.resize(plan_->rows.size());
     // After the forward pass was launched: a device computes it meanwhile.
     masks_.write(*plan_, static_cast<std::size_t>(logits.cols), result.rows);
+    if (batch_.wants_hidden) read_embeddings(result);
     if (!sample_on_device(logits, result)) sample_on_host(logits, result);
     return result;
+  }
+
+  void read_embeddings(StepResult& result) {
+    const Tensor hidden = model_.hidden();
+    const std::span<const float> values = ops_.to_host(hidden);
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
+      if (!plan_->rows[i].sample) continue;
+      const auto size = static_cast<std::size_t>(hidden.cols);
+      const std::span<const float> of_row = values.subspan(row++ * size, size);
+      if (!plan_->rows[i].sequence->request.embed) continue;
+      if (std::ranges::any_of(of_row, [](float value) { return std::isnan(value); })) {
+        result.rows[i].error = make_error(ErrorCode::internal, "the model computed NaN");
+        continue;
+      }
+      result.rows[i].embedding.assign(of_row.begin(), of_row.end());
+      result.rows[i].complete = true;
+    }
   }
 
   bool sample_on_device(const Tensor& logits, StepResult& result) {
@@ -108,6 +127,7 @@ class ModelExecutor final : public Executor {
     batch_.sequences.clear();
     batch_.block_table.clear();
     batch_.logit_rows.clear();
+    batch_.wants_hidden = false;
     for (const PlannedRows& planned : plan.rows) {
       const Sequence& sequence = *planned.sequence;
       const auto first_row = static_cast<std::int32_t>(batch_.tokens.size());
@@ -120,6 +140,7 @@ class ModelExecutor final : public Executor {
       }
       for (const BlockRef& block : sequence.blocks) batch_.block_table.push_back(block.id());
       if (planned.sample) batch_.logit_rows.push_back(first_row + planned.rows - 1);
+      batch_.wants_hidden = batch_.wants_hidden || (planned.sample && sequence.request.embed);
     }
     add_adapters(plan);
   }

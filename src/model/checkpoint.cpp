@@ -56,7 +56,12 @@ Result<std::map<std::string, std::string>> parse_index(std::string_view text) {
 Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   Checkpoint checkpoint;
   std::error_code error;
-  if (std::filesystem::exists(directory / kSingleFile, error)) return open_file(directory / kSingleFile);
+  if (std::filesystem::exists(directory / kSingleFile, error)) {
+    if (auto opened = checkpoint.open_single(directory / kSingleFile); !opened)
+      return std::move(opened).error();
+    checkpoint.name_as_usual();
+    return checkpoint;
+  }
   if (!std::filesystem::exists(directory / kIndexFile, error))
     return make_error(ErrorCode::not_found, directory.string() + " holds neither " + kSingleFile + " nor " +
                                                 kIndexFile + ": weights must be in safetensors format");
@@ -64,7 +69,16 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   if (!index) return index.error();
   if (auto opened = checkpoint.open_sharded(directory, index->bytes()); !opened)
     return std::move(opened).error();
+  checkpoint.name_as_usual();
   return checkpoint;
+}
+
+// Models that only embed are saved without what generates, and without the "model." that tells it apart.
+void Checkpoint::name_as_usual() {
+  if (find("embed_tokens.weight") == nullptr || find("model.embed_tokens.weight") != nullptr) return;
+  std::map<std::string, TensorRef> named;
+  for (auto& [name, tensor] : tensors_) named.emplace("model." + name, std::move(tensor));
+  tensors_ = std::move(named);
 }
 
 Result<Checkpoint> Checkpoint::open_file(const std::filesystem::path& path) {

@@ -44,6 +44,7 @@ class Checkpoint {
   };
 
   Result<void> open_single(const std::filesystem::path& path);
+  void name_as_usual();
   Result<void> open_sharded(const std::filesystem::path& directory, std::span<const std::byte> index);
   Result<std::vector<SafetensorsEntry>> add_file(const std::filesystem::path& path);
   Result<WeightView> view(const std::string& name, std::span<const std::int64_t> shape) const;

@@ -169,10 +169,12 @@ KvSpec DecoderModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dt
 }
 
 Tensor DecoderModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
-  return ops.run_step(batch, kv, [&](const Batch& rows) {
+  const auto run = [&](const Batch& rows) {
     ops.begin_step(rows, kv);
     return run_layers(rows, ops);
-  });
+  };
+  hidden_ = {};
+  return batch.wants_hidden ? run(batch) : ops.run_step(batch, kv, run);  // a recording has one result
 }
 
 Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) const {
@@ -181,7 +183,7 @@ Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) con
   return ops.matmul(ops.gated_matmul(x, w.gate_up, &w.down), w.down);
 }
 
-Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
+Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) {
   const AttentionShape shape{config_.query_heads / place_.width, config_.kv_heads / place_.width,
                              config_.head_dim, 1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
   const float epsilon = config_.norm_epsilon;
@@ -211,6 +213,7 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) const {
         last ? ops.add_rms_norm(x, fed, norm_, epsilon, room, nullptr)
              : ops.add_rms_norm(x, fed, layers_[i + 1].attention_norm, epsilon, room, &layers_[i + 1].qkv);
   }
+  if (batch.wants_hidden) hidden_ = normed;
   return ops.gather_columns(ops.logits(normed, lm_head_), config_.vocab);  // [logit_rows, vocab]
 }
 

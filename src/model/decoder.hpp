@@ -23,6 +23,7 @@ class DecoderModel : public Model {
   std::span<const AdapterInfo> adapters() const override { return adapters_; }
   KvSpec kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const override;
   Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) override;
+  Tensor hidden() const override { return hidden_; }
 
  private:
   struct Layer {
@@ -45,7 +46,7 @@ class DecoderModel : public Model {
   Layer read_layer(class WeightSource& source, std::int32_t index) const;
   void read_feed_forward(class WeightSource& source, std::int32_t index, Layer& layer) const;
   Tensor feed_forward(const Tensor& x, const Layer& layer, Ops& ops) const;
-  Tensor run_layers(const Batch& batch, Ops& ops) const;  // logits of batch.logit_rows
+  Tensor run_layers(const Batch& batch, Ops& ops);  // logits of batch.logit_rows
 
   ModelConfig config_;  // of the whole model
   const GroupPlace place_;
@@ -57,6 +58,7 @@ class DecoderModel : public Model {
   std::shared_ptr<const void> rope_;
   std::shared_ptr<const void> no_rope_;  // of layers that are not rotated; null where there are none
   std::vector<Layer> layers_;
+  Tensor hidden_;
 };
 
 }  // namespace baton

@@ -32,6 +32,7 @@ class GroupModel final : public Model {
     return models_.front()->kv_spec(block_size, kv_dtype);
   }
   Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) override;
+  Tensor hidden() const override { return models_.front()->hidden(); }
   bool settle(Ops& ops) noexcept override;
 
  private:

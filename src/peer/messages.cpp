@@ -44,11 +44,11 @@ void describe(auto& c, Like<StopRules> auto& v) {
 void describe(auto& c, Like<Request> auto& v) {
   c.record(field("id", v.id), field("choice", v.choice), field("generation", v.generation),
            TokenList{"prompt", v.prompt}, TokenList{"output", v.output}, field("sampling", v.sampling),
-           field("stop", v.stop), field("adapter", v.adapter), field("cache_salt", v.cache_salt),
-           field("tenant", v.tenant), field("priority", v.priority), TimeSince{"arrival", v.arrival},
-           TimeLeft{"deadline", v.deadline}, Enumerated{"phase", v.phase, Phase::decode},
-           field("prefill_node", v.prefill_node), field("decode_node", v.decode_node),
-           Limited{"grammar", v.grammar, kMaxGrammar});
+           field("stop", v.stop), field("embed", v.embed), field("adapter", v.adapter),
+           field("cache_salt", v.cache_salt), field("tenant", v.tenant), field("priority", v.priority),
+           TimeSince{"arrival", v.arrival}, TimeLeft{"deadline", v.deadline},
+           Enumerated{"phase", v.phase, Phase::decode}, field("prefill_node", v.prefill_node),
+           field("decode_node", v.decode_node), Limited{"grammar", v.grammar, kMaxGrammar});
 }
 
 void describe(auto& c, Like<TokenLogprob> auto& v) {
@@ -76,7 +76,7 @@ void describe(auto& c, Like<FinishEvent> auto& v) {
            Enumerated{"reason", v.reason, FinishReason::handed_off}, field("prompt_tokens", v.prompt_tokens),
            field("cached_tokens", v.cached_tokens), field("output_tokens", v.output_tokens),
            field("queue_ms", v.queue_ms), field("prefill_ms", v.prefill_ms), field("decode_ms", v.decode_ms),
-           field("handoff", v.handoff));
+           field("handoff", v.handoff), Limited{"embedding", v.embedding, kMaxItems});
 }
 
 void describe(auto& c, Like<SubmitMessage> auto& v) { c.record(field("request", v.request)); }

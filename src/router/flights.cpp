@@ -113,7 +113,7 @@ void Router::State::stage_finished(const FinishEvent& event) {
 // The client sees one request: the prefill stage's times and cache hits belong to it as much as the decode
 // stage's.
 void Router::State::deliver(Flight& flight, FinishEvent event) {
-  engines.finished(event.output_tokens);
+  if (event.embedding.empty()) engines.finished(event.output_tokens);
   if (const auto first = flight.first_token()) {
     const auto between = static_cast<double>(flight.output_size()) - 1;
     ttft.add(to_milliseconds(*first - flight.arrival()));

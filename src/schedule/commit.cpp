@@ -61,6 +61,7 @@ void Scheduler::State::settle(Entry& entry, PlannedRows planned, RowResult resul
       outcome.sampled.push_back(&sequence);
       cause = stop_cause(sequence, limits.max_context);
     }
+    end.embedding = std::move(result.embedding);
     end.by_length = cause == StopCause::length;
     end.handed_off = cause == StopCause::none && sequence.request.phase == Phase::prefill;
     if (cause == StopCause::none && !end.handed_off) return;

@@ -63,6 +63,7 @@ struct Draw {
     r.sampling = {real(), real(), real(), i32(), real(), real(), real(), {}, u64(), i32()};
     for (std::uint64_t i = below(5); i > 0; --i) r.sampling.logit_bias.emplace_back(i32(), real());
     r.stop = {i32(), i32(), below(2) == 0, tokens(), tokens()};
+    r.embed = below(2) == 0;
     r.adapter = hash();
     r.cache_salt = text();
     r.tenant = text();
@@ -91,7 +92,13 @@ struct Draw {
             real(),
             real(),
             real(),
-            {text(), text(), u32(), u32(), u64(), text(), real(), below(2) == 0}};
+            {text(), text(), u32(), u32(), u64(), text(), real(), below(2) == 0},
+            reals()};
+  }
+  std::vector<float> reals() {
+    std::vector<float> values(below(5));
+    for (float& value : values) value = real();
+    return values;
   }
 
   Message message(std::size_t kind) {
@@ -225,6 +232,7 @@ TEST_CASE("a request's fields arrive as they were") {
   CHECK(got.stop.ignore_eos == sent.stop.ignore_eos);
   CHECK(got.stop.eos_token_ids == sent.stop.eos_token_ids);
   CHECK(got.stop.stop_token_ids == sent.stop.stop_token_ids);
+  CHECK(got.embed == sent.embed);
   CHECK(got.adapter == sent.adapter);
   CHECK(got.cache_salt == sent.cache_salt);
   CHECK(got.tenant == sent.tenant);
@@ -312,8 +320,8 @@ TEST_CASE("a malformed message is corrupt and names the field") {
   CHECK(field_after(0, "/1/0/5/0", "hot") == "submit.request.sampling.temperature");
   CHECK(field_after(0, "/1/0/5/1", std::nan("")) == "submit.request.sampling.top_p");
   CHECK(field_after(0, "/1/0/6", json::array({1})) == "submit.request.stop");
-  CHECK(field_after(0, "/1/0/12", std::numeric_limits<std::int64_t>::max()) == "submit.request.deadline");
-  CHECK(field_after(0, "/1/0/13", 3) == "submit.request.phase");
+  CHECK(field_after(0, "/1/0/13", std::numeric_limits<std::int64_t>::max()) == "submit.request.deadline");
+  CHECK(field_after(0, "/1/0/14", 3) == "submit.request.phase");
   CHECK(field_after(1, "/1/0/0", json::binary({1, 2, 3})) == "cancel.key.id");
   CHECK(field_after(1, "/1/1", 0x100000000ULL) == "cancel.generation");
   CHECK(field_after(2, "/1/0", json::array({7})) == "tokens.events[0]");

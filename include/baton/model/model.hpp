@@ -49,6 +49,9 @@ class Model {
   // Logits of batch.logit_rows, [logit_rows, vocab] f32. Writes the batch's K and V into `kv`. Engine thread
   // only.
   virtual Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) = 0;
+  // After a forward pass whose batch wants it, until the next one: the final norm's output for
+  // batch.logit_rows, [logit_rows, hidden]. Of a group it is rank 0's to read.
+  virtual Tensor hidden() const { return {}; }
   // After a forward pass that threw: Ops::settle for every device that computes it.
   virtual bool settle(Ops& ops) noexcept { return ops.settle(); }
 };

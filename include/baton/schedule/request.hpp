@@ -47,6 +47,8 @@ struct Request {
   std::vector<TokenId> output;
   SamplingParams sampling;
   StopRules stop;
+  // Wants no output but FinishEvent::embedding; its max_tokens is 1.
+  bool embed = false;
   Hash128 adapter;            // AdapterInfo::fingerprint of the one that it asks for; zero: the model alone
   std::string cache_salt;     // the client's and its tenant's; see block_salt
   std::string tenant;         // whose share of an engine it takes; empty: nobody's in particular

@@ -63,7 +63,8 @@ struct StepPlan {
 // complete, or its last row is deferred.
 struct RowResult {
   std::optional<SampledToken> token;
-  bool complete = false;       // no further token may come: the sequence ends as with a stop id
+  bool complete = false;              // no further token may come: the sequence ends as with a stop id
+  std::vector<float> embedding = {};  // of Request::embed, with `complete`
   bool deferred = false;       // no time for the row that samples: the next plan computes it again, alone
   std::optional<Error> error;  // this row only; the sequence ends with it
   std::optional<Duration> mask_time;  // of its mask, where one was made, and of taking its token
@@ -80,6 +81,7 @@ struct EndedSequence {
   bool by_length = false;   // else by EOS, a stop id or its grammar's end, or (Phase::prefill) after its
                             // first token
   bool handed_off = false;  // Phase::prefill and not already ended by the first token
+  std::vector<float> embedding = {};  // of Request::embed
 };
 struct StepOutcome {
   std::vector<const Sequence*> sampled;  // got a token; its newest output is at the back; still valid until

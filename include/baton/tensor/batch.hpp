@@ -25,6 +25,7 @@ struct Batch {
   std::vector<SequenceRows> sequences;
   std::vector<std::int32_t> block_table;  // all sequences' tables, one after the other
   std::vector<std::int32_t> logit_rows;   // rows whose logits are wanted, ascending
+  bool wants_hidden = false;              // and what the model's final norm makes of them (Model::hidden)
   // The adapter of each row (Ops::adapt), -1: none. Both empty where no row has one.
   std::vector<std::int32_t> adapters;        // [rows]
   std::vector<std::int32_t> logit_adapters;  // [logit_rows]
