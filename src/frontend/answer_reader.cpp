@@ -5,7 +5,9 @@
 namespace baton::frontend {
 
 AnswerReader::AnswerReader(const AnswerRules& rules, std::function<std::uint64_t()> random)
-    : rules_(rules), random_(std::move(random)), parser_(rules.format, rules.inside_reasoning) {}
+    : rules_(rules),
+      random_(std::move(random)),
+      parser_(rules.format, rules.inside_reasoning, &rules.types) {}
 
 std::vector<ChoiceText> AnswerReader::push(std::string_view text) { return parts(parser_.push(text)); }
 

@@ -17,6 +17,7 @@ namespace baton::frontend {
 
 struct AnswerRules {
   AnswerFormat format;            // what may be in this answer
+  ParameterTypes types;           // where that format needs them
   bool inside_reasoning = false;  // the prompt has opened it
   bool show_reasoning = true;
   bool several_calls = true;  // otherwise only the first is told
@@ -24,6 +25,7 @@ struct AnswerRules {
 
 class AnswerReader {
  public:
+  // The rules must outlive it.
   AnswerReader(const AnswerRules& rules, std::function<std::uint64_t()> random);
 
   std::vector<ChoiceText> push(std::string_view text);
@@ -34,7 +36,7 @@ class AnswerReader {
   std::vector<ChoiceText> parts(std::vector<AnswerEvent> events);
   std::string new_id() const;
 
-  AnswerRules rules_;
+  const AnswerRules& rules_;
   std::function<std::uint64_t()> random_;
   AnswerParser parser_;
   bool called_ = false;

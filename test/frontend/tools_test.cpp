@@ -18,6 +18,8 @@ namespace {
 
 constexpr AnswerFormat kQwen3{CallFormat::hermes, ReasoningFormat::think};
 constexpr AnswerFormat kLlama{CallFormat::llama3_json, ReasoningFormat::none};
+constexpr AnswerFormat kCoder{CallFormat::qwen3_coder, ReasoningFormat::none};
+constexpr AnswerFormat kPythonic{CallFormat::pythonic, ReasoningFormat::none};
 constexpr AnswerFormat kMistral{CallFormat::mistral, ReasoningFormat::none};
 
 const std::string kTools =
@@ -232,6 +234,44 @@ TEST_CASE("markers that are special tokens are seen by the parser and by nobody 
   Asked other(kLlama, "[TOOL_CALLS]");
   other.service.configure(behaviour);
   CHECK(other.choice(kTools)["message"]["content"] == "[{\"name\": \"f\", \"arguments\": {}}]");
+}
+
+TEST_CASE("values between tags become what the functions' schemas say") {
+  Asked f(kCoder);
+  f.service.configure(
+      says("<tool_call>\n<function=f>\n<parameter=s>\n12\n</parameter>\n<parameter=i>\n12\n</parameter>\n"
+           "</function>\n</tool_call>\n<function=g>\n</function>\n</tool_call>"));
+  const std::string tools =
+      R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object",
+         "properties":{"s":{"type":"string"},"i":{"type":"integer"}}}}},{"type":"function","function":{"name":"g"}}])";
+  const json whole = f.choice(tools + R"(,"n":2)");
+  const json streamed =
+      assembled(events_of(f.post("/v1/chat/completions", chat(tools + R"(,"stream":true)")).body))[0];
+  for (const json& choice : {whole, streamed}) {
+    const json& calls = choice["message"]["tool_calls"];
+    REQUIRE(calls.size() == 2);
+    CHECK(calls[0]["function"] == json{{"name", "f"}, {"arguments", R"({"s": "12", "i": 12})"}});
+    CHECK(calls[1]["function"] == json{{"name", "g"}, {"arguments", "{}"}});
+    CHECK(choice["finish_reason"] == "tool_calls");
+  }
+  CHECK(f.choice(tools + R"(,"tool_choice":"none")")["message"]["content"].get<std::string>().starts_with(
+      "<tool"));
+}
+
+TEST_CASE("a Python list's markers are nobody's content") {
+  Asked f(kPythonic, "<|python_start|>");
+  FakeService::Behaviour behaviour;
+  behaviour.script = [](const Request&) {
+    std::vector<TokenId> ids{kBos};
+    for (const TokenId id : ids_of("[f(a='x', b=[1, None])]")) ids.push_back(id);
+    return ids;
+  };
+  f.service.configure(behaviour);
+  const json choice = f.choice(kTools);
+  CHECK(choice["message"]["content"].is_null());
+  CHECK(choice["message"]["tool_calls"][0]["function"] ==
+        json{{"name", "f"}, {"arguments", R"({"a": "x", "b": [1, null]})"}});
+  CHECK(f.choice("")["message"]["content"] == "[f(a='x', b=[1, None])]");
 }
 
 TEST_CASE("special tokens are text where they are named") {

@@ -23,7 +23,8 @@ class PlainParser final : public text::CallParser {
 
 }  // namespace
 
-std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, AnswerEvents& events) {
+std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, AnswerEvents& events,
+                                                         const ParameterTypes* types) {
   switch (format) {
     case CallFormat::hermes:
       return make_hermes_parser(events);
@@ -31,6 +32,10 @@ std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, Answ
       return make_llama3_parser(events);
     case CallFormat::mistral:
       return make_mistral_parser(events);
+    case CallFormat::qwen3_coder:
+      return make_qwen3_coder_parser(events, types);
+    case CallFormat::pythonic:
+      return make_pythonic_parser(events);
     case CallFormat::none:
       break;
   }
@@ -38,8 +43,8 @@ std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, Answ
 }
 
 struct AnswerParser::State {
-  State(const AnswerFormat& format, bool inside)
-      : answer(text::make_call_parser(format.calls, events)),
+  State(const AnswerFormat& format, bool inside, const ParameterTypes* types)
+      : answer(text::make_call_parser(format.calls, events, types)),
         part(format.reasoning == ReasoningFormat::none ? Part::answer : Part::beginning),
         inside_reasoning(inside) {}
 
@@ -112,8 +117,8 @@ void AnswerParser::State::finish() {
   answer->finish();
 }
 
-AnswerParser::AnswerParser(const AnswerFormat& format, bool inside_reasoning)
-    : state_(std::make_unique<State>(format, inside_reasoning)) {}
+AnswerParser::AnswerParser(const AnswerFormat& format, bool inside_reasoning, const ParameterTypes* types)
+    : state_(std::make_unique<State>(format, inside_reasoning, types)) {}
 AnswerParser::~AnswerParser() = default;
 AnswerParser::AnswerParser(AnswerParser&&) noexcept = default;
 AnswerParser& AnswerParser::operator=(AnswerParser&&) noexcept = default;
