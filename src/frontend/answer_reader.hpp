@@ -28,8 +28,11 @@ class AnswerReader {
   // The rules must outlive it.
   AnswerReader(const AnswerRules& rules, std::function<std::uint64_t()> random);
 
-  std::vector<ChoiceText> push(std::string_view text);
+  // `tokens`: how many the answer has so far, with that whose text this is.
+  std::vector<ChoiceText> push(std::string_view text, std::uint64_t tokens);
   std::vector<ChoiceText> finish();
+  // How many tokens had text that belongs to the reasoning or its markers.
+  std::uint64_t reasoning_tokens() const { return reasoning_tokens_; }
   bool called() const { return called_; }  // a call has been told
 
  private:
@@ -39,6 +42,8 @@ class AnswerReader {
   const AnswerRules& rules_;
   std::function<std::uint64_t()> random_;
   AnswerParser parser_;
+  std::size_t bytes_ = 0;
+  std::uint64_t reasoning_tokens_ = 0;
   bool called_ = false;
 };
 

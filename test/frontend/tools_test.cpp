@@ -236,6 +236,37 @@ TEST_CASE("markers that are special tokens are seen by the parser and by nobody 
   CHECK(other.choice(kTools)["message"]["content"] == "[{\"name\": \"f\", \"arguments\": {}}]");
 }
 
+TEST_CASE("usage tells the tokens of the reasoning, its markers with it") {
+  const auto tokens = [](Asked& f, const std::string& text, const std::string& extra = {}) {
+    f.service.configure(says(text));
+    json usage = f.ask(extra)["usage"];
+    const auto events = events_of(
+        f.post("/v1/chat/completions", chat(R"("stream":true,"stream_options":{"include_usage":true})" +
+                                            (extra.empty() ? "" : "," + extra)))
+            .body);
+    CHECK(events[events.size() - 2]["usage"] == usage);
+    return usage;
+  };
+  const auto reasoning = [&](Asked& f, const std::string& text, const std::string& extra = {}) {
+    return tokens(f, text, extra).at("completion_tokens_details").at("reasoning_tokens").get<std::size_t>();
+  };
+  Asked f;
+  const std::string thought = "\n<think>\nHm.\n</think>";
+  CHECK(reasoning(f, thought + "\n\nYes.") == thought.size());
+  CHECK(reasoning(f, thought + "\n\nYes.", R"("n":3)") == 3 * thought.size());
+  CHECK(reasoning(f, thought + "\n\nYes.", R"("include_reasoning":false)") == thought.size());
+  CHECK(reasoning(f, thought + "\n\nYes.", R"("stop":"Y")") == thought.size());
+  CHECK(reasoning(f, thought, R"("max_tokens":12)") == 12);
+  CHECK(reasoning(f, "Yes.") == 0);
+  CHECK(reasoning(f, "<thin") == 0);
+  CHECK(reasoning(f, "Hm.</think>Yes.") == 0);
+  CHECK(reasoning(f, "Hm.</think>Yes.", R"("chat_template_kwargs":{"tail":"<think>"})") == 11);
+  const json text = json::parse(f.post("/v1/completions", R"({"prompt":"a"})").body);
+  CHECK_FALSE(text["usage"].contains("completion_tokens_details"));
+  Asked none(kLlama);
+  CHECK_FALSE(tokens(none, thought).contains("completion_tokens_details"));
+}
+
 TEST_CASE("values between tags become what the functions' schemas say") {
   Asked f(kCoder);
   f.service.configure(
@@ -311,7 +342,7 @@ TEST_CASE("an answer sent back becomes the model's own text again") {
     rules.format = trip.format;
     frontend::AnswerReader reader(rules, [n = std::uint64_t{7}]() mutable { return n *= 1000003; });
     frontend::ChoiceText choice;
-    for (auto& part : reader.push(trip.answer)) append(choice, std::move(part));
+    for (auto& part : reader.push(trip.answer, 1)) append(choice, std::move(part));
     for (auto& part : reader.finish()) append(choice, std::move(part));
     const Json answer = Json::parse(frontend::unary_body_of({}, {{choice}}, {}, std::nullopt));
     const Json message = answer["choices"][0]["message"];

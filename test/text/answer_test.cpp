@@ -240,6 +240,28 @@ TEST_CASE("calls come behind the reasoning, never in it") {
               "a</think>\n{\"name\":\"f\",\"parameters\":{}}", true) == "R(a)B(f)A({})");
 }
 
+TEST_CASE("the parser knows how much of the text is reasoning") {
+  const auto bytes = [](std::string_view text, bool inside = false) {
+    AnswerParser parser(kThink, inside);
+    std::size_t most = 0;
+    for (const char c : text) {
+      parser.push({&c, 1});
+      CHECK(parser.reasoning_bytes() >= most);
+      most = parser.reasoning_bytes();
+    }
+    AnswerParser at_once(kThink, inside);
+    at_once.push(text);
+    CHECK(at_once.reasoning_bytes() == most);
+    return most;
+  };
+  CHECK(bytes("\n<think>a</think>\n\nb") == 17);
+  CHECK(bytes("a b</think>c", true) == 11);
+  CHECK(bytes("<think>a b") == 10);
+  CHECK(bytes("<thin") == 0);
+  CHECK(bytes("a</think>") == 0);
+  CHECK(bytes(" a", true) == 2);
+}
+
 TEST_CASE("a model's files tell its formats") {
   const Words none({});
   const auto calls = [&](const std::string& file) {

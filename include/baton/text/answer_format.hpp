@@ -89,6 +89,8 @@ class AnswerParser {
 
   std::vector<AnswerEvent> push(std::string_view text);
   std::vector<AnswerEvent> finish();  // the text has ended, wherever
+  // How many bytes of the text so far are the reasoning with its markers, and what stands before them.
+  std::size_t reasoning_bytes() const;
 
  private:
   struct State;

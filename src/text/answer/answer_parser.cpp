@@ -62,7 +62,8 @@ struct AnswerParser::State {
   Part part;
   bool inside_reasoning;  // the prompt has opened it
   bool skip_space = true;
-  std::string held;  // in the beginning
+  std::string held;                            // in the beginning
+  std::size_t bytes = 0, reasoning_bytes = 0;  // of the text so far
 };
 
 void AnswerParser::State::take(char c) {
@@ -108,6 +109,7 @@ void AnswerParser::State::take_reasoning(char c) {
   events.reasoning(free);
   if (!found) return;
   end.take_held();
+  reasoning_bytes = bytes;
   part = Part::behind;
 }
 
@@ -124,7 +126,11 @@ AnswerParser::AnswerParser(AnswerParser&&) noexcept = default;
 AnswerParser& AnswerParser::operator=(AnswerParser&&) noexcept = default;
 
 std::vector<AnswerEvent> AnswerParser::push(std::string_view text) {
-  for (const char c : text) state_->take(c);
+  for (const char c : text) {
+    ++state_->bytes;
+    state_->take(c);
+    if (state_->part == State::Part::reasoning) state_->reasoning_bytes = state_->bytes;
+  }
   return state_->events.take();
 }
 
@@ -132,5 +138,7 @@ std::vector<AnswerEvent> AnswerParser::finish() {
   state_->finish();
   return state_->events.take();
 }
+
+std::size_t AnswerParser::reasoning_bytes() const { return state_->reasoning_bytes; }
 
 }  // namespace baton
