@@ -264,7 +264,7 @@ TEST_CASE("usage tells the tokens of the reasoning, its markers with it") {
   const json text = json::parse(f.post("/v1/completions", R"({"prompt":"a"})").body);
   CHECK_FALSE(text["usage"].contains("completion_tokens_details"));
   Asked none(kLlama);
-  CHECK_FALSE(tokens(none, thought).contains("completion_tokens_details"));
+  CHECK_FALSE(tokens(none, thought, kTools).contains("completion_tokens_details"));
 }
 
 TEST_CASE("values between tags become what the functions' schemas say") {

@@ -25,6 +25,7 @@ std::string value(const std::string& literal) {
 
 TEST_CASE("pythonic: the whole answer is a list of calls") {
   CHECK(parse("[f(a=1, b='x'), g()]") == "B(f)A({\"a\": 1, \"b\": \"x\"})B(g)A({})");
+  CHECK(parse("[f(a=1), g(b=2)]") == "B(f)A({\"a\": 1})B(g)A({\"b\": 2})");
   CHECK(parse("[f()]") == "B(f)A({})");
   CHECK(parse("\n<|python_start|> [ f( a = 1 ,b=2, ) , g() , ] <|python_end|>\n") ==
         "B(f)A({\"a\": 1, \"b\": 2})B(g)A({})");
