@@ -64,8 +64,10 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
               0, 1 << 30, o.max_context),
       choice_row({"--tool-call-parser", "model.tool_call_parser", "FORMAT",
                   "how the model writes tool calls: auto (what its chat template shows), none, hermes, "
-                  "llama3_json or mistral"},
-                 {"auto", "none", "hermes", "llama3_json", "mistral"}, o.tool_call_parser),
+                  "llama3_json, mistral, qwen3_coder (also qwen3_xml) or pythonic (also llama4_pythonic)"},
+                 {"auto", "none", "hermes", "llama3_json", "mistral", "qwen3_coder", "qwen3_xml", "pythonic",
+                  "llama4_pythonic"},
+                 o.tool_call_parser),
       choice_row({"--reasoning-parser", "model.reasoning_parser", "FORMAT",
                   "how the model writes its reasoning: auto, none or think (<think>...</think>)"},
                  {"auto", "none", "think"}, o.reasoning_parser),

@@ -36,13 +36,14 @@ Result<Json> object_schema(const Json& parameters) {
   return schema;
 }
 
-// The arguments of a function without parameters are an empty object.
-Result<std::string> arguments_of(const Json& function, GrammarText& grammar) {
+// The arguments of a function without parameters are empty.
+Result<ForcedFunction> function_of(const Json& function, std::string name, CallFormat format,
+                                   GrammarText& grammar) {
   const Json* parameters = member(function, "parameters");
-  if (parameters == nullptr) return GrammarText::literal("{}");
+  if (parameters == nullptr) return forced_function(grammar, format, std::move(name), nullptr);
   const auto schema = object_schema(*parameters);
   if (!schema) return schema.error();
-  return grammar.json_schema(*schema);
+  return forced_function(grammar, format, std::move(name), &*schema);
 }
 
 // What is meant by the client's field from here on: where it means one function, that function's parameters.
@@ -60,14 +61,14 @@ Result<std::string> calls_grammar(const ForcedAnswer& forced, const AnswerRules&
     if (name == nullptr || !name->is_string()) continue;
     if (!forced.function.empty() && *name != forced.function) continue;
     parameters = "tools[" + std::to_string(i) + "].function.parameters";
-    auto arguments = arguments_of(*function, grammar);
-    if (!arguments) {
-      Error error = std::move(arguments).error();
+    auto written = function_of(*function, name->get<std::string>(), rules.format.calls, grammar);
+    if (!written) {
+      Error error = std::move(written).error();
       error.message = "Invalid '" + parameters + "': " + error.message;
       field = parameters;
       return error;
     }
-    functions.push_back({name->get<std::string>(), *std::move(arguments)});
+    functions.push_back(*std::move(written));
   }
   if (functions.empty())
     return make_error(ErrorCode::invalid_argument, "This 'tool_choice' needs 'tools' to choose from.");

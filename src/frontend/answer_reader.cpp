@@ -5,9 +5,16 @@
 namespace baton::frontend {
 
 AnswerReader::AnswerReader(const AnswerRules& rules, std::function<std::uint64_t()> random)
-    : rules_(rules), random_(std::move(random)), parser_(rules.format, rules.inside_reasoning) {}
+    : rules_(rules),
+      random_(std::move(random)),
+      parser_(rules.format, rules.inside_reasoning, &rules.types) {}
 
-std::vector<ChoiceText> AnswerReader::push(std::string_view text) { return parts(parser_.push(text)); }
+std::vector<ChoiceText> AnswerReader::push(std::string_view text, std::uint64_t tokens) {
+  std::vector<ChoiceText> out = parts(parser_.push(text));
+  if (bytes_ < parser_.reasoning_bytes()) reasoning_tokens_ = tokens;
+  bytes_ += text.size();
+  return out;
+}
 
 std::vector<ChoiceText> AnswerReader::finish() { return parts(parser_.finish()); }
 

@@ -17,6 +17,7 @@ namespace baton::frontend {
 
 struct AnswerRules {
   AnswerFormat format;            // what may be in this answer
+  ParameterTypes types;           // where that format needs them
   bool inside_reasoning = false;  // the prompt has opened it
   bool show_reasoning = true;
   bool several_calls = true;  // otherwise only the first is told
@@ -24,19 +25,25 @@ struct AnswerRules {
 
 class AnswerReader {
  public:
+  // The rules must outlive it.
   AnswerReader(const AnswerRules& rules, std::function<std::uint64_t()> random);
 
-  std::vector<ChoiceText> push(std::string_view text);
+  // `tokens`: how many the answer has so far, with that whose text this is.
+  std::vector<ChoiceText> push(std::string_view text, std::uint64_t tokens);
   std::vector<ChoiceText> finish();
+  // How many tokens had text that belongs to the reasoning or its markers.
+  std::uint64_t reasoning_tokens() const { return reasoning_tokens_; }
   bool called() const { return called_; }  // a call has been told
 
  private:
   std::vector<ChoiceText> parts(std::vector<AnswerEvent> events);
   std::string new_id() const;
 
-  AnswerRules rules_;
+  const AnswerRules& rules_;
   std::function<std::uint64_t()> random_;
   AnswerParser parser_;
+  std::size_t bytes_ = 0;
+  std::uint64_t reasoning_tokens_ = 0;
   bool called_ = false;
 };
 

@@ -201,7 +201,8 @@ void Generation::begin(Choice& choice, std::string& out) {
 void Generation::deliver(Choice& choice, OutputPiece piece, std::string& out) {
   if (choice.reader) {
     std::move(piece.logprobs.begin(), piece.logprobs.end(), std::back_inserter(choice.logprobs));
-    for (ChoiceText& part : choice.reader->push(piece.text)) show(choice, std::move(part), out);
+    for (ChoiceText& part : choice.reader->push(piece.text, choice.tokens))
+      show(choice, std::move(part), out);
   } else if (!piece.text.empty() || !piece.logprobs.empty()) {
     show(choice, {0, std::move(piece.text), std::move(piece.logprobs), {}}, out);
   }
@@ -274,6 +275,8 @@ Usage Generation::usage() const {
   for (const PreparedPrompt& prompt : request_.prompts) usage.prompt_tokens += prompt.ids.size();
   for (const auto& choice : choices_) {
     usage.completion_tokens += choice->tokens;
+    if (request_.answer.format.reasoning != ReasoningFormat::none)
+      usage.reasoning_tokens = usage.reasoning_tokens.value_or(0) + choice->reader->reasoning_tokens();
     // Later choices of a prompt find the first one's blocks: only that one's hits were there before.
     const bool first = choice->index % static_cast<std::size_t>(request_.fields.n) == 0;
     if (first && choice->finish) usage.cached_tokens += choice->finish->cached_tokens;

@@ -83,7 +83,10 @@ class Formats(DaemonTest):
             {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"where": {"enum": ["up", "down"]}}, "required": ["where"], "additionalProperties": False}}},
             {"type": "function", "function": {"name": "wait"}},
         ]
-        for parser in ("hermes", "llama3_json", "mistral"):
+        for parser in ("hermes", "llama3_json", "mistral", "pythonic", "qwen3_coder"):
+            if parser == "qwen3_coder":  # its strings are free text, which this model never ends
+                without = {**SCHEMA, "properties": {name: schema for name, schema in SCHEMA["properties"].items() if name != "name"}, "required": ["kind", "sizes"]}
+                tools = [{"type": "function", "function": {"name": "put", "parameters": without}}, *tools[1:]]
             prefill, decode = self.start_pair(prefill_extra=("--tool-call-parser", parser))
             names = set()
             for seed in range(6):
@@ -95,7 +98,7 @@ class Formats(DaemonTest):
                 call = choice["message"]["tool_calls"][0]["function"]
                 names.add(call["name"])
                 if call["name"] == "put":
-                    self.check_thing(call["arguments"])
+                    self.check_thing(json.dumps({"name": "x", **json.loads(call["arguments"])}))
                 elif call["name"] == "look":
                     self.assertIn(json.loads(call["arguments"])["where"], ["up", "down"])
                 else:

@@ -103,6 +103,29 @@ class Tools(DaemonTest):
         plain = chat(daemon, CASE["messages"])["choices"][0]["message"]
         self.assertTrue(plain["content"].startswith("[" + BEGIN), plain)
 
+    def test_text_between_tags_is_a_value_and_reasoning_is_counted(self):
+        first = "<think>\nHm.\n</think>\n\n<tool_call>\n<function=look_up>\n<parameter=text>\n"
+        model = self.model([(0, first, False), (LATE, "\n</parameter>\n</function>\n</tool_call>\n", False)], "<tool_call> <function= <parameter= </think>")
+        daemon = self.start("alone", cluster=False, extra=model).wait_ready()
+        self.assertRegex(daemon.log_text(), r"tool_calls=qwen3_coder.*reasoning=think")
+        answer = chat(daemon, CASE["messages"], tools=TOOLS)
+        message = answer["choices"][0]["message"]
+        arguments = message["tool_calls"][0]["function"]["arguments"]
+        self.assertEqual(json.loads(arguments), {"text": between(1)})
+        self.assertEqual(self.streamed(daemon), ("Hm.", ".", "look_up", arguments, "tool_calls"))
+        self.assertEqual(answer["usage"]["completion_tokens_details"], {"reasoning_tokens": 1})  # the reasoning is one token's text here
+
+    def test_a_list_in_python_is_calls(self):
+        model = self.model([(0, "[look_up(text='", False), (LATE, "')]", False)])
+        daemon = self.start("alone", cluster=False, extra=model + ["--tool-call-parser", "llama4_pythonic"]).wait_ready()
+        self.assertRegex(daemon.log_text(), r"tool_calls=pythonic")
+        answer = chat(daemon, CASE["messages"], tools=TOOLS)
+        message = answer["choices"][0]["message"]
+        function = message["tool_calls"][0]["function"]
+        self.assertEqual((function["name"], json.loads(function["arguments"]), message["content"]), ("look_up", {"text": between(1)}, "."))
+        self.assertEqual(self.streamed(daemon)[2:4], ("look_up", function["arguments"]))
+        self.assertNotIn("completion_tokens_details", answer["usage"])
+
     @unittest.skipUnless(importlib.util.find_spec("openai"), "needs the openai package")
     def test_the_official_client(self):
         import openai

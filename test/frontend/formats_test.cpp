@@ -206,6 +206,21 @@ TEST_CASE("the arguments of a forced call are an object whatever their schema sa
   CHECK_FALSE(follows(grammar, call("[]")));
 }
 
+TEST_CASE("a forced call is written as the model writes calls") {
+  const std::string tools = forced(tool("f", R"({"properties":{"a":{"type":"integer"}},"required":["a"]})"));
+  const auto with = [&](CallFormat format) { return Bound(options(), {format, {}}).grammar(tools); };
+  const std::string coder = with(CallFormat::qwen3_coder), pythonic = with(CallFormat::pythonic);
+  CHECK(
+      follows(coder, "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"));
+  CHECK_FALSE(follows(coder, "<tool_call>\n<function=f>\n</function>\n</tool_call>"));
+  CHECK(follows(pythonic, "[f(a=1), f(a=2)]"));
+  CHECK_FALSE(follows(pythonic, "[f()]"));
+  Bound f(options(), {CallFormat::pythonic, {}});
+  const json error = f.refusal(forced(tool("f", R"({"anyOf":[{"type":"object"}]})")));
+  CHECK(error["param"] == "tools[0].function.parameters");
+  CHECK(error["message"].get<std::string>().find("anyOf") != std::string::npos);
+}
+
 TEST_CASE("what is wrong with a forced call is said of its function") {
   Bound f;
   const std::string good = tool("f", "{}");

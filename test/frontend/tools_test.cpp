@@ -18,6 +18,8 @@ namespace {
 
 constexpr AnswerFormat kQwen3{CallFormat::hermes, ReasoningFormat::think};
 constexpr AnswerFormat kLlama{CallFormat::llama3_json, ReasoningFormat::none};
+constexpr AnswerFormat kCoder{CallFormat::qwen3_coder, ReasoningFormat::none};
+constexpr AnswerFormat kPythonic{CallFormat::pythonic, ReasoningFormat::none};
 constexpr AnswerFormat kMistral{CallFormat::mistral, ReasoningFormat::none};
 
 const std::string kTools =
@@ -234,6 +236,75 @@ TEST_CASE("markers that are special tokens are seen by the parser and by nobody 
   CHECK(other.choice(kTools)["message"]["content"] == "[{\"name\": \"f\", \"arguments\": {}}]");
 }
 
+TEST_CASE("usage tells the tokens of the reasoning, its markers with it") {
+  const auto tokens = [](Asked& f, const std::string& text, const std::string& extra = {}) {
+    f.service.configure(says(text));
+    json usage = f.ask(extra)["usage"];
+    const auto events = events_of(
+        f.post("/v1/chat/completions", chat(R"("stream":true,"stream_options":{"include_usage":true})" +
+                                            (extra.empty() ? "" : "," + extra)))
+            .body);
+    CHECK(events[events.size() - 2]["usage"] == usage);
+    return usage;
+  };
+  const auto reasoning = [&](Asked& f, const std::string& text, const std::string& extra = {}) {
+    return tokens(f, text, extra).at("completion_tokens_details").at("reasoning_tokens").get<std::size_t>();
+  };
+  Asked f;
+  const std::string thought = "\n<think>\nHm.\n</think>";
+  CHECK(reasoning(f, thought + "\n\nYes.") == thought.size());
+  CHECK(reasoning(f, thought + "\n\nYes.", R"("n":3)") == 3 * thought.size());
+  CHECK(reasoning(f, thought + "\n\nYes.", R"("include_reasoning":false)") == thought.size());
+  CHECK(reasoning(f, thought + "\n\nYes.", R"("stop":"Y")") == thought.size());
+  CHECK(reasoning(f, thought, R"("max_tokens":12)") == 12);
+  CHECK(reasoning(f, "Yes.") == 0);
+  CHECK(reasoning(f, "<thin") == 0);
+  CHECK(reasoning(f, "Hm.</think>Yes.") == 0);
+  CHECK(reasoning(f, "Hm.</think>Yes.", R"("chat_template_kwargs":{"tail":"<think>"})") == 11);
+  const json text = json::parse(f.post("/v1/completions", R"({"prompt":"a"})").body);
+  CHECK_FALSE(text["usage"].contains("completion_tokens_details"));
+  Asked none(kLlama);
+  CHECK_FALSE(tokens(none, thought, kTools).contains("completion_tokens_details"));
+}
+
+TEST_CASE("values between tags become what the functions' schemas say") {
+  Asked f(kCoder);
+  f.service.configure(
+      says("<tool_call>\n<function=f>\n<parameter=s>\n12\n</parameter>\n<parameter=i>\n12\n</parameter>\n"
+           "</function>\n</tool_call>\n<function=g>\n</function>\n</tool_call>"));
+  const std::string tools =
+      R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object",
+         "properties":{"s":{"type":"string"},"i":{"type":"integer"}}}}},{"type":"function","function":{"name":"g"}}])";
+  const json whole = f.choice(tools + R"(,"n":2)");
+  const json streamed =
+      assembled(events_of(f.post("/v1/chat/completions", chat(tools + R"(,"stream":true)")).body))[0];
+  for (const json& choice : {whole, streamed}) {
+    const json& calls = choice["message"]["tool_calls"];
+    REQUIRE(calls.size() == 2);
+    CHECK(calls[0]["function"] == json{{"name", "f"}, {"arguments", R"({"s": "12", "i": 12})"}});
+    CHECK(calls[1]["function"] == json{{"name", "g"}, {"arguments", "{}"}});
+    CHECK(choice["finish_reason"] == "tool_calls");
+  }
+  CHECK(f.choice(tools + R"(,"tool_choice":"none")")["message"]["content"].get<std::string>().starts_with(
+      "<tool"));
+}
+
+TEST_CASE("a Python list's markers are nobody's content") {
+  Asked f(kPythonic, "<|python_start|>");
+  FakeService::Behaviour behaviour;
+  behaviour.script = [](const Request&) {
+    std::vector<TokenId> ids{kBos};
+    for (const TokenId id : ids_of("[f(a='x', b=[1, None])]")) ids.push_back(id);
+    return ids;
+  };
+  f.service.configure(behaviour);
+  const json choice = f.choice(kTools);
+  CHECK(choice["message"]["content"].is_null());
+  CHECK(choice["message"]["tool_calls"][0]["function"] ==
+        json{{"name", "f"}, {"arguments", R"({"a": "x", "b": [1, null]})"}});
+  CHECK(f.choice("")["message"]["content"] == "[f(a='x', b=[1, None])]");
+}
+
 TEST_CASE("special tokens are text where they are named") {
   const ByteTokenizer tokenizer;
   for (const bool shown : {false, true}) {
@@ -271,7 +342,7 @@ TEST_CASE("an answer sent back becomes the model's own text again") {
     rules.format = trip.format;
     frontend::AnswerReader reader(rules, [n = std::uint64_t{7}]() mutable { return n *= 1000003; });
     frontend::ChoiceText choice;
-    for (auto& part : reader.push(trip.answer)) append(choice, std::move(part));
+    for (auto& part : reader.push(trip.answer, 1)) append(choice, std::move(part));
     for (auto& part : reader.finish()) append(choice, std::move(part));
     const Json answer = Json::parse(frontend::unary_body_of({}, {{choice}}, {}, std::nullopt));
     const Json message = answer["choices"][0]["message"];

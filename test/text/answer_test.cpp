@@ -3,8 +3,10 @@
 #include "baton/text/answer_format.hpp"
 #include "support/catch.hpp"
 #include "text/goldens.hpp"
+#include "text/told.hpp"
 
 using namespace baton;
+using namespace baton::test;
 
 namespace {
 
@@ -14,78 +16,6 @@ constexpr AnswerFormat kLlama{CallFormat::llama3_json, ReasoningFormat::none};
 constexpr AnswerFormat kMistral{CallFormat::mistral, ReasoningFormat::none};
 constexpr AnswerFormat kThink{CallFormat::none, ReasoningFormat::think};
 constexpr AnswerFormat kQwen3{CallFormat::hermes, ReasoningFormat::think};
-
-// Events as text, those that belong together joined: R reasoning, C content, B a call begun, A arguments.
-class Told {
- public:
-  void add(const std::vector<AnswerEvent>& events) {
-    for (const AnswerEvent& event : events) {
-      if (const auto* reasoning = std::get_if<ReasoningText>(&event)) join('R', reasoning->text);
-      if (const auto* content = std::get_if<ContentText>(&event)) join('C', content->text);
-      if (const auto* call = std::get_if<CallBegun>(&event)) {
-        CHECK(call->call == calls_++);
-        last_ = 'B';
-        text_ += "B(" + call->name + ")";
-      }
-      if (const auto* arguments = std::get_if<CallArguments>(&event)) {
-        CHECK(arguments->call + 1 == calls_);
-        join('A', arguments->text);
-      }
-    }
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  void join(char kind, const std::string& text) {
-    CHECK_FALSE(text.empty());
-    if (last_ == kind) {
-      text_.insert(text_.size() - 1, text);
-    } else {
-      text_ += std::string(1, kind) + "(" + text + ")";
-    }
-    last_ = kind;
-  }
-  std::string text_;
-  char last_ = 0;
-  std::size_t calls_ = 0;
-};
-
-std::string told(const AnswerFormat& format, const std::vector<std::string_view>& pieces, bool inside) {
-  AnswerParser parser(format, inside);
-  Told out;
-  for (const std::string_view piece : pieces) out.add(parser.push(piece));
-  out.add(parser.finish());
-  return out.text();
-}
-
-// Whole, in single bytes, and with every two cuts.
-std::string parse(const AnswerFormat& format, std::string_view text, bool inside = false) {
-  const std::string whole = told(format, {text}, inside);
-  std::vector<std::string_view> bytes;
-  for (std::size_t i = 0; i < text.size(); ++i) bytes.push_back(text.substr(i, 1));
-  INFO(text);
-  CHECK(told(format, bytes, inside) == whole);
-  if (text.size() > 160) return whole;
-  for (std::size_t i = 0; i <= text.size(); ++i) {
-    for (std::size_t k = i; k <= text.size(); ++k) {
-      const std::string cut =
-          told(format, {text.substr(0, i), text.substr(i, k - i), text.substr(k)}, inside);
-      if (cut != whole) {
-        INFO("cut at " << i << " and " << k);
-        REQUIRE(cut == whole);
-      }
-    }
-  }
-  return whole;
-}
-
-// What is told before the text's end is known.
-std::string at_once(const AnswerFormat& format, std::string_view text, bool inside = false) {
-  AnswerParser parser(format, inside);
-  Told out;
-  out.add(parser.push(text));
-  return out.text();
-}
 
 class Words final : public Tokenizer {
  public:
@@ -208,15 +138,15 @@ TEST_CASE("depth and size are bounded") {
     for (std::size_t i = 1; i < depth; ++i) text += ']';
     return text + "}}</tool_call>!";
   };
-  CHECK(told(kHermes, {nested(64)}, false).ends_with("]})C(!)"));
-  CHECK(told(kHermes, {nested(65)}, false).ends_with("]}})C(!)"));  // garbled: up to the marker
+  CHECK(told(kHermes, {nested(64)}).ends_with("]})C(!)"));
+  CHECK(told(kHermes, {nested(65)}).ends_with("]}})C(!)"));  // garbled: up to the marker
   const std::string name(2000, 'n');
-  CHECK(told(kHermes, {"<tool_call>{\"name\": \"" + name + "\"}"}, false).starts_with("C(<tool_call>"));
+  CHECK(told(kHermes, {"<tool_call>{\"name\": \"" + name + "\"}"}).starts_with("C(<tool_call>"));
   const std::string early = "<tool_call>{\"arguments\": {\"a\": \"" + std::string(100000, 'x');
   CHECK(at_once(kHermes, early).size() > 99000);  // given up: nobody waits for the name any longer
   const std::string spaces = "a" + std::string(100000, '\n');
   CHECK(at_once(kHermes, spaces).size() > 99000);
-  CHECK(told(kHermes, {spaces}, false) == "C(" + spaces + ")");
+  CHECK(told(kHermes, {spaces}) == "C(" + spaces + ")");
   CHECK(at_once(kLlama, std::string(1000, ' ')).size() > 700);
   CHECK(at_once(kThink, std::string(1000, ' ')).size() > 900);
 }
@@ -310,6 +240,28 @@ TEST_CASE("calls come behind the reasoning, never in it") {
               "a</think>\n{\"name\":\"f\",\"parameters\":{}}", true) == "R(a)B(f)A({})");
 }
 
+TEST_CASE("the parser knows how much of the text is reasoning") {
+  const auto bytes = [](std::string_view text, bool inside = false) {
+    AnswerParser parser(kThink, inside);
+    std::size_t most = 0;
+    for (const char c : text) {
+      parser.push({&c, 1});
+      CHECK(parser.reasoning_bytes() >= most);
+      most = parser.reasoning_bytes();
+    }
+    AnswerParser at_once(kThink, inside);
+    at_once.push(text);
+    CHECK(at_once.reasoning_bytes() == most);
+    return most;
+  };
+  CHECK(bytes("\n<think>a</think>\n\nb") == 17);
+  CHECK(bytes("a b</think>c", true) == 11);
+  CHECK(bytes("<think>a b") == 10);
+  CHECK(bytes("<thin") == 0);
+  CHECK(bytes("a</think>") == 0);
+  CHECK(bytes(" a", true) == 2);
+}
+
 TEST_CASE("a model's files tell its formats") {
   const Words none({});
   const auto calls = [&](const std::string& file) {
@@ -325,6 +277,12 @@ TEST_CASE("a model's files tell its formats") {
   CHECK(detect_answer_format("{\"parameters\": 1}", none) == AnswerFormat{});
   CHECK(detect_answer_format("<tool_call>\n<function=", none).calls == CallFormat::none);
   CHECK(detect_answer_format("<tool_call><arg_key>", none).calls == CallFormat::none);
+  CHECK(detect_answer_format("'<tool_call>\n<function=' ~ name ~ '>\n' '<parameter='", none).calls ==
+        CallFormat::qwen3_coder);
+  CHECK(detect_answer_format("<|start_header_id|> \"parameters\" [func_name1(params_name1=params_value1)]",
+                             none)
+            .calls == CallFormat::pythonic);
+  CHECK(detect_answer_format("<tool_call>[func_name1(params)]</tool_call>", none).calls == CallFormat::none);
 
   const auto reasons = [&](const std::string& file) {
     return detect_answer_format(template_file(file), none).reasoning == ReasoningFormat::think;
@@ -351,21 +309,31 @@ TEST_CASE("markers that are special tokens are named, no others") {
                      {"</s>", true},
                      {"[ARGS]", true},
                      {"<|python_tag|>", true},
+                     {"<|python_start|>", true},
+                     {"<|python_end|>", true},
+                     {"</tool_call>", true},
                      {"<think>", true},
                      {"</think>", true}});
   CHECK(special_markers(kMistral, words) == std::vector<TokenId>{0, 3});
-  CHECK(special_markers(kHermes, words).empty());
+  CHECK(special_markers(kHermes, words) == std::vector<TokenId>{7});
   CHECK(special_markers(kLlama, words) == std::vector<TokenId>{4});
-  CHECK(special_markers(kQwen3, words) == std::vector<TokenId>{5, 6});
+  CHECK(special_markers(kQwen3, words) == std::vector<TokenId>{8, 9, 7});
+  CHECK(special_markers({CallFormat::qwen3_coder, ReasoningFormat::none}, words) == std::vector<TokenId>{7});
+  CHECK(special_markers({CallFormat::pythonic, ReasoningFormat::none}, words) == std::vector<TokenId>{5, 6});
   CHECK(special_markers(kPlain, words).empty());
 }
 
 TEST_CASE("formats are named as they are read") {
-  for (const auto format :
-       {CallFormat::none, CallFormat::hermes, CallFormat::llama3_json, CallFormat::mistral})
+  for (const auto format : {CallFormat::none, CallFormat::hermes, CallFormat::llama3_json,
+                            CallFormat::mistral, CallFormat::qwen3_coder, CallFormat::pythonic})
     CHECK(parse_call_format(to_string(format)) == format);
   for (const auto format : {ReasoningFormat::none, ReasoningFormat::think})
     CHECK(parse_reasoning_format(to_string(format)) == format);
+  // vLLM's other names.
+  CHECK(parse_call_format("qwen3_xml") == CallFormat::qwen3_coder);
+  CHECK(parse_call_format("llama4_pythonic") == CallFormat::pythonic);
+  CHECK(to_string(CallFormat::qwen3_coder) == "qwen3_coder");
+  CHECK(to_string(CallFormat::pythonic) == "pythonic");
   CHECK_FALSE(parse_call_format("auto"));
   CHECK_FALSE(parse_reasoning_format(""));
 }

@@ -13,17 +13,31 @@ namespace {
 constexpr AnswerFormat kHermes{CallFormat::hermes, ReasoningFormat::none};
 constexpr AnswerFormat kLlama{CallFormat::llama3_json, ReasoningFormat::none};
 constexpr AnswerFormat kMistral{CallFormat::mistral, ReasoningFormat::none};
+constexpr AnswerFormat kCoder{CallFormat::qwen3_coder, ReasoningFormat::none};
+constexpr AnswerFormat kPythonic{CallFormat::pythonic, ReasoningFormat::none};
 constexpr AnswerFormat kQwen3{CallFormat::hermes, ReasoningFormat::think};
 
-// For f, whose argument n is an integer, and for the oddly named one, which has none.
+using Json = nlohmann::ordered_json;
+
+const Json kSchema = {{"type", "object"},
+                      {"properties", {{"n", {{"type", "integer"}}}}},
+                      {"required", {"n"}},
+                      {"additionalProperties", false}};
+
+// For f, whose argument n is an integer, and for the one named otherwise, which has none. JSON's formats can
+// write any name.
+std::string other_name(CallFormat format) {
+  const bool json = format != CallFormat::qwen3_coder && format != CallFormat::pythonic;
+  return json ? "a\"b" : "a.b-c";
+}
+
 std::string grammar(const ForcedCalls& forced) {
   GrammarText out;
-  const auto f = out.json_schema({{"type", "object"},
-                                  {"properties", {{"n", {{"type", "integer"}}}}},
-                                  {"required", {"n"}},
-                                  {"additionalProperties", false}});
-  REQUIRE(f);
-  const ForcedFunction functions[] = {{"f", *f}, {"a\"b", GrammarText::literal("{}")}};
+  const CallFormat format = forced.format.calls;
+  const auto f = forced_function(out, format, "f", &kSchema);
+  const auto other = forced_function(out, format, other_name(format), nullptr);
+  REQUIRE((f && other));
+  const ForcedFunction functions[] = {*f, *other};
   return out.text(forced_calls(out, forced, functions));
 }
 
@@ -34,8 +48,10 @@ bool follows(const ForcedCalls& forced, const std::string& text) {
   return *result;
 }
 
-std::string calls_in(const AnswerFormat& format, const std::string& text, bool inside) {
-  AnswerParser parser(format, inside);
+std::string calls_in(const AnswerFormat& format, const std::string& text, bool inside,
+                     const Json& schema = kSchema) {
+  const ParameterTypes types(Json::array({{{"function", {{"name", "f"}, {"parameters", schema}}}}}));
+  AnswerParser parser(format, inside, &types);
   std::string out;
   const auto add = [&](const std::vector<AnswerEvent>& events) {
     for (const AnswerEvent& event : events) {
@@ -64,19 +80,24 @@ TEST_CASE("a forced answer is one call, or several, as the model writes them") {
        "; {\"name\": \"a\\\"b\", \"parameters\": {}}", ""},
       {kMistral, "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"n\": 1}}",
        ", {\"name\": \"a\\\"b\", \"arguments\": {}}", "]"},
+      {kCoder, "<tool_call>\n<function=f>\n<parameter=n>\n1\n</parameter>\n</function>\n</tool_call>",
+       "\n<tool_call>\n<function=a.b-c>\n</function>\n</tool_call>", ""},
+      {kPythonic, "[f(n=1)", ", a.b-c()", "]"},
   };
   for (const Case& c : cases) {
     const ForcedCalls one{c.format, false, false}, more{c.format, false, true};
     CHECK(follows(one, c.first + c.end));
     CHECK(follows(more, c.first + c.end));
     CHECK(follows(more, c.first + c.second + c.second + c.end));
-    CHECK(calls_in(c.format, c.first + c.second + c.end, false) == "f={\"n\": 1}a\"b={}");
+    CHECK(calls_in(c.format, c.first + c.second + c.end, false) ==
+          "f={\"n\": 1}" + other_name(c.format.calls) + "={}");
     for (const ForcedCalls& forced : {one, more}) {
       CHECK_FALSE(follows(forced, ""));
       CHECK_FALSE(follows(forced, "Well. " + c.first + c.end));
       CHECK_FALSE(follows(forced, c.first + c.end + " "));
       std::string other = c.first + c.end;
-      other.replace(other.find("\"f\""), 3, "\"g\"");
+      const std::string name = c.format == kCoder ? "=f>" : c.format == kPythonic ? "[f(" : "\"f\"";
+      other.replace(other.find(name) + 1, 1, "g");
       CHECK_FALSE(follows(forced, other));
       other = c.first + c.end;
       other.replace(other.find('1'), 1, "\"1\"");
@@ -96,4 +117,134 @@ TEST_CASE("a model that reasons may do so before its forced call") {
   CHECK_FALSE(follows(opened, call));
   CHECK_FALSE(follows(opened, "a</think>b</think>" + call));
   CHECK(calls_in(kQwen3, "\nHm.\n</think>\n\n" + call, true) == "f={\"n\": -2}");
+}
+
+namespace {
+
+// Whether the arguments of a call of f are among those that the grammar lets through; `text` is what stands
+// between its name and its end.
+class Arguments {
+ public:
+  Arguments(const AnswerFormat& format, const char* schema) : format_(format), schema_(Json::parse(schema)) {
+    GrammarText out;
+    const auto f = forced_function(out, format.calls, "f", &schema_);
+    if (!f) {
+      error_ = f.error().message;
+      return;
+    }
+    grammar_ = out.text(forced_calls(out, {format}, {&*f, 1}));
+  }
+
+  const std::string& error() const { return error_; }
+  bool allow(const std::string& text) const {
+    const auto result = follows_grammar(grammar_, whole(text));
+    INFO(grammar_);
+    REQUIRE(result);
+    return *result;
+  }
+  // As the parser reads them.
+  std::string read(const std::string& text) const {
+    CHECK(allow(text));
+    const std::string call = calls_in(format_, whole(text), false, schema_);
+    REQUIRE(call.starts_with("f="));
+    return Json::parse(call.substr(2)).dump();
+  }
+
+ private:
+  std::string whole(const std::string& text) const {
+    if (format_ == kPythonic) return "[f(" + text + ")]";
+    return "<tool_call>\n<function=f>\n" + text + "</function>\n</tool_call>";
+  }
+
+  AnswerFormat format_;
+  Json schema_;
+  std::string grammar_, error_;
+};
+
+std::string tagged(const std::string& name, const std::string& value) {
+  return "<parameter=" + name + ">\n" + value + "\n</parameter>\n";
+}
+
+constexpr const char* kMany = R"({
+  "type": "object",
+  "properties": {
+    "s": {"type": "string"}, "i": {"type": "integer"}, "o": {"$ref": "#/$defs/point"},
+    "e": {"enum": ["up", "down"]}, "never": false, "m": {"type": ["string", "null"]}
+  },
+  "required": ["i", "unknown"],
+  "$defs": {"point": {"type": "object", "properties": {"x": {"type": "number"}}, "additionalProperties": false}}
+})";
+
+}  // namespace
+
+TEST_CASE("qwen3_coder: forced arguments are strings as they are, and other values by their schemas") {
+  const Arguments many(kCoder, kMany);
+  const std::string i = tagged("i", "-12"), unknown = tagged("unknown", "?");
+  CHECK(many.read(i + unknown) == R"({"i":-12,"unknown":"?"})");
+  CHECK(many.read(tagged("s", "a \"b\" </x>\nc\n") + i + tagged("o", "{\"x\": 1.5}") + tagged("e", "down") +
+                  tagged("m", "null") + unknown) ==
+        R"({"s":"a \"b\" </x>\nc\n","i":-12,"o":{"x":1.5},"e":"down","m":null,"unknown":"?"})");
+  CHECK(many.read("<parameter=s>\n</parameter>\n" + i + unknown) == R"({"s":"","i":-12,"unknown":"?"})");
+  CHECK_FALSE(many.allow(""));
+  CHECK_FALSE(many.allow(i));
+  CHECK_FALSE(many.allow(unknown + i));
+  CHECK_FALSE(many.allow(i + i + unknown));
+  CHECK_FALSE(many.allow(tagged("i", "one") + unknown));
+  CHECK_FALSE(many.allow(i + tagged("o", "[1]") + unknown));
+  CHECK_FALSE(many.allow(i + tagged("o", "{\"y\": 1}") + unknown));
+  CHECK_FALSE(many.allow(i + tagged("e", "left") + unknown));
+  CHECK_FALSE(many.allow(i + tagged("never", "1") + unknown));
+  CHECK_FALSE(many.allow(i + tagged("other", "1") + unknown));
+  const Arguments constant(kCoder, R"({"properties": {"c": {"const": "x"}}})");
+  CHECK(constant.read("") == "{}");
+  CHECK(constant.read(tagged("c", "x")) == R"({"c":"x"})");
+  CHECK_FALSE(constant.allow(tagged("c", "y")));
+}
+
+TEST_CASE("pythonic: forced arguments are values by their schemas, with commas between them") {
+  const Arguments many(kPythonic, kMany);
+  CHECK(many.read("i=-12, unknown=[1]") == R"({"i":-12,"unknown":[1]})");
+  CHECK(many.read("s=\"it's \\ud83d\\ude00\\/\", i=0, o={\"x\": 1.5}, e=\"up\", m=null, unknown=true") ==
+        "{\"s\":\"it's "
+        "\xf0\x9f\x98\x80/\",\"i\":0,\"o\":{\"x\":1.5},\"e\":\"up\",\"m\":null,\"unknown\":true}");
+  CHECK(many.read("i=1, m=\"a\", unknown=1") == R"({"i":1,"m":"a","unknown":1})");
+  for (const char* text :
+       {"", "i=1", "unknown=1", "i=1, unknown=1, ", ", i=1, unknown=1", "i=1, i=1, unknown=1",
+        "i=\"1\", unknown=1", "i=1, e=\"left\", unknown=1", "unknown=1, i=1", "i=1 unknown=1"})
+    CHECK_FALSE(many.allow(text));
+  const Arguments optional(kPythonic,
+                           R"({"properties": {"a": {"const": 1}, "b": {"const": 2}, "c": {"const": 3}}})");
+  for (const char* text : {"", "a=1", "b=2", "c=3", "a=1, b=2", "a=1, c=3", "b=2, c=3", "a=1, b=2, c=3"})
+    CHECK(optional.allow(text));
+  for (const char* text : {"b=2, a=1", "a=1, ", ", a=1", "a=1b=2", "a=1, a=1"})
+    CHECK_FALSE(optional.allow(text));
+  const Arguments last(kPythonic,
+                       R"({"properties": {"a": {"const": 1}, "b": {"const": 2}}, "required": ["b"]})");
+  for (const char* text : {"b=2", "a=1, b=2"}) CHECK(last.allow(text));
+  for (const char* text : {"", "a=1", "a=1, "}) CHECK_FALSE(last.allow(text));
+}
+
+TEST_CASE("what a format cannot write is refused by name") {
+  const auto error = [](const AnswerFormat& format, const char* schema) {
+    return Arguments(format, schema).error();
+  };
+  for (const AnswerFormat& format : {kCoder, kPythonic}) {
+    CHECK(error(format, R"({"anyOf": [{"required": ["a"]}]})").starts_with("anyOf: "));
+    CHECK(error(format, R"({"minProperties": 1})").starts_with("minProperties: "));
+    CHECK(error(format, R"({"properties": {"a<b": {}}})").starts_with("properties: \"a<b\" "));
+    CHECK(error(format, R"({"properties": {"": {}}})").starts_with("properties: "));
+    CHECK(error(format, R"({"properties": {"a": {"type": "number", "multipleOf": 2}}})")
+              .starts_with("multipleOf: "));
+    CHECK(error(format, R"({"properties": [1]})").starts_with("properties: "));
+    CHECK(error(format, R"({"required": [1]})").starts_with("required: "));
+    CHECK(error(format, R"({"required": {"a": 1}})").starts_with("required: "));
+    for (const std::string name : {"a b", "a>b", ""}) {
+      GrammarText out;
+      CHECK(forced_function(out, format.calls, name, nullptr).error().code == ErrorCode::unsupported);
+    }
+  }
+  CHECK(error(kCoder, R"({"properties": {"a b": {}}})").empty());
+  CHECK(error(kPythonic, R"({"properties": {"a b": {}}})").starts_with("properties: "));
+  CHECK(error(kCoder, R"({"properties": {"a": {"enum": ["</parameter>"]}}})").starts_with("enum: "));
+  CHECK(error(kHermes, R"({"anyOf": [{"type": "object"}]})").empty());
 }

@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "baton/text/parameter_types.hpp"
 #include "baton/text/tokenizer.hpp"
 
 namespace baton {
@@ -21,6 +22,8 @@ enum class CallFormat {
   hermes,       // <tool_call>\n{"name": "f", "arguments": {...}}\n</tool_call>, one after the other
   llama3_json,  // the whole answer: {"name": "f", "parameters": {...}}; ...
   mistral,      // [TOOL_CALLS][{"name": "f", "arguments": {...}}, ...] or [TOOL_CALLS]f[ARGS]{...}
+  qwen3_coder,  // <tool_call>\n<function=f>\n<parameter=a>\nvalue\n</parameter>\n</function>\n</tool_call>
+  pythonic,     // the whole answer: [f(a=1, b='x'), g()]
 };
 enum class ReasoningFormat {
   none,
@@ -68,20 +71,26 @@ using AnswerEvent = std::variant<ReasoningText, ContentText, CallBegun, CallArgu
 // Invariants: the events, those that follow each other and are of one kind joined, are the same however the
 // text is cut. Nothing is lost but markers and the white space around them: what turns out not to be a call
 // is content. What is held back is bounded (a marker's beginning and white space; a call until its name and
-// the beginning of its arguments are known, and at most 64 KiB of it).
+// the beginning of its arguments are known, and at most 64 KiB of it; an argument that is only told whole, at
+// most 1 MiB of it).
 //
 // A call has begun once its name is known and its arguments begin, an object; nothing takes it back. If its
 // brackets then do not match, or nest more than 64 deep, everything up to the format's closing marker (or the
-// text's end) is its arguments: the client sees what the model wrote.
+// text's end) is its arguments: the client sees what the model wrote. qwen3_coder and pythonic are no JSON:
+// their arguments are told translated, and are the beginning of a JSON object whatever comes.
 class AnswerParser {
  public:
-  explicit AnswerParser(const AnswerFormat& format, bool inside_reasoning = false);
+  // `types` must outlive it; null: all that qwen3_coder writes is strings.
+  explicit AnswerParser(const AnswerFormat& format, bool inside_reasoning = false,
+                        const ParameterTypes* types = nullptr);
   ~AnswerParser();
   AnswerParser(AnswerParser&&) noexcept;
   AnswerParser& operator=(AnswerParser&&) noexcept;
 
   std::vector<AnswerEvent> push(std::string_view text);
   std::vector<AnswerEvent> finish();  // the text has ended, wherever
+  // How many bytes of the text so far are the reasoning with its markers, and what stands before them.
+  std::size_t reasoning_bytes() const;
 
  private:
   struct State;

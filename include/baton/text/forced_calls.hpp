@@ -16,8 +16,14 @@ std::string reasoning_first(GrammarText& grammar, ReasoningFormat format, bool i
 
 struct ForcedFunction {
   std::string name;
-  std::string arguments;  // what stands for their JSON object in the grammar: GrammarText::json_schema
+  std::string arguments;  // what stands for them in the grammar
 };
+
+// A function as calls of this format name it, with arguments that follow `parameters`, the schema of an
+// object; null: it has none. Errors are those of GrammarText::json_schema, and unsupported what the format
+// cannot write or the schema says in more than properties and required where the format has no object.
+Result<ForcedFunction> forced_function(GrammarText& grammar, CallFormat format, std::string name,
+                                       const nlohmann::ordered_json* parameters);
 
 struct ForcedCalls {
   AnswerFormat format;            // calls: not none

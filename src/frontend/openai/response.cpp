@@ -66,10 +66,13 @@ Json logprobs_json(const ResponseHead& head, const ChoiceText& choice) {
 Json reason_json(std::string_view reason) { return reason.empty() ? Json(nullptr) : Json(reason); }
 
 Json usage_json(const Usage& usage) {
-  return {{"prompt_tokens", usage.prompt_tokens},
-          {"completion_tokens", usage.completion_tokens},
-          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
+  Json out = {{"prompt_tokens", usage.prompt_tokens},
+              {"completion_tokens", usage.completion_tokens},
+              {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+              {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
+  if (usage.reasoning_tokens)
+    out["completion_tokens_details"] = {{"reasoning_tokens", *usage.reasoning_tokens}};
+  return out;
 }
 
 Json handoff_json(const HandoffInfo& handoff) {

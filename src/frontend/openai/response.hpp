@@ -31,6 +31,7 @@ struct Usage {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t cached_tokens = 0;
   std::uint64_t completion_tokens = 0;
+  std::optional<std::uint64_t> reasoning_tokens{};  // of them; nothing where reasoning is not looked for
 };
 
 // What all bodies of one answer share.

@@ -15,10 +15,15 @@ struct Named {
   std::string_view name;
 };
 
-constexpr std::array<Named<CallFormat>, 4> kCallFormats{{{CallFormat::none, "none"},
+// Where vLLM has two names for what is one format here, the first is ours.
+constexpr std::array<Named<CallFormat>, 8> kCallFormats{{{CallFormat::none, "none"},
                                                          {CallFormat::hermes, "hermes"},
                                                          {CallFormat::llama3_json, "llama3_json"},
-                                                         {CallFormat::mistral, "mistral"}}};
+                                                         {CallFormat::mistral, "mistral"},
+                                                         {CallFormat::qwen3_coder, "qwen3_coder"},
+                                                         {CallFormat::qwen3_coder, "qwen3_xml"},
+                                                         {CallFormat::pythonic, "pythonic"},
+                                                         {CallFormat::pythonic, "llama4_pythonic"}}};
 constexpr std::array<Named<ReasoningFormat>, 2> kReasoningFormats{
     {{ReasoningFormat::none, "none"}, {ReasoningFormat::think, "think"}}};
 
@@ -40,10 +45,16 @@ std::optional<Format> format_of(const Table& table, std::string_view name) {
 
 CallFormat detect_calls(std::string_view source) {
   const auto has = [&](std::string_view text) { return source.find(text) != std::string_view::npos; };
-  // The same tag around XML (Qwen 3 Coder) or bare keys (GLM 4.5) is another format.
-  if (has(text::kHermesBegin))
-    return has("<function=") || has("<arg_key>") ? CallFormat::none : CallFormat::hermes;
+  // Templates that ask for calls in Python all have this sentence's example.
+  const bool pythonic = has("[func_name1(");
+  if (has(text::kHermesBegin)) {
+    if (has(text::kFunctionBegin) && has(text::kParameterBegin)) return CallFormat::qwen3_coder;
+    // The same tag around bare keys (GLM 4.5) or Python is another format.
+    const bool other = has(text::kFunctionBegin) || has("<arg_key>") || pythonic;
+    return other ? CallFormat::none : CallFormat::hermes;
+  }
   if (has(text::kMistralCalls)) return CallFormat::mistral;
+  if (pythonic) return CallFormat::pythonic;
   // Llama 3.2's template shows calls as 3.1's does, but has no tag.
   if (has(text::kLlamaTag) || (has("<|start_header_id|>") && has("\"parameters\"")))
     return CallFormat::llama3_json;
@@ -79,11 +90,13 @@ bool opens_reasoning(ReasoningFormat format, std::string_view prompt) {
 std::vector<TokenId> special_markers(const AnswerFormat& format, const Tokenizer& tokenizer) {
   std::vector<std::string_view> markers;
   if (format.reasoning == ReasoningFormat::think) markers = {text::kThinkBegin, text::kThinkEnd};
-  if (format.calls == CallFormat::hermes)
+  if (format.calls == CallFormat::hermes || format.calls == CallFormat::qwen3_coder)
     markers.insert(markers.end(), {text::kHermesBegin, text::kHermesEnd});
   if (format.calls == CallFormat::llama3_json) markers.push_back(text::kLlamaTag);
   if (format.calls == CallFormat::mistral)
     markers.insert(markers.end(), {text::kMistralCalls, text::kMistralArguments, text::kMistralId});
+  if (format.calls == CallFormat::pythonic)
+    markers.insert(markers.end(), {text::kPythonBegin, text::kPythonEnd});
   std::vector<TokenId> ids;
   for (const std::string_view marker : markers) {
     const auto id = tokenizer.token_to_id(marker);

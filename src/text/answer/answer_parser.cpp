@@ -23,7 +23,8 @@ class PlainParser final : public text::CallParser {
 
 }  // namespace
 
-std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, AnswerEvents& events) {
+std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, AnswerEvents& events,
+                                                         const ParameterTypes* types) {
   switch (format) {
     case CallFormat::hermes:
       return make_hermes_parser(events);
@@ -31,6 +32,10 @@ std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, Answ
       return make_llama3_parser(events);
     case CallFormat::mistral:
       return make_mistral_parser(events);
+    case CallFormat::qwen3_coder:
+      return make_qwen3_coder_parser(events, types);
+    case CallFormat::pythonic:
+      return make_pythonic_parser(events);
     case CallFormat::none:
       break;
   }
@@ -38,8 +43,8 @@ std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, Answ
 }
 
 struct AnswerParser::State {
-  State(const AnswerFormat& format, bool inside)
-      : answer(text::make_call_parser(format.calls, events)),
+  State(const AnswerFormat& format, bool inside, const ParameterTypes* types)
+      : answer(text::make_call_parser(format.calls, events, types)),
         part(format.reasoning == ReasoningFormat::none ? Part::answer : Part::beginning),
         inside_reasoning(inside) {}
 
@@ -57,7 +62,8 @@ struct AnswerParser::State {
   Part part;
   bool inside_reasoning;  // the prompt has opened it
   bool skip_space = true;
-  std::string held;  // in the beginning
+  std::string held;                            // in the beginning
+  std::size_t bytes = 0, reasoning_bytes = 0;  // of the text so far
 };
 
 void AnswerParser::State::take(char c) {
@@ -103,6 +109,7 @@ void AnswerParser::State::take_reasoning(char c) {
   events.reasoning(free);
   if (!found) return;
   end.take_held();
+  reasoning_bytes = bytes;
   part = Part::behind;
 }
 
@@ -112,14 +119,18 @@ void AnswerParser::State::finish() {
   answer->finish();
 }
 
-AnswerParser::AnswerParser(const AnswerFormat& format, bool inside_reasoning)
-    : state_(std::make_unique<State>(format, inside_reasoning)) {}
+AnswerParser::AnswerParser(const AnswerFormat& format, bool inside_reasoning, const ParameterTypes* types)
+    : state_(std::make_unique<State>(format, inside_reasoning, types)) {}
 AnswerParser::~AnswerParser() = default;
 AnswerParser::AnswerParser(AnswerParser&&) noexcept = default;
 AnswerParser& AnswerParser::operator=(AnswerParser&&) noexcept = default;
 
 std::vector<AnswerEvent> AnswerParser::push(std::string_view text) {
-  for (const char c : text) state_->take(c);
+  for (const char c : text) {
+    ++state_->bytes;
+    state_->take(c);
+    if (state_->part == State::Part::reasoning) state_->reasoning_bytes = state_->bytes;
+  }
   return state_->events.take();
 }
 
@@ -127,5 +138,7 @@ std::vector<AnswerEvent> AnswerParser::finish() {
   state_->finish();
   return state_->events.take();
 }
+
+std::size_t AnswerParser::reasoning_bytes() const { return state_->reasoning_bytes; }
 
 }  // namespace baton

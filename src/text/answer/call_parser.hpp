@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
+#include "baton/text/parameter_types.hpp"
 #include "text/answer/events.hpp"
 
 namespace baton::text {
@@ -15,14 +17,44 @@ class CallParser {
 };
 
 // All of it is content where the format is none. The events must outlive it.
-std::unique_ptr<CallParser> make_call_parser(CallFormat format, AnswerEvents& events);
+// `types`: null where nothing is known of them, otherwise it must outlive the parser as well.
+std::unique_ptr<CallParser> make_call_parser(CallFormat format, AnswerEvents& events,
+                                             const ParameterTypes* types);
 
 std::unique_ptr<CallParser> make_hermes_parser(AnswerEvents& events);
 std::unique_ptr<CallParser> make_llama3_parser(AnswerEvents& events);
 std::unique_ptr<CallParser> make_mistral_parser(AnswerEvents& events);
+std::unique_ptr<CallParser> make_qwen3_coder_parser(AnswerEvents& events, const ParameterTypes* types);
+std::unique_ptr<CallParser> make_pythonic_parser(AnswerEvents& events);
+
+// How deep arguments nest, their own object included: as deep as requests may, in which calls come back.
+inline constexpr std::size_t kMostDepth = 64;
+inline constexpr std::size_t kMostName = 1024;  // bytes of a function's or a parameter's
+
+// What no function's name has, so that prose behind a marker is not taken for one.
+inline bool may_be_in_name(char c) {
+  return static_cast<unsigned char>(c) > ' ' &&
+         std::string_view("[]{}\"\\,;<>()").find(c) == std::string_view::npos;
+}
+// What a parameter's name has where it stands between < and >.
+inline bool may_be_in_tag(char c) { return static_cast<unsigned char>(c) >= ' ' && c != '<' && c != '>'; }
+// What is read as a name in the pythonic format: Python's, and what else functions' names have.
+inline bool may_begin_pythonic(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+         static_cast<unsigned char>(c) >= 0x80;
+}
+inline bool may_be_in_pythonic(char c) {
+  return may_begin_pythonic(c) || (c >= '0' && c <= '9') || c == '.' || c == '-';
+}
 
 inline constexpr std::string_view kHermesBegin = "<tool_call>";
 inline constexpr std::string_view kHermesEnd = "</tool_call>";
+inline constexpr std::string_view kFunctionBegin = "<function=";
+inline constexpr std::string_view kFunctionEnd = "</function>";
+inline constexpr std::string_view kParameterBegin = "<parameter=";
+inline constexpr std::string_view kParameterEnd = "</parameter>";
+inline constexpr std::string_view kPythonBegin = "<|python_start|>";
+inline constexpr std::string_view kPythonEnd = "<|python_end|>";
 inline constexpr std::string_view kLlamaTag = "<|python_tag|>";
 inline constexpr std::string_view kMistralCalls = "[TOOL_CALLS]";
 inline constexpr std::string_view kMistralArguments = "[ARGS]";

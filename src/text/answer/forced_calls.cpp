@@ -1,8 +1,7 @@
 #include "baton/text/forced_calls.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include "text/answer/call_parser.hpp"
+#include "text/grammar_text/json_values.hpp"
 
 namespace baton {
 namespace {
@@ -11,6 +10,7 @@ namespace {
 struct Form {
   std::string before, between, behind;
   std::string name, arguments, end;  // before the name; between it and the arguments; behind them
+  bool quoted = true;                // the name is a JSON string
 };
 
 Form form_of(CallFormat format) {
@@ -38,6 +38,22 @@ Form form_of(CallFormat format) {
               .name = name,
               .arguments = arguments,
               .end = "}"};
+    case CallFormat::qwen3_coder:
+      return {.before = {},
+              .between = "\n",
+              .behind = {},
+              .name = std::string(text::kHermesBegin) + "\n" + std::string(text::kFunctionBegin),
+              .arguments = ">\n",
+              .end = std::string(text::kFunctionEnd) + "\n" + std::string(text::kHermesEnd),
+              .quoted = false};
+    case CallFormat::pythonic:
+      return {.before = "[",
+              .between = ", ",
+              .behind = "]",
+              .name = {},
+              .arguments = "(",
+              .end = ")",
+              .quoted = false};
     case CallFormat::none:
       break;
   }
@@ -62,8 +78,7 @@ std::string forced_calls(GrammarText& grammar, const ForcedCalls& forced,
   const Form form = form_of(forced.format.calls);
   std::string one_of;
   for (const ForcedFunction& function : functions) {
-    const std::string name =
-        nlohmann::json(function.name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string name = form.quoted ? text::json_quoted(function.name) : function.name;
     const std::string body = GrammarText::literal(form.name + name + form.arguments) + " " +
                              function.arguments + " " + GrammarText::literal(form.end);
     one_of += (one_of.empty() ? "" : " | ") + grammar.rule("call", body);

@@ -22,18 +22,12 @@ class HermesParser final : public CallParser {
   void finish() override {
     if (call_) events_->content(call_->take_held());
     const std::string arguments = end_.take_held();
-    if (!is_cut_end(arguments)) events_->arguments(arguments);
+    if (!breaks_off_in(kHermesEnd, arguments)) events_->arguments(arguments);
     const std::string rest = markers_.take_held();
-    if (!open_ || !is_cut_end(rest)) events_->content(rest);
+    if (!open_ || !breaks_off_in(kHermesEnd, rest)) events_->content(rest);
   }
 
  private:
-  // What an answer that broke off inside the closing marker ends with.
-  static bool is_cut_end(std::string_view held) {
-    while (!held.empty() && is_space(held.front())) held.remove_prefix(1);
-    return !held.empty() && kHermesEnd.starts_with(held);
-  }
-
   void take_text(char c) {
     if (skip_space_ && is_space(c)) return;
     skip_space_ = false;

@@ -2,12 +2,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "text/answer/call_parser.hpp"
+
 namespace baton::text {
 namespace {
 
-constexpr std::size_t kMostDepth = 64;      // as deep as requests may nest, in which calls come back
-constexpr std::size_t kMostText = 1024;     // bytes of a key or a name
-constexpr std::size_t kMostHeld = 1 << 16;  // bytes before a call has begun
+constexpr std::size_t kMostText = kMostName;  // bytes of a key or a name
+constexpr std::size_t kMostHeld = 1 << 16;    // bytes before a call has begun
 
 // The string that stands between quotes; empty where it is none.
 std::string unquoted(const std::string& text) {

@@ -44,4 +44,9 @@ std::string MarkerSearch::take_held() {
   return held;
 }
 
+bool breaks_off_in(std::string_view marker, std::string_view held) {
+  while (!held.empty() && is_space(held.front())) held.remove_prefix(1);
+  return !held.empty() && marker.starts_with(held);
+}
+
 }  // namespace baton::text

@@ -28,4 +28,7 @@ class MarkerSearch {
   std::string partial_;
 };
 
+// Whether what was held back when the text ended is the beginning of `marker`, behind white space or not.
+bool breaks_off_in(std::string_view marker, std::string_view held);
+
 }  // namespace baton::text

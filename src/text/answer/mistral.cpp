@@ -11,12 +11,6 @@ namespace {
 
 constexpr std::size_t kMostHeld = 1024;  // bytes before a call's object
 
-// What no function's name has, so that prose behind the marker is not taken for one.
-bool may_be_in_name(char c) {
-  return static_cast<unsigned char>(c) > ' ' &&
-         std::string_view("[]{}\"\\,;<>()").find(c) == std::string::npos;
-}
-
 class MistralParser final : public CallParser {
  public:
   explicit MistralParser(AnswerEvents& events) : events_(&events) {}

@@ -1,0 +1,208 @@
+// The arguments of a forced call. A format that writes them as a JSON object has the whole of the schema. The
+// others write one parameter after the other, each by its own schema: in the order of `properties`, those
+// that are not required or not.
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "baton/text/forced_calls.hpp"
+#include "text/answer/call_parser.hpp"
+#include "text/answer/schema_types.hpp"
+#include "text/grammar_text/schema_errors.hpp"
+
+namespace baton {
+namespace {
+
+using text::Json;
+using text::JsonType;
+
+struct Parameter {
+  std::string name;
+  Json schema;  // with the definitions that it may refer to
+  bool required = false;
+};
+
+// What a schema may say of the object besides its properties; where it is said, one parameter after the other
+// is not enough.
+constexpr std::array kOfTheObject = {"$ref",
+                                     "allOf",
+                                     "anyOf",
+                                     "oneOf",
+                                     "not",
+                                     "if",
+                                     "enum",
+                                     "const",
+                                     "minProperties",
+                                     "maxProperties",
+                                     "patternProperties",
+                                     "propertyNames",
+                                     "dependentRequired",
+                                     "dependentSchemas",
+                                     "dependencies",
+                                     "unevaluatedProperties"};
+
+class ParameterReader {
+ public:
+  ParameterReader(const Json& schema, bool (*may_be_name)(std::string_view))
+      : schema_(schema), may_be_name_(may_be_name) {}
+
+  Result<std::vector<Parameter>> read() {
+    for (const char* keyword : kOfTheObject) {
+      if (schema_.contains(keyword))
+        errors_.unsupported(keyword, "is not supported for calls that are not written as JSON");
+    }
+    const Json required = list("required", Json::array());
+    const Json properties = list("properties", Json::object());
+    std::vector<Parameter> parameters;
+    const auto add = [&](const std::string& name, const Json& schema) {
+      if (!may_be_name_(name))
+        errors_.unsupported("properties",
+                            text::json_quoted(name) + " cannot be written as a parameter's name");
+      if (schema != false) parameters.push_back({name, complete(schema), contains(required, name)});
+    };
+    for (const auto& [name, schema] : properties.items()) add(name, schema);
+    for (const Json& name : required) {
+      if (!name.is_string()) {
+        errors_.invalid("required", "must be a list of names");
+      } else if (!properties.contains(name.get_ref<const std::string&>())) {
+        add(name.get<std::string>(), true);
+      }
+    }
+    if (errors_.any()) return errors_.first();
+    return parameters;
+  }
+
+ private:
+  static bool contains(const Json& list, const std::string& name) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  }
+
+  Json list(const char* keyword, const Json& otherwise) {
+    const auto found = schema_.find(keyword);
+    if (found == schema_.end()) return otherwise;
+    if (found->type() == otherwise.type()) return *found;
+    errors_.invalid(keyword, otherwise.is_array() ? "must be a list of names" : "must be an object");
+    return otherwise;
+  }
+
+  // References lead into the schema that they stand in.
+  Json complete(const Json& schema) {
+    Json out = schema;
+    for (const char* keyword : {"$defs", "definitions"}) {
+      const auto found = schema_.find(keyword);
+      if (found == schema_.end() || !out.is_object() || out.contains(keyword)) continue;
+      if (errors_.spend(found->dump().size()); errors_.any()) break;
+      out[keyword] = *found;
+    }
+    return out;
+  }
+
+  const Json& schema_;
+  bool (*may_be_name_)(std::string_view);
+  text::SchemaErrors errors_;
+};
+
+// ---- qwen3_coder
+
+bool is_tag_name(std::string_view name) {
+  return !name.empty() && name.size() <= text::kMostName && std::ranges::all_of(name, text::may_be_in_tag);
+}
+
+// One of the listed values as bare text; empty where the schema lists none.
+Result<std::string> listed_text(const Json& schema) {
+  Json values = schema.is_object() && schema.contains("enum") ? schema["enum"] : Json::array();
+  if (schema.is_object() && schema.contains("const")) values = Json::array({schema["const"]});
+  std::string out;
+  for (const Json& value : values) {
+    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    if (text.find(text::kParameterEnd) != std::string::npos)
+      return make_error(ErrorCode::unsupported,
+                        "enum: a value has " + std::string(text::kParameterEnd) + " in it");
+    out += (out.empty() ? "" : " | ") + GrammarText::literal(text);
+  }
+  return out.empty() ? out : "(" + out + ")";
+}
+
+// A value and the end of its tag.
+Result<std::string> tagged_value(GrammarText& grammar, const Parameter& parameter) {
+  const std::string end = " " + GrammarText::literal("\n" + std::string(text::kParameterEnd));
+  const auto types = text::types_of_schema(parameter.schema, parameter.schema);
+  auto value = contains(types, JsonType::string) ? listed_text(parameter.schema)
+                                                 : grammar.json_schema(parameter.schema);
+  if (!value) return value;
+  return value->empty() ? grammar.until(text::kParameterEnd) : *value + end;
+}
+
+Result<std::string> tagged_parameters(GrammarText& grammar, const Json& schema) {
+  const auto parameters = ParameterReader(schema, is_tag_name).read();
+  if (!parameters) return parameters.error();
+  std::string out;
+  for (const Parameter& parameter : *parameters) {
+    auto value = tagged_value(grammar, parameter);
+    if (!value) return value;
+    const std::string begin = std::string(text::kParameterBegin) + parameter.name + ">\n";
+    const std::string rule = grammar.rule(
+        "parameter", GrammarText::literal(begin) + " " + *value + " " + GrammarText::literal("\n"));
+    out += (out.empty() ? "" : " ") + rule + (parameter.required ? "" : "?");
+  }
+  return out;
+}
+
+// ---- pythonic
+
+bool is_pythonic_name(std::string_view name) {
+  return !name.empty() && name.size() <= text::kMostName && text::may_begin_pythonic(name.front()) &&
+         std::ranges::all_of(name, text::may_be_in_pythonic);
+}
+
+// Values are written as JSON, which this format's parser reads as it reads Python. Written from the end: a
+// parameter and what may come behind it, which any that may come first can begin.
+Result<std::string> keyword_arguments(GrammarText& grammar, const Json& schema) {
+  const auto parameters = ParameterReader(schema, is_pythonic_name).read();
+  if (!parameters) return parameters.error();
+  std::vector<std::string> from(parameters->size());
+  std::string behind;
+  for (std::size_t i = from.size(); i-- > 0;) {
+    const Parameter& parameter = (*parameters)[i];
+    auto value = grammar.json_schema(parameter.schema);
+    if (!value) return value;
+    const std::string argument =
+        grammar.rule("argument", GrammarText::literal(parameter.name + "=") + " " + *value);
+    from[i] = argument + behind;
+    std::string body = "(\", \" ";
+    body += argument;
+    body += parameter.required ? ")" : ")?";
+    body += behind;
+    behind = " " + grammar.rule("arguments", body);
+  }
+  std::string all;
+  bool required = false;
+  for (std::size_t i = 0; i < from.size() && !required; ++i) {
+    all += (i == 0 ? "(" : " | ") + from[i];
+    required = (*parameters)[i].required;
+  }
+  if (all.empty()) return all;
+  return all + (required ? ")" : ")?");
+}
+
+}  // namespace
+
+Result<ForcedFunction> forced_function(GrammarText& grammar, CallFormat format, std::string name,
+                                       const nlohmann::ordered_json* parameters) {
+  const bool tagged = format == CallFormat::qwen3_coder, pythonic = format == CallFormat::pythonic;
+  const bool fits =
+      tagged ? std::ranges::all_of(name, text::may_be_in_name) : !pythonic || is_pythonic_name(name);
+  if (!fits || name.empty())
+    return make_error(ErrorCode::unsupported, "Calls of " + text::json_quoted(name) +
+                                                  " cannot be forced: the model cannot write its name.");
+  const Json none = Json::object();
+  const Json& schema = parameters == nullptr ? none : *parameters;
+  auto arguments = tagged                  ? tagged_parameters(grammar, schema)
+                   : pythonic              ? keyword_arguments(grammar, schema)
+                   : parameters == nullptr ? Result<std::string>(GrammarText::literal("{}"))
+                                           : grammar.json_schema(schema);
+  if (!arguments) return std::move(arguments).error();
+  return ForcedFunction{std::move(name), *std::move(arguments)};
+}
+
+}  // namespace baton
