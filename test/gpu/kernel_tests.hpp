@@ -18,6 +18,7 @@ namespace baton::gpu {
 using cuda::test::dependent_launch_tests;
 using cuda::test::matmul_bench;
 using cuda::test::matmul_tests;
+bool adapter_tests();
 bool attention_tests();
 bool rows_tests();
 bool sample_tests();
@@ -29,7 +30,8 @@ void attention_bench(double copy_gbps, double matrix_tflops);
 void rows_bench(double copy_gbps);
 
 inline std::vector<std::pair<const char*, bool (*)()>> kernel_tests() {
-  return {{"attention", attention_tests},
+  return {{"adapter", adapter_tests},
+          {"attention", attention_tests},
           {"matmul", matmul_tests},
           {"dependent launch", dependent_launch_tests},
           {"rows", rows_tests},
