@@ -30,14 +30,10 @@ void attention_bench(double copy_gbps, double matrix_tflops);
 void rows_bench(double copy_gbps);
 
 inline std::vector<std::pair<const char*, bool (*)()>> kernel_tests() {
-  return {{"adapter", adapter_tests},
-          {"attention", attention_tests},
-          {"matmul", matmul_tests},
-          {"dependent launch", dependent_launch_tests},
-          {"rows", rows_tests},
-          {"sample", sample_tests},
-          {"digest", digest_tests},
-          {"moe", moe_tests},
+  return {{"adapter", adapter_tests},  {"attention", attention_tests},
+          {"matmul", matmul_tests},    {"dependent launch", dependent_launch_tests},
+          {"rows", rows_tests},        {"sample", sample_tests},
+          {"digest", digest_tests},    {"moe", moe_tests},
           {"exchange", exchange_tests}};
 }
 
