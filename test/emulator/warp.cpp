@@ -247,7 +247,7 @@ std::byte* Warp::pointer(const Instruction& in, Space space, std::uint64_t addre
     return address >= first && address + bytes <= first + size;
   };
   if (space == Space::generic) {
-    if (inside(block.shared, block.shared_end)) {
+    if (inside(block.shared + kSharedStart, block.shared_end - kSharedStart)) {
       space = Space::shared;
       address -= reinterpret_cast<std::uint64_t>(block.shared);
     } else if (inside(local.data(), local.size())) {

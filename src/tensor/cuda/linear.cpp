@@ -10,53 +10,17 @@
 namespace baton {
 namespace {
 
-Result<void> check(std::span<const WeightView> weights) {
-  if (weights.empty()) return make_error(ErrorCode::invalid_argument, "no weights to pack");
-  for (const WeightView& view : weights) {
-    if (view.dtype == DType::i32)
-      return make_error(ErrorCode::unsupported, "weights of type " + std::string(to_string(view.dtype)),
-                        "dtype");
-    if (!has_its_scales(view))
-      return make_error(ErrorCode::invalid_argument, "an e4m3 weight needs one scale, or one for each output",
-                        "scales");
-    if (view.in != weights[0].in || view.out <= 0 || view.in <= 0 || !view.data)
-      return make_error(ErrorCode::invalid_argument,
-                        "weights that are packed together must share their input size");
-    if ((view.bias == nullptr) != (weights[0].bias == nullptr))
-      return make_error(ErrorCode::invalid_argument,
-                        "weights that are packed together must all have a bias, or none");
-  }
-  return {};
-}
-
 // Copies `count` elements to the device, converted where the types differ.
 Result<void> copy_values(const void* values, DType from, std::int64_t count, DType to, std::byte* target) {
-  std::vector<std::byte> converted;
-  if (from != to) {
-    converted.resize(static_cast<std::size_t>(count) * size_of(to));
-    convert_values(values, from, count, to, converted.data());
-    values = converted.data();
-  }
-  cudaError_t copied =
-      cudaMemcpy(target, values, static_cast<std::size_t>(count) * size_of(to), cudaMemcpyHostToDevice);
-  // A copy from pageable memory may return before its last piece has landed.
-  if (copied == cudaSuccess) copied = cudaStreamSynchronize(nullptr);
-  if (copied != cudaSuccess) return cuda_error(copied, "cannot copy weights to the GPU");
-  return {};
-}
-
-Result<void> copy_expanded(const WeightView& view, DType to, std::byte* target) {
-  const std::size_t row_bytes = static_cast<std::size_t>(view.in) * size_of(to);
-  std::vector<std::byte> expanded(static_cast<std::size_t>(view.out) * row_bytes);
-  const auto* codes = static_cast<const std::byte*>(view.data);
-  for (std::int64_t output = 0; output < view.out; ++output)
-    convert_values(codes + output * view.in, view.dtype, view.in, to,
-                   expanded.data() + static_cast<std::size_t>(output) * row_bytes, view.scale_of(output));
-  return copy_values(expanded.data(), to, view.out * view.in, to, target);
+  const std::size_t bytes = static_cast<std::size_t>(count) * size_of(to);
+  if (from == to) return copy_to_gpu({static_cast<const std::byte*>(values), bytes}, target);
+  std::vector<std::byte> converted(bytes);
+  convert_values(values, from, count, to, converted.data());
+  return copy_to_gpu(converted, target);
 }
 
 Result<void> copy_weight(const WeightView& view, DType to, std::byte* target) {
-  if (view.dtype == DType::e4m3 && to != DType::e4m3) return copy_expanded(view, to, target);
+  if (view.dtype == DType::e4m3 && to != DType::e4m3) return copy_to_gpu(expanded(view, to), target);
   return copy_values(view.data, view.dtype, view.out * view.in, to, target);
 }
 
@@ -91,9 +55,47 @@ cuda::Element element_on_gpu(DType dtype) {
   return cuda::Element::f32;
 }
 
+Result<void> check_weights(std::span<const WeightView> weights) {
+  if (weights.empty()) return make_error(ErrorCode::invalid_argument, "no weights to pack");
+  for (const WeightView& view : weights) {
+    if (view.dtype == DType::i32)
+      return make_error(ErrorCode::unsupported, "weights of type " + std::string(to_string(view.dtype)),
+                        "dtype");
+    if (!has_its_scales(view))
+      return make_error(ErrorCode::invalid_argument, "an e4m3 weight needs one scale, or one for each output",
+                        "scales");
+    if (view.in != weights[0].in || view.out <= 0 || view.in <= 0 || !view.data)
+      return make_error(ErrorCode::invalid_argument,
+                        "weights that are packed together must share their input size");
+    if ((view.bias == nullptr) != (weights[0].bias == nullptr))
+      return make_error(ErrorCode::invalid_argument,
+                        "weights that are packed together must all have a bias, or none");
+  }
+  return {};
+}
+
+std::vector<std::byte> expanded(const WeightView& view, DType to) {
+  const std::size_t row_bytes = static_cast<std::size_t>(view.in) * size_of(to);
+  std::vector<std::byte> values(static_cast<std::size_t>(view.out) * row_bytes);
+  const auto* from = static_cast<const std::byte*>(view.data);
+  for (std::int64_t output = 0; output < view.out; ++output)
+    convert_values(from + output * view.in * static_cast<std::int64_t>(size_of(view.dtype)), view.dtype,
+                   view.in, to, values.data() + static_cast<std::size_t>(output) * row_bytes,
+                   view.dtype == DType::e4m3 ? view.scale_of(output) : 1.0F);
+  return values;
+}
+
+Result<void> copy_to_gpu(std::span<const std::byte> values, std::byte* target) {
+  cudaError_t copied = cudaMemcpy(target, values.data(), values.size(), cudaMemcpyHostToDevice);
+  // A copy from pageable memory may return before its last piece has landed.
+  if (copied == cudaSuccess) copied = cudaStreamSynchronize(nullptr);
+  if (copied != cudaSuccess) return cuda_error(copied, "cannot copy weights to the GPU");
+  return {};
+}
+
 Result<std::shared_ptr<const CudaMatrix>> pack_on_gpu(Device device, std::span<const WeightView> weights,
                                                       DType compute, Codes codes) {
-  if (auto checked = check(weights); !checked) return std::move(checked).error();
+  if (auto checked = check_weights(weights); !checked) return std::move(checked).error();
   const bool all_codes =
       std::ranges::all_of(weights, [](const WeightView& view) { return view.dtype == DType::e4m3; });
   const DType stored = codes == Codes::keep && all_codes ? DType::e4m3 : compute;
@@ -122,7 +124,7 @@ Result<std::shared_ptr<const CudaMatrix>> pack_on_gpu(Device device, std::span<c
 }
 
 Result<std::shared_ptr<const CudaVector>> pack_vector_on_gpu(Device device, const WeightView& weight) {
-  if (auto checked = check({&weight, 1}); !checked) return std::move(checked).error();
+  if (auto checked = check_weights({&weight, 1}); !checked) return std::move(checked).error();
   if (weight.dtype == DType::e4m3)
     return make_error(ErrorCode::unsupported, "a vector of type e4m3", "dtype");
   auto body = std::make_shared<CudaVector>();

@@ -32,6 +32,13 @@ struct CudaVector final : Linear::Body {
 
 cuda::Element element_on_gpu(DType dtype);
 
+// What every packing asks of views that become one weight.
+Result<void> check_weights(std::span<const WeightView> weights);
+// A weight's values, [out, in], in f32, f16 or bf16; e4m3's times their scales.
+std::vector<std::byte> expanded(const WeightView& view, DType to);
+// To the current device; all of it is there afterwards.
+Result<void> copy_to_gpu(std::span<const std::byte> values, std::byte* target);
+
 // What becomes of e4m3 weights.
 enum class Codes : std::uint8_t { expand, keep };
 

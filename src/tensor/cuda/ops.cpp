@@ -5,9 +5,11 @@
 #include <cmath>
 #include <vector>
 
+#include "adapters.hpp"
 #include "experts.hpp"
 #include "kernels/cuda/rope_store.hpp"
 #include "runtime.hpp"
+#include "tensor/adapters.hpp"
 #include "tensor/backend_cuda.hpp"
 #include "views.hpp"
 
@@ -121,12 +123,14 @@ CudaOps::~CudaOps() {
 std::string CudaOps::numerics_id() const {
   return "cuda/sm" + std::to_string(gpu_.compute_capability) + "/" + std::string(to_string(activations_)) +
          (rounds_rows_ ? "/fp8" : "") + (deterministic_ ? "/deterministic" : "") +
+         (deterministic_ && has_adapters_ && activations_ != DType::f32 ? "/adapters" : "") +
          (place_.width > 1 ? "/tp" + std::to_string(place_.width) : "");
 }
 
 Result<void> CudaOps::begin_model(const ModelTypes& types) {
   fp8_products_ = types.fp8_products;
   rounds_rows_ = false;
+  has_adapters_ = false;
   code_products_.clear();
   if (activations_fixed_) return {};
   if (types.weights == DType::i32 || types.weights == DType::e4m3)
@@ -144,8 +148,14 @@ Result<Linear> CudaOps::pack(std::span<const WeightView> weights) {
   return Linear(*std::move(body));
 }
 
-Result<Linear> CudaOps::adapt(const Linear& /*weight*/, std::span<const AdapterView> /*adapters*/) {
-  return make_error(ErrorCode::unsupported, "adapters on a GPU");
+Result<Linear> CudaOps::adapt(const Linear& weight, std::span<const AdapterView> adapters) {
+  if (auto fits = check_adapters(weight.out(), weight.in(), adapters); !fits) return std::move(fits).error();
+  auto packed = pack_adapters_on_gpu(device_, adapters, activations_);
+  if (!packed) return std::move(packed).error();
+  has_adapters_ = has_adapters_ || *packed != nullptr;
+  drop_recordings();  // of the weight as it was; its sizes, too, are settled anew
+  seen_.clear();
+  return Linear(weight, *std::move(packed));
 }
 
 Result<Linear> CudaOps::pack_vector(const WeightView& weight) {
@@ -218,6 +228,8 @@ void CudaOps::begin_step(const Batch& batch, const KvView& kv) {
   require_group();                // else the others would wait until they lose their patience
   batch_tokens_ = batch.tokens;
   batch_logit_rows_ = batch.logit_rows;
+  batch_adapters_ = batch.adapters;
+  batch_logit_adapters_ = batch.logit_adapters;
   kv_ = kv;
   host_.release(0);
   if (open_scopes_ == 0) workspace_.release(0);
@@ -420,11 +432,15 @@ const Batch& CudaOps::pad(const Batch& batch, std::size_t rows) {
     padded_.sequences.push_back({row, 1, -1, 0});
     padded_.logit_rows.push_back(row);
   }
+  if (!batch.adapters.empty()) {
+    padded_.adapters.resize(rows, -1);
+    padded_.logit_adapters.resize(rows, -1);
+  }
   return padded_;
 }
 
 void CudaOps::drop_recordings() {
-  for (auto& [rows, recording] : recordings_) cudaGraphExecDestroy(recording.graph);
+  for (auto& [shape, recording] : recordings_) cudaGraphExecDestroy(recording.graph);
   recordings_.clear();
 }
 
@@ -459,6 +475,7 @@ Tensor CudaOps::run_step(const Batch& batch, const KvView& kv,
       !one_row_each(batch))
     return forward(batch);
   const std::size_t rows = bucket(batch.tokens.size());
+  const StepShape shape{rows, !batch.adapters.empty()};
   const Batch& padded = pad(batch, rows);
   const auto result_of = [&](Tensor result) {
     result.rows = static_cast<std::int64_t>(batch.tokens.size());
@@ -468,10 +485,10 @@ Tensor CudaOps::run_step(const Batch& batch, const KvView& kv,
   // it is done.
   const auto plainly = [&] {
     const Tensor result = result_of(forward(padded));
-    seen_.insert(rows);
+    seen_.insert(shape);
     return result;
   };
-  if (!seen_.contains(rows)) return plainly();
+  if (!seen_.contains(shape)) return plainly();
   begin_step(padded, kv);
   if (recorded_generation_ != step_->generation() || recorded_capacity_ != workspace_.capacity() ||
       recorded_kv_ != kv.base || recorded_layout_ != kv.layout) {
@@ -485,13 +502,13 @@ Tensor CudaOps::run_step(const Batch& batch, const KvView& kv,
     seen_.clear();
     return plainly();
   }
-  auto known = recordings_.find(rows);
+  auto known = recordings_.find(shape);
   if (known == recordings_.end()) {
     Recording recording;
-    seen_.erase(rows);  // where recording fails, the next step of this size runs plainly again
+    seen_.erase(shape);  // where recording fails, the next step of this size runs plainly again
     recording.graph = record(padded, forward, recording.result);
-    seen_.insert(rows);
-    known = recordings_.emplace(rows, recording).first;
+    seen_.insert(shape);
+    known = recordings_.emplace(shape, recording).first;
   }
   require(cudaGraphLaunch(known->second.graph, stream_), "cannot launch a recorded step");
   return result_of(known->second.result);

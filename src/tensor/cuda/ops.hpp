@@ -1,9 +1,9 @@
 // CudaOps: Ops on one GPU. One stream, one engine thread; every operation is launched and nothing waits but
 // to_host() and sample(). Activations are bf16, f16 or f32, whatever the checkpoint holds; sums are f32.
 //
-// Decode steps are recorded as CUDA graphs, one for each number of rows (rounded up), and replayed. What a
-// recorded step reads lies at addresses that stay: the step's tables (StepUpload) and the workspace. When one
-// of them has to move, the recordings are dropped.
+// Decode steps are recorded as CUDA graphs, one for each number of rows (rounded up), with adapters and
+// without, and replayed. What a recorded step reads lies at addresses that stay: the step's tables
+// (StepUpload) and the workspace. When one of them has to move, the recordings are dropped.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -13,6 +13,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "baton/tensor/ops.hpp"
 #include "exchange.hpp"
@@ -84,6 +85,7 @@ class CudaOps : public Ops {
   DType activations() const { return activations_; }
 
  private:
+  using StepShape = std::pair<std::size_t, bool>;  // rows, and whether any has an adapter
   struct Recording {
     cudaGraphExec_t graph = nullptr;
     Tensor result;
@@ -99,6 +101,8 @@ class CudaOps : public Ops {
   Tensor product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul);
   bool library_product(const Tensor& x, const CudaMatrix& weight, const Tensor& y);
   bool takes_codes(const Linear* next, std::int64_t rows);
+  const std::int32_t* adapters_of(const Linear& weight, std::int64_t rows) const;
+  void add_adapters(const Tensor& x, const Linear& weight, const Tensor& y);
   void* attention_workspace(const AttentionShape& shape);
   cuda::PagedKv layer_of(std::int32_t layer) const;
   const Batch& pad(const Batch& batch, std::size_t rows);
@@ -115,6 +119,7 @@ class CudaOps : public Ops {
   const bool deterministic_;
   bool fp8_products_ = false;
   bool rounds_rows_ = false;  // a weight was packed that many rows are rounded for
+  bool has_adapters_ = false;
   std::map<std::tuple<std::int64_t, std::int64_t, bool, std::int64_t>, bool> code_products_;  // takes_codes
   DType activations_ = DType::bf16;
   cudaStream_t stream_ = nullptr;
@@ -130,13 +135,13 @@ class CudaOps : public Ops {
   PartialsShape partials_shape_;
   Buffer partials_;  // of split attention and split products, counters included
   int open_scopes_ = 0;
-  std::span<const std::int32_t> batch_tokens_,
-      batch_logit_rows_;  // of the current batch: the device has them
+  std::span<const std::int32_t> batch_tokens_, batch_logit_rows_, batch_adapters_,
+      batch_logit_adapters_;  // of the current batch: the device has them
   KvView kv_;
 
   Batch padded_;
-  std::map<std::size_t, Recording> recordings_;  // by rows
-  std::set<std::size_t> seen_;                   // numbers of rows that have run plainly
+  std::map<StepShape, Recording> recordings_;
+  std::set<StepShape> seen_;  // have run plainly
   std::uint64_t recorded_generation_ = 0;
   std::size_t recorded_capacity_ = 0;
   std::byte* recorded_kv_ = nullptr;

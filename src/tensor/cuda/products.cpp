@@ -4,6 +4,7 @@
 // Weights that stay e4m3 are widened as they are streamed. The library multiplies them with rows rounded to
 // e4m3 as well, which a checkpoint must have been made for and the library must have for device and shape;
 // elsewhere the weights have been expanded when they were packed.
+#include "adapters.hpp"
 #include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/quantize.hpp"
 #include "ops.hpp"
@@ -91,6 +92,7 @@ Codes CudaOps::codes_of(std::span<const WeightView> weights) const {
 // Whether the product that reads these rows would round them to e4m3, so that whoever makes them may as well.
 bool CudaOps::takes_codes(const Linear* next, std::int64_t rows) {
   if (!rounds_rows_ || next == nullptr || rows <= kSkinnyCodeRows) return false;
+  if (adapters_of(*next, rows)) return false;  // they are multiplied with what rows are before
   const CudaMatrix& weight = matrix_of(*next);
   if (weight.element != cuda::Element::e4m3 || weight.in % 16 != 0) return false;
   const auto [known, fresh] = code_products_.try_emplace(code_key(weight, rows), false);
@@ -160,22 +162,52 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
   return y;
 }
 
+// As Batch::adapters_of() tells, on the device: the adapter of each row of a tensor with that many. Null: the
+// product of these rows is the weight's alone.
+const std::int32_t* CudaOps::adapters_of(const Linear& weight, std::int64_t rows) const {
+  const auto count = static_cast<std::size_t>(rows);
+  if (!weight.adapters() || batch_adapters_.empty()) return nullptr;
+  if (count == batch_adapters_.size()) return step_->adapters();
+  return count == batch_logit_adapters_.size() ? step_->logit_adapters() : nullptr;
+}
+
+// Which rows have one is the device's to know: this is launched for all.
+void CudaOps::add_adapters(const Tensor& x, const Linear& weight, const Tensor& y) {
+  const std::int32_t* const of_row = adapters_of(weight, x.rows);
+  if (!of_row) return;
+  const auto& packed = static_cast<const CudaAdapters&>(*weight.adapters());
+  const cuda::AdapterRows adapters{packed.entries(), of_row, packed.most_rank, packed.element};
+  const std::size_t mark = workspace_.mark();
+  auto* const inner = static_cast<float*>(allocate(x.rows, packed.most_rank, DType::f32).data);
+  require(cuda::adapter_shrink(rows_of(x), adapters, inner, stream_), "adapter_shrink");
+  require(cuda::adapter_expand(inner, adapters, rows_of(y), stream_), "adapter_expand");
+  workspace_.release(mark);
+}
+
 Tensor CudaOps::matmul(const Tensor& x, const Linear& weight) {
-  return product(x, matrix_of(weight), activations_, false);
+  const Tensor y = product(x, matrix_of(weight), activations_, false);
+  add_adapters(x, weight, y);
+  return y;
 }
 
 Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
-  return product(x, matrix_of(weight), DType::f32, false);
+  const Tensor y = product(x, matrix_of(weight), DType::f32, false);
+  add_adapters(x, weight, y);
+  return y;
 }
 
+// Adapters add to gates and ups before those are multiplied. Where a row must not show what others are in its
+// step, they are then never multiplied within the product.
 Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* next) {
   const CudaMatrix& weight = matrix_of(gate_up);
   const std::int64_t most = weight.element == cuda::Element::e4m3 ? kSkinnyCodeRows
                             : gpu_.compute_capability == 90       ? kWarpgroupRows
                                                                   : kSkinnyRows;
-  if (x.dtype != DType::f32 && (deterministic_ || x.rows <= most))
+  const bool adapted =
+      deterministic_ ? gate_up.adapters() != nullptr : adapters_of(gate_up, x.rows) != nullptr;
+  if (x.dtype != DType::f32 && !adapted && (deterministic_ || x.rows <= most))
     return product(x, weight, activations_, true);
-  const Tensor both = product(x, weight, activations_, false);
+  const Tensor both = matmul(x, gate_up);
   if (!takes_codes(next, x.rows)) return silu_mul(both);
   const Tensor codes = allocate_codes(x.rows, weight.out / 2);
   require(cuda::silu_mul(rows_of(both), rows_of(codes), scales_of(codes), stream_), "silu_mul");

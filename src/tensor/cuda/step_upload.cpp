@@ -108,6 +108,8 @@ StepUpload::Places StepUpload::place(const Capacity& capacity) {
   places.positions = next(capacity.rows);
   places.sequence_of = next(capacity.rows);
   places.logit_rows = next(capacity.rows);
+  places.adapters = next(capacity.rows);
+  places.logit_adapters = next(capacity.rows);
   places.sequences = next(capacity.sequences * kWordsPerSequence);
   places.item_count = next(1);
   places.items = next(capacity.items * kWordsPerItem);
@@ -120,6 +122,8 @@ std::size_t StepUpload::fill(const Batch& batch, std::int32_t* image) const {
   put(image, at_.tokens, batch.tokens);
   put(image, at_.positions, batch.positions);
   put(image, at_.logit_rows, batch.logit_rows);
+  put(image, at_.adapters, batch.adapters);
+  put(image, at_.logit_adapters, batch.logit_adapters);
   std::int32_t* const sequence_of = image + at_.sequence_of;
   auto* const entries = reinterpret_cast<cuda::SequenceEntry*>(image + at_.sequences);
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {

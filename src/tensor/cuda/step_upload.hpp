@@ -30,6 +30,8 @@ class StepUpload {
   cuda::StepTables tables() const;
   const std::int32_t* tokens() const { return at(at_.tokens); }
   const std::int32_t* logit_rows() const { return at(at_.logit_rows); }
+  const std::int32_t* adapters() const { return at(at_.adapters); }
+  const std::int32_t* logit_adapters() const { return at(at_.logit_adapters); }
   // Work of decode attention: rows of sequences that have one row in this step.
   const cuda::DecodeItem* decode_items() const {
     return reinterpret_cast<const cuda::DecodeItem*>(at(at_.items));
@@ -50,8 +52,8 @@ class StepUpload {
     bool holds(const Capacity& wanted) const;
   };
   struct Places {  // offsets of the parts, in words
-    std::size_t tokens = 0, positions = 0, sequence_of = 0, logit_rows = 0, sequences = 0, item_count = 0,
-                items = 0, tiles = 0, table = 0, words = 0;
+    std::size_t tokens = 0, positions = 0, sequence_of = 0, logit_rows = 0, adapters = 0, logit_adapters = 0,
+                sequences = 0, item_count = 0, items = 0, tiles = 0, table = 0, words = 0;
   };
   struct Image {
     std::int32_t* data = nullptr;  // pinned
