@@ -112,7 +112,7 @@ struct Kernels {
                        float* scratch);
 
   void (*rms_norm)(const float* x, const float* weight, std::int64_t cols, float epsilon, float* y);
-  void (*add)(float* x, const float* y, std::int64_t cols);
+  void (*add)(float* x, const float* y, float factor, std::int64_t cols);
   void (*silu_mul)(const float* gate, const float* up, std::int64_t cols, float* y);
   void (*rope)(const RopeArgs&);
   void (*store)(const float* x, std::int64_t count, Element type, void* out);

@@ -14,6 +14,7 @@ struct RmsNormArgs {
   std::int64_t x_stride;
   const T* added;  // or null
   std::int64_t added_stride;
+  float factor;
   const float* weight;
   Out* y;
   std::int64_t y_stride;
@@ -69,7 +70,7 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_kernel(const RmsNormArgs
         load_columns<Wide>(added, column, args.cols, term);
 #pragma unroll
         for (int i = 0; i < kColumns; ++i)
-          values[group][i] = to_float(from_float<T>(values[group][i] + term[i]));
+          values[group][i] = to_float(from_float<T>(fmaf(args.factor, term[i], values[group][i])));
         store_columns<Wide>(x, column, args.cols, values[group]);
       }
     }
@@ -135,7 +136,7 @@ cudaError_t run(const RmsNormArgs<T, Out>& args, bool wide, cudaStream_t stream)
 }
 
 // `x` is written only where something is added.
-cudaError_t add_and_norm(const Rows& x, const ConstRows* added, const float* weight, float epsilon,
+cudaError_t add_and_norm(const Rows& x, const ConstRows* added, float factor, const float* weight, float epsilon,
                          const Rows& y, float* scales, cudaStream_t stream) {
   const bool quantise = y.element == Element::e4m3;
   if (x.cols != y.cols || x.rows != y.rows || x.cols > kMaxNormCols || (quantise && scales == nullptr) ||
@@ -151,7 +152,7 @@ cudaError_t add_and_norm(const Rows& x, const ConstRows* added, const float* wei
     return with_bool(quantise, [&](auto is_quantised) {
       using Out = std::conditional_t<decltype(is_quantised)::value, e4m3, T>;
       return run(RmsNormArgs<T, Out>{row_data<T>(x), x.stride, added ? row_data<T>(*added) : nullptr,
-                                     added ? added->stride : 0, weight, row_data<Out>(y), y.stride, scales,
+                                     added ? added->stride : 0, factor, weight, row_data<Out>(y), y.stride, scales,
                                      x.rows, x.cols, epsilon, 1.0F / static_cast<float>(x.cols)},
                  wide, stream);
     });
@@ -163,12 +164,12 @@ cudaError_t add_and_norm(const Rows& x, const ConstRows* added, const float* wei
 cudaError_t rms_norm(const ConstRows& x, const float* weight, float epsilon, const Rows& y, float* scales,
                      cudaStream_t stream) {
   const Rows unchanged{const_cast<void*>(x.data), x.stride, x.rows, x.cols, x.element};
-  return add_and_norm(unchanged, nullptr, weight, epsilon, y, scales, stream);
+  return add_and_norm(unchanged, nullptr, 1.0F, weight, epsilon, y, scales, stream);
 }
 
-cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, const float* weight, float epsilon,
+cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, float factor, const float* weight, float epsilon,
                          const Rows& y, float* scales, cudaStream_t stream) {
-  return add_and_norm(x, &added, weight, epsilon, y, scales, stream);
+  return add_and_norm(x, &added, factor, weight, epsilon, y, scales, stream);
 }
 
 }  // namespace baton::cuda

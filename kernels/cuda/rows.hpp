@@ -53,9 +53,10 @@ inline constexpr std::int32_t kMaxNormCols = 16384;
 cudaError_t rms_norm(const ConstRows& x, const float* weight, float epsilon, const Rows& y, float* scales,
                      cudaStream_t stream);
 
-// x += added, rounded to x's element, then y = rms_norm(x): the same bits as add followed by rms_norm.
-cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, const float* weight, float epsilon,
-                         const Rows& y, float* scales, cudaStream_t stream);
+// x += factor * added, rounded once to x's element, then y = rms_norm(x): with a factor of 1 the same bits as
+// add followed by rms_norm.
+cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, float factor, const float* weight,
+                         float epsilon, const Rows& y, float* scales, cudaStream_t stream);
 
 // y = gate / (1 + e^-gate) * up for gate_up = [gate | up], [rows, 2 * y.cols]. y has the element of gate_up,
 // or e4m3 with `scales` as for rms_norm.

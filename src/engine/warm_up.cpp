@@ -9,8 +9,9 @@
 namespace baton {
 namespace {
 
-// Sequences of so many rows each, in blocks of their own.
-Batch make_batch(const std::vector<std::int32_t>& lengths, std::int32_t block_size) {
+// Sequences of so many rows each, in blocks of their own, with an adapter where the model has any: that takes
+// more memory.
+Batch make_batch(const std::vector<std::int32_t>& lengths, std::int32_t block_size, bool adapters) {
   Batch batch;
   for (const std::int32_t rows : lengths) {
     const auto first_block = static_cast<std::int32_t>(batch.block_table.size());
@@ -21,6 +22,10 @@ Batch make_batch(const std::vector<std::int32_t>& lengths, std::int32_t block_si
       batch.positions.push_back(p);
     }
     batch.logit_rows.push_back(static_cast<std::int32_t>(batch.tokens.size()) - 1);
+  }
+  if (adapters) {
+    batch.adapters.assign(batch.tokens.size(), 0);
+    batch.logit_adapters.assign(batch.logit_rows.size(), 0);
   }
   return batch;
 }
@@ -34,8 +39,9 @@ Result<void> warm_up(Model& model, Ops& ops, const KvSpec& spec, std::int32_t ro
   std::vector<std::int32_t> prompts;
   for (std::int32_t left = rows; left > 0; left -= prompts.back()) prompts.push_back(std::min(left, longest));
   const std::vector<std::int32_t> decodes(static_cast<std::size_t>(std::min(sequences, rows)), 1);
-  const Batch steps[] = {make_batch(prompts, block_size), make_batch(decodes, block_size),
-                         make_batch({1}, block_size)};
+  const bool adapters = !model.adapters().empty();
+  const Batch steps[] = {make_batch(prompts, block_size, adapters), make_batch(decodes, block_size, adapters),
+                         make_batch({1}, block_size, adapters)};
   std::size_t blocks = 0;
   for (const Batch& step : steps) blocks = std::max(blocks, step.block_table.size());
   auto memory = KvMemory::allocate(spec, spec.layout.block_bytes() * blocks, 1, ops.device(), width);

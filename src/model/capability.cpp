@@ -7,8 +7,9 @@ namespace baton {
 namespace {
 
 constexpr std::string_view kArchitectures[] = {
-    "LlamaForCausalLM", "MistralForCausalLM",  "MixtralForCausalLM", "Phi3ForCausalLM",   "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "SeedOssForCausalLM", "SmolLM3ForCausalLM"};
+    "GraniteForCausalLM", "LlamaForCausalLM",  "MistralForCausalLM", "MixtralForCausalLM",
+    "Phi3ForCausalLM",    "Qwen2ForCausalLM",  "Qwen3ForCausalLM",   "Qwen3MoeForCausalLM",
+    "SeedOssForCausalLM", "SmolLM3ForCausalLM"};
 constexpr Precision kWeights[] = {Precision::f32, Precision::bf16, Precision::fp8};
 
 }  // namespace

@@ -53,8 +53,11 @@ struct Family {
   bool fused = false;           // q, k and v, and gate and up, are one tensor each
   bool partial_rotary = false;  // may be asked for
   bool skips_rotary = false;    // in some layers
+  bool multipliers = false;
 };
 constexpr Family kFamilies[] = {
+    {"GraniteForCausalLM", Family::Bias::asked, true, false, Family::Window::never, nullptr, false, false,
+     false, true},
     {"LlamaForCausalLM", Family::Bias::asked, true, false, Family::Window::never},
     {"MistralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null},
     {"MixtralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, &kMixtral},
@@ -157,6 +160,18 @@ void limit_to_window(JsonReader& config, const Family& family, ModelConfig& mode
   if (!asked && !slides) return;
   const auto window = config.optional_integer("sliding_window", {0, INT32_MAX});
   if (window && *window > 0 && *window < model.max_positions) model.max_positions = model.window = *window;
+}
+
+// With embeddings m times as large, and r times what the layers add, the residual stream is m times one with
+// embeddings as they are and r / m times what is added, and norms see no difference but for their epsilon. So
+// the embeddings stay as they are.
+void read_multipliers(JsonReader& config, ModelConfig& model) {
+  constexpr NumberRange kFactor{0, 1e6, true};
+  const double embedding = config.number("embedding_multiplier", kFactor, 1.0);
+  model.residual_factor = static_cast<float>(config.number("residual_multiplier", kFactor, 1.0) / embedding);
+  model.logits_factor = static_cast<float>(1 / config.number("logits_scaling", kFactor, 1.0));
+  model.attention_factor = static_cast<float>(config.number("attention_multiplier", kFactor, 1.0));
+  model.norm_epsilon = static_cast<float>(model.norm_epsilon / (embedding * embedding));
 }
 
 // no_rope_layers has a 1 for each layer that is rotated; without it every so many layers one is not.
@@ -403,6 +418,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json, std::string
   model.head_norms = family.head_norms;
   model.fused = family.fused;
   if (family.mixture != nullptr) read_mixture(config, *family.mixture, model);
+  if (family.multipliers) read_multipliers(config, model);
   if (family.skips_rotary) read_unrotated_layers(config, model);
   if (config.error()) return *config.error();
   read_rope(config, family, max_context, model);

@@ -35,10 +35,15 @@ Hash128 hash_config(const ModelConfig& c) {
   const auto add_float = [&](float value) {
     facts += ' ' + std::to_string(std::bit_cast<std::uint32_t>(value));
   };
+  for (const float factor : {c.residual_factor, c.logits_factor, c.attention_factor}) add_float(factor);
   add_float(c.norm_epsilon);
   add_float(c.rope.scale);
   for (const float frequency : c.rope.inv_frequency) add_float(frequency);
   return hash_string(facts);
+}
+
+float attention_factor(const ModelConfig& c) {
+  return c.attention_factor > 0 ? c.attention_factor : 1.0F / std::sqrt(static_cast<float>(c.head_dim));
 }
 
 }  // namespace
@@ -90,7 +95,7 @@ void DecoderModel::read_weights(WeightSource& source) {
   layers_.clear();
   for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
   source.absent("model.layers." + std::to_string(c.layers) + ".input_layernorm.weight", "num_hidden_layers");
-  norm_ = source.vector("model.norm.weight", c.hidden);
+  norm_ = source.vector("model.norm.weight", c.hidden, c.logits_factor);
   if (c.tied_embeddings) source.absent_packed("lm_head", "tie_word_embeddings");
   if (!c.tied_embeddings)
     lm_head_ = source.linear(c.hidden, {"lm_head", c.vocab, false, true}, Split::outputs);
@@ -185,8 +190,9 @@ Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) con
 
 Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) {
   const AttentionShape shape{config_.query_heads / place_.width, config_.kv_heads / place_.width,
-                             config_.head_dim, 1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
+                             config_.head_dim, attention_factor(config_)};
   const float epsilon = config_.norm_epsilon;
+  const float factor = config_.residual_factor;
   Tensor x = ops.embed(embed_, batch.tokens);  // [tokens, hidden]: the residual stream
   Tensor room = ops.rms_norm(x, layers_.front().attention_norm, epsilon);  // [tokens, hidden]
   Tensor normed = room;
@@ -207,11 +213,12 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) {
     if (fewer) heads = ops.gather_rows(heads, batch.logit_rows);
     const Tensor attended = ops.all_reduce(ops.matmul(heads, w.output));
     room.rows = x.rows;
-    normed = ops.add_rms_norm(x, attended, w.ffn_norm, epsilon, room, w.experts ? nullptr : &w.gate_up);
-    const Tensor fed = ops.all_reduce(feed_forward(normed, w, ops));
     normed =
-        last ? ops.add_rms_norm(x, fed, norm_, epsilon, room, nullptr)
-             : ops.add_rms_norm(x, fed, layers_[i + 1].attention_norm, epsilon, room, &layers_[i + 1].qkv);
+        ops.add_rms_norm(x, attended, factor, w.ffn_norm, epsilon, room, w.experts ? nullptr : &w.gate_up);
+    const Tensor fed = ops.all_reduce(feed_forward(normed, w, ops));
+    normed = last ? ops.add_rms_norm(x, fed, factor, norm_, epsilon, room, nullptr)
+                  : ops.add_rms_norm(x, fed, factor, layers_[i + 1].attention_norm, epsilon, room,
+                                     &layers_[i + 1].qkv);
   }
   if (batch.wants_hidden) hidden_ = normed;
   return ops.gather_columns(ops.logits(normed, lm_head_), config_.vocab);  // [logit_rows, vocab]

@@ -449,10 +449,18 @@ void WeightSource::absent_packed(const std::string& name, const std::string& fie
   if (packed_.kind != PackedWeights::Kind::none) absent(codes_of(name, packed_.kind), field);
 }
 
-Linear WeightSource::vector(const std::string& name, std::int64_t size) {
+Linear WeightSource::vector(const std::string& name, std::int64_t size, float factor) {
   if (error_) return {};
-  const auto view = keep_error(checkpoint_.vector(name, size));
+  auto view = keep_error(checkpoint_.vector(name, size));
   if (!view) return {};
+  std::vector<float> scaled;
+  if (factor != 1.0F) {
+    scaled.resize(static_cast<std::size_t>(size));
+    convert_values(view->data, view->dtype, size, DType::f32,
+                   std::as_writable_bytes(std::span(scaled)).data(), factor);
+    view->data = scaled.data();
+    view->dtype = DType::f32;
+  }
   Linear packed;
   if (ops_) {
     auto result = keep_error(ops_->pack_vector(*view));

@@ -78,7 +78,7 @@ class WeightSource {
   }
   // One that was asked for already, packed once more: it counts once.
   Linear linear_again(std::int64_t in, const Projection& projection, Split split);
-  Linear vector(const std::string& name, std::int64_t size);
+  Linear vector(const std::string& name, std::int64_t size, float factor = 1.0F);  // each times `factor`
   // A layer's experts: "<prefix><index>.<name>.weight", gate and up [ffn, in], down [in, ffn]. Each rank has
   // its share of every expert's ffn.
   Experts experts(const std::string& prefix, std::int32_t count, std::int64_t in, std::int64_t ffn,

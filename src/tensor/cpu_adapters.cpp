@@ -66,7 +66,7 @@ void CpuOps::add_adapter(const CpuAdapters::Adapter& adapter, const Tensor& x,
   for_rows(added.rows, added.cols, [&](std::int64_t row) {
     const std::int64_t to = rows[static_cast<std::size_t>(row)];
     kernels_.add(static_cast<float*>(y.data) + to * y.stride,
-                 static_cast<const float*>(added.data) + row * added.stride, added.cols);
+                 static_cast<const float*>(added.data) + row * added.stride, 1.0F, added.cols);
   });
   workspace_.release(mark);
 }

@@ -60,7 +60,7 @@ Tensor CpuOps::all_reduce(Tensor x) {
   for_rows(x.rows, mine.count * place_.width, [&](std::int64_t row) {
     float* const sum = row_of(all[0], row);
     for (std::size_t other = 1; other < all.size(); ++other)
-      kernels_.add(sum, row_of(all[other], row), mine.count);
+      kernels_.add(sum, row_of(all[other], row), 1.0F, mine.count);
     for (std::size_t other = 1; other < all.size(); ++other)
       std::memcpy(row_of(all[other], row), sum, static_cast<std::size_t>(mine.count) * sizeof(float));
   });

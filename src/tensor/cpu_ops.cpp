@@ -113,16 +113,16 @@ void CpuOps::head_norm(Tensor heads, const Linear& weight, float epsilon) {
 Tensor CpuOps::add(Tensor x, const Tensor& y) {
   assert(x.rows == y.rows && x.cols == y.cols);
   for_rows(x.rows, x.cols,
-           [&](std::int64_t row) { kernels_.add(mutable_row(x, row), row_of(y, row), x.cols); });
+           [&](std::int64_t row) { kernels_.add(mutable_row(x, row), row_of(y, row), 1.0F, x.cols); });
   return x;
 }
 
-Tensor CpuOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
+Tensor CpuOps::add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
                             const Tensor& room, const Linear* /*next*/) {
   assert(x.rows == y.rows && x.cols == y.cols && x.rows == room.rows && weight.in() == x.cols);
   const float* scale = static_cast<const NormVector&>(weight.body()).data();
   for_rows(x.rows, 2 * x.cols, [&](std::int64_t row) {
-    kernels_.add(mutable_row(x, row), row_of(y, row), x.cols);
+    kernels_.add(mutable_row(x, row), row_of(y, row), factor, x.cols);
     kernels_.rms_norm(row_of(x, row), scale, x.cols, epsilon, mutable_row(room, row));
   });
   return room;

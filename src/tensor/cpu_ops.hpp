@@ -51,8 +51,8 @@ class CpuOps final : public Ops {
   void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override;
   void store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) override;
   Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
-  Tensor add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, const Tensor& room,
-                      const Linear* next) override;
+  Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
+                      const Tensor& room, const Linear* next) override;
   Tensor silu_mul(const Tensor& gate_up) override;
   Tensor all_reduce(Tensor x) override;
   Tensor gather_columns(const Tensor& x, std::int64_t cols) override;

@@ -202,7 +202,7 @@ TEST_CASE("GPU norms and gates leave rows as they are for adapters") {
           const Linear norm =
               *o.pack_vector({.data = weight.values.data(), .dtype = DType::f32, .out = 1, .in = kHidden});
           const Tensor sum = upload(o, x), room = upload(o, y);
-          const Tensor normed = o.add_rms_norm(sum, upload(o, y), norm, 1e-5F, room, &gate_up);
+          const Tensor normed = o.add_rms_norm(sum, upload(o, y), 1.0F, norm, 1e-5F, room, &gate_up);
           const Tensor gated = o.gated_matmul(normed, gate_up, &down);
           types = {normed.dtype, gated.dtype};
           return download(o, o.matmul(gated, down));

@@ -169,7 +169,7 @@ TEST_CASE("GPU norms and gates round to e4m3 for the products that would") {
           *o.pack_vector({.data = weight.values.data(), .dtype = DType::f32, .out = 1, .in = kHidden});
       const Tensor sum = upload(o, x), room = upload(o, y);
       const Tensor normed =
-          o.add_rms_norm(sum, upload(o, y), norm, 1e-5F, room, two_steps ? nullptr : &gate_up);
+          o.add_rms_norm(sum, upload(o, y), 1.0F, norm, 1e-5F, room, two_steps ? nullptr : &gate_up);
       const Tensor gated = o.gated_matmul(normed, gate_up, two_steps ? nullptr : &last);
       type = gated.dtype;
       CHECK(normed.dtype == gated.dtype);
@@ -239,7 +239,7 @@ TEST_CASE("GPU norms, sums and gates in bf16 and f16") {
       both("silu_mul", [&](Ops& o) { return download(o, o.silu_mul(upload(o, x))); });
       both("add_rms_norm", [&](Ops& o) {
         const Tensor sum = upload(o, x), normed = upload(o, y);
-        return download(o, o.add_rms_norm(sum, upload(o, y), norm(o), 1e-5F, normed, nullptr));
+        return download(o, o.add_rms_norm(sum, upload(o, y), 1.0F, norm(o), 1e-5F, normed, nullptr));
       });
     }
   }

@@ -107,12 +107,12 @@ class RowsBench {
       });
       time("add_rms_norm," + of + size, 4 * row_bytes * hidden, [&](std::int32_t i) {
         const auto at = static_cast<std::size_t>(i) * 3;
-        return cuda::add_rms_norm(matrix(rows, hidden, at), matrix(rows, hidden, at + 1), weight.data(),
+        return cuda::add_rms_norm(matrix(rows, hidden, at), matrix(rows, hidden, at + 1), 1.0F, weight.data(),
                                   1e-5F, matrix(rows, hidden, at + 2), nullptr, stream_);
       });
       time("add_rms_norm to e4m3," + of + size, 3.5 * row_bytes * hidden, [&](std::int32_t i) {
         const auto at = static_cast<std::size_t>(i) * 3;
-        return cuda::add_rms_norm(matrix(rows, hidden, at), matrix(rows, hidden, at + 1), weight.data(),
+        return cuda::add_rms_norm(matrix(rows, hidden, at), matrix(rows, hidden, at + 1), 1.0F, weight.data(),
                                   1e-5F, matrix(rows, hidden, at + 2, Element::e4m3), scales.data(), stream_);
       });
     }

@@ -150,7 +150,7 @@ class RowsTest {
         cuda::rms_norm(sum.view(), device_weight.data(), 1e-5F, alone.view(), scales.data(), nullptr),
         "rms_norm");
     check(alone, scales, "rms_norm", want);
-    require_done(cuda::add_rms_norm(x.view(), added.view(), device_weight.data(), 1e-5F, fused.view(),
+    require_done(cuda::add_rms_norm(x.view(), added.view(), 1.0F, device_weight.data(), 1e-5F, fused.view(),
                                     scales.data(), nullptr),
                  "add_rms_norm");
     check_copies(sum, {0, 1, 2}, x, "add_rms_norm's sum");

@@ -307,7 +307,7 @@ TEST_CASE("what is wrong in config.json is named") {
   };
   const auto c = GENERATE(from_range(std::vector<Case>{
       {R"({"architectures": ["GemmaForCausalLM"]})", ErrorCode::unsupported, "architectures",
-       "\"GemmaForCausalLM\", which is not supported; supported: LlamaForCausalLM, MistralForCausalLM"},
+       "\"GemmaForCausalLM\", which is not supported; supported: GraniteForCausalLM, LlamaForCausalLM"},
       {R"({"architectures": ["Qwen3ForCausalLM"], "layer_types": ["full_attention", "linear_attention"]})",
        ErrorCode::unsupported, "layer_types", "full_attention"},
       {R"({"architectures": ["MixtralForCausalLM"], "num_experts_per_tok": 2})", ErrorCode::invalid_argument,
@@ -439,6 +439,22 @@ TEST_CASE("LongRoPE has divisors for short contexts and for long ones") {
   const double factor = std::sqrt(1 + std::log(512.0 / 64) / std::log(64.0));
   CHECK(whole.rope.scale == static_cast<float>(factor));
   CHECK(few.rope.scale == whole.rope.scale);
+}
+
+TEST_CASE("Granite's multipliers become factors of what is added, of scores and of logits") {
+  const auto c = parse(patched(R"({"architectures": ["GraniteForCausalLM"], "embedding_multiplier": 4,
+    "residual_multiplier": 0.5, "logits_scaling": 8, "attention_multiplier": 0.25})"));
+  REQUIRE(c);
+  CHECK(c->residual_factor == 0.125F);
+  CHECK(c->logits_factor == 0.125F);
+  CHECK(c->attention_factor == 0.25F);
+  CHECK(c->norm_epsilon == 1e-5F / 16);
+  const auto llama = parse(patched(R"({"embedding_multiplier": 4})"));  // whose code knows no such key
+  REQUIRE(llama);
+  CHECK(llama->residual_factor == 1.0F);
+  const auto wrong = parse(patched(R"({"architectures": ["GraniteForCausalLM"], "logits_scaling": 0})"));
+  REQUIRE_FALSE(wrong);
+  CHECK(wrong.error().field == "logits_scaling");
 }
 
 TEST_CASE("layers without rotation are listed, or every fourth is one") {

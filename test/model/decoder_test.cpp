@@ -50,6 +50,8 @@ TEST_CASE("the forward pass agrees with the oracle") {
       R"({"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": false, "sliding_window": 16})",
       R"({"architectures": ["Qwen3ForCausalLM"]})",
       R"({"architectures": ["Qwen3ForCausalLM"], "attention_bias": true})",
+      R"({"architectures": ["GraniteForCausalLM"], "embedding_multiplier": 12, "residual_multiplier": 0.22,
+          "logits_scaling": 8, "attention_multiplier": 0.0625})",
       R"({"architectures": ["Phi3ForCausalLM"]})",
       R"({"architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 0.75, "tie_word_embeddings": true,
           "original_max_position_embeddings": 64, "rope_scaling": {"type": "longrope",

@@ -80,9 +80,9 @@ class FailingOps final : public Ops {
                  const ExpertChoice& choice) override {
     return ops_.mixture(x, router, experts, choice);
   }
-  Tensor add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, const Tensor& room,
-                      const Linear* next) override {
-    return ops_.add_rms_norm(x, y, weight, epsilon, room, next);
+  Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
+                      const Tensor& room, const Linear* next) override {
+    return ops_.add_rms_norm(x, y, factor, weight, epsilon, room, next);
   }
   Tensor all_reduce(Tensor x) override { return ops_.all_reduce(x); }
   Tensor gather_columns(const Tensor& x, std::int64_t cols) override { return ops_.gather_columns(x, cols); }

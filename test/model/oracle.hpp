@@ -30,7 +30,9 @@ class OracleDecoder {
     for (int i = 0; i < c_.layers; ++i)
       run_layer("model.layers." + std::to_string(i) + ".", !std::ranges::count(c_.unrotated_layers, i), x);
     const Values last = norm(x.back(), "model.norm.weight");
-    return project(last, c_.tied_embeddings ? "model.embed_tokens" : "lm_head", c_.vocab, false);
+    Values all = project(last, c_.tied_embeddings ? "model.embed_tokens" : "lm_head", c_.vocab, false);
+    for (double& logit : all) logit *= c_.logits_factor;
+    return all;
   }
 
  private:
@@ -51,10 +53,10 @@ class OracleDecoder {
       v.push_back(project(h, attention + "v_proj", kv_size, c_.attention_bias));
       const Values mixed =
           project(attend(q, k, v), attention + "o_proj", c_.hidden, c_.attention_output_bias);
-      for (int i = 0; i < c_.hidden; ++i) x[p][i] += mixed[i];
+      for (int i = 0; i < c_.hidden; ++i) x[p][i] += c_.residual_factor * mixed[i];
       const Values f = norm(x[p], layer + "post_attention_layernorm.weight");
       const Values fed = feed_forward(layer, f);
-      for (int i = 0; i < c_.hidden; ++i) x[p][i] += fed[i];
+      for (int i = 0; i < c_.hidden; ++i) x[p][i] += c_.residual_factor * fed[i];
     }
   }
 
@@ -148,7 +150,8 @@ class OracleDecoder {
       for (const Values& key : k) {
         double dot = 0;
         for (int i = 0; i < dim; ++i) dot += q[head * dim + i] * key[kv * dim + i];
-        weight.push_back(std::exp(dot / std::sqrt(dim)));
+        weight.push_back(
+            std::exp(dot * (c_.attention_factor > 0 ? c_.attention_factor : 1 / std::sqrt(dim))));
         sum += weight.back();
       }
       for (std::size_t p = 0; p < v.size(); ++p)

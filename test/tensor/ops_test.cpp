@@ -165,6 +165,23 @@ TEST_CASE("add, silu_mul and gather_rows") {
     const Matrix added = download(*ops, sum);
     for (std::size_t i = 0; i < a.values.size(); ++i) REQUIRE(added.values[i] == a.values[i] + b.values[i]);
 
+    for (const float factor : {1.0F, 0.22F}) {
+      const Weight weight(DType::f32, 1, 37, 4);
+      const auto packed = ops->pack_vector(weight.view());
+      REQUIRE(packed.has_value());
+      const Tensor stream = upload(*ops, a), room = ops->rms_norm(stream, *packed, 1e-5F);
+      const Matrix normed =
+          download(*ops, ops->add_rms_norm(stream, upload(*ops, b), factor, *packed, 1e-5F, room, nullptr));
+      const Matrix summed = download(*ops, stream);
+      for (std::size_t i = 0; i < a.values.size(); ++i) {
+        const float want = std::fma(factor, b.values[i], a.values[i]);
+        if (factor == 1.0F) REQUIRE(summed.values[i] == want);
+        REQUIRE(summed.values[i] == Approx(want).epsilon(1e-6).margin(1e-7));  // fused or not
+      }
+      const Matrix apart = download(*ops, ops->rms_norm(stream, *packed, 1e-5F));
+      REQUIRE(same_bits(normed.values.data(), apart.values.data(), 9 * 37));
+    }
+
     const Matrix gate_up = Matrix::random(9, 74, 3, 120.0F);
     const Matrix y = download(*ops, ops->silu_mul(upload(*ops, gate_up)));
     REQUIRE(y.cols == 37);

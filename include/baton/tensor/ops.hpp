@@ -222,8 +222,8 @@ class Ops {
 
   // Fused forms. On the CPU the same bits as their parts; a GPU may round less often in between. Where one
   // has a `next`, its result is read by that product alone, and may be of a type that only that product
-  // knows. x += y, returns rms_norm(x), which lies in `room` ([rows, cols] as rms_norm makes it).
-  virtual Tensor add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
+  // knows. x += factor * y, returns rms_norm(x), which lies in `room` ([rows, cols] as rms_norm makes it).
+  virtual Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
                               const Tensor& room, const Linear* next) = 0;
   // Rows q|k|v: q and k are normed by head where asked for and rotated, k and v go into the cache; returns q.
   virtual Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,

@@ -284,12 +284,12 @@ Tensor CudaOps::add(Tensor x, const Tensor& y) {
   return x;
 }
 
-Tensor CudaOps::add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon,
+Tensor CudaOps::add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
                              const Tensor& room, const Linear* next) {
   const bool codes = takes_codes(next, x.rows);
   const Tensor normed = codes ? Tensor{room.data, DType::e4m3, room.rows, room.cols, room.cols} : room;
-  require(cuda::add_rms_norm(rows_of(x), rows_of(y), vector_of(weight).data(), epsilon, rows_of(normed),
-                             codes ? scales_of(normed) : nullptr, stream_),
+  require(cuda::add_rms_norm(rows_of(x), rows_of(y), factor, vector_of(weight).data(), epsilon,
+                             rows_of(normed), codes ? scales_of(normed) : nullptr, stream_),
           "add_rms_norm");
   return normed;
 }

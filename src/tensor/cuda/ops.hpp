@@ -60,8 +60,8 @@ class CudaOps : public Ops {
   void store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) override;
   Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
   Tensor silu_mul(const Tensor& gate_up) override;
-  Tensor add_rms_norm(Tensor x, const Tensor& y, const Linear& weight, float epsilon, const Tensor& room,
-                      const Linear* next) override;
+  Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
+                      const Tensor& room, const Linear* next) override;
   Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape, const void* prepared,
                     const HeadNorms& norms) override;
   Tensor gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* next) override;
