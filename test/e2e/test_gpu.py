@@ -8,6 +8,7 @@ import unittest.mock
 import urllib.error
 
 from daemons import SOURCE, DaemonTest, chat, content, demo_cases
+from lora import write_adapter
 
 # The shortest: a token takes a tenth of a second here.
 CASES = sorted(demo_cases(), key=lambda case: len(case["prompt_ids"]) + 4 * len(case["answer_ids"]))[:2]
@@ -51,6 +52,16 @@ class Gpu(DaemonTest):
     def test_from_one_gpu_to_two(self):
         with unittest.mock.patch.dict(os.environ, {"BATON_EMULATOR_GPUS": "2"}):
             self.assert_handed_over(*self.start_pair(GPU, GPU + ("--tensor-parallel", "2")))
+
+    def test_an_adapter(self):
+        with tempfile.TemporaryDirectory(prefix="baton-adapters-") as folder:
+            adapter = ("--lora", f"one={write_adapter(pathlib.Path(folder) / 'one', 1)}")
+            gpu = self.start("gpu", cluster=False, extra=GPU + adapter).wait_ready()
+            cpu = self.start("cpu", cluster=False, extra=CPU + adapter).wait_ready()
+            first_words = lambda daemon, model: content(chat(daemon, CASES[0]["messages"], model=model, max_tokens=6))
+            for model in ("demo", "one", "demo"):
+                self.assertEqual(first_words(gpu, model), first_words(cpu, model), model)
+            self.assertNotEqual(first_words(cpu, "demo"), first_words(cpu, "one"))
 
     def test_gpus_that_cannot_be_one_engine(self):
         for gpus, unreachable, why in (("1", "", "there are no 2 GPUs"), ("2", "1", "cannot reach the memory of GPU")):
