@@ -3,10 +3,11 @@
 // a test: nothing here passes or fails.
 //
 //   model_bench DIRECTORY [--threads n] [--prompt 2048] [--chunk 512] [--context 512] [--rounds 5]
-//               [--tensor-parallel 1] [--fp8 1]
+//               [--tensor-parallel 1] [--fp8 1] [--lora DIRECTORY]
 //
 // Prefill: one prompt in chunks. Decode: one token for each of 1, 4, 8 and 32 sequences that hold `context`
-// tokens. Ceilings come from bench/ceilings.hpp in the same run. Sampling and scheduling are not in it.
+// tokens. With a LoRA adapter everything is measured once without it and once with it for every row. Ceilings
+// come from bench/ceilings.hpp in the same run. Sampling and scheduling are not in it.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -32,6 +33,7 @@ struct Arguments {
   int rounds = 5;
   std::int32_t width = 1;
   bool fp8 = false;  // weights are quantised when they are loaded
+  std::string lora;  // an adapter's directory
 };
 
 Arguments parse(int argc, char** argv) {
@@ -39,6 +41,7 @@ Arguments parse(int argc, char** argv) {
   if (argc > 1) arguments.directory = argv[1];
   for (int i = 2; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
+    if (name == "--lora") arguments.lora = argv[i + 1];
     const int value = std::atoi(argv[i + 1]);
     if (name == "--threads") arguments.threads = value;
     if (name == "--prompt") arguments.prompt = value;
@@ -75,6 +78,12 @@ Batch make_batch(std::int32_t sequences, std::int32_t first, std::int32_t rows, 
     }
     batch.logit_rows.push_back(static_cast<std::int32_t>(batch.tokens.size()) - 1);
   }
+  return batch;
+}
+
+Batch adapted(Batch batch) {
+  batch.adapters.assign(batch.tokens.size(), 0);
+  batch.logit_adapters.assign(batch.logit_rows.size(), 0);
   return batch;
 }
 
@@ -127,8 +136,9 @@ int main(int argc, char** argv) {
   }
   const auto group = take(make_ops_group({.threads = arguments.threads}, arguments.width));
   Ops& ops = group->rank(0);
-  auto model = take(load_model(arguments.directory, *group,
-                               {.quantization = arguments.fp8 ? Quantization::fp8 : Quantization::none}));
+  LoadOptions options{.quantization = arguments.fp8 ? Quantization::fp8 : Quantization::none};
+  if (!arguments.lora.empty()) options.adapters.push_back({"lora", arguments.lora});
+  auto model = take(load_model(arguments.directory, *group, options));
   const ModelConfig& config = model->config();
   const KvLayout layout = model->kv_spec(kBlock).layout;
 
@@ -151,19 +161,23 @@ int main(int argc, char** argv) {
   const KvView kv{memory.data(), layout, blocks};
   const Work work = work_of(config);
 
-  const auto prefill = [&](std::int32_t sequences, std::int32_t tokens, std::int32_t sequence_room) {
-    for (std::int32_t at = 0; at < tokens; at += arguments.chunk)
-      (void)model->forward(
-          make_batch(sequences, at, std::min(arguments.chunk, tokens - at), sequence_room, config.vocab), kv,
-          ops);
+  const auto prefill = [&](bool with_adapter) {
+    for (std::int32_t at = 0; at < arguments.prompt; at += arguments.chunk) {
+      const Batch step =
+          make_batch(1, at, std::min(arguments.chunk, arguments.prompt - at), room, config.vocab);
+      (void)model->forward(with_adapter ? adapted(step) : step, kv, ops);
+    }
   };
-  const Figure prefilled =
-      bench::measure(arguments.rounds, arguments.prompt, [&] { prefill(1, arguments.prompt, room); });
+  const Figure prefilled = bench::measure(arguments.rounds, arguments.prompt, [&] { prefill(false); });
   const double flops_per_token =
       2 * work.block_weights + work.attention_flops * (arguments.prompt + 1) / 2 +
       2.0 * config.hidden * config.vocab * (arguments.prompt / arguments.chunk) / arguments.prompt;
   print("prefill " + std::to_string(arguments.prompt) + " in chunks of " + std::to_string(arguments.chunk),
         prefilled, {flops.best / flops_per_token, flops.median / flops_per_token}, "FLOPs");
+  if (!arguments.lora.empty())
+    print("the same with the adapter",
+          bench::measure(arguments.rounds, arguments.prompt, [&] { prefill(true); }),
+          {flops.best / flops_per_token, flops.median / flops_per_token}, "FLOPs");
 
   for (const std::int32_t sequences : {1, 4, 8, most}) {
     const std::int32_t own = arguments.context + 1;
@@ -184,6 +198,12 @@ int main(int argc, char** argv) {
     const double steps = std::min(by_bytes, by_flops);
     print("decode, batch " + std::to_string(sequences) + " at context " + std::to_string(arguments.context),
           decoded, {sequences * steps, sequences * steps}, by_bytes < by_flops ? "bandwidth" : "FLOPs");
+    if (arguments.lora.empty()) continue;
+    const Batch with_adapter = adapted(step);
+    print(
+        "the same with the adapter",
+        bench::measure(4 * arguments.rounds, sequences, [&] { (void)model->forward(with_adapter, kv, ops); }),
+        {sequences * steps, sequences * steps}, by_bytes < by_flops ? "bandwidth" : "FLOPs");
   }
   return 0;
 }

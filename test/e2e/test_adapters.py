@@ -7,10 +7,11 @@ import threading
 import unittest
 import urllib.error
 
-from daemons import BINARY, DaemonTest, chat, content, demo_cases, get, post
+from daemons import BINARY, SOURCE, DaemonTest, chat, content, demo_cases, get, post
 from lora import write_adapter
 
 CASES = demo_cases()[:6]
+DEMO = SOURCE / "models/demo"
 
 
 class Adapters(DaemonTest):
@@ -18,7 +19,7 @@ class Adapters(DaemonTest):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="baton-adapters-")
         root = pathlib.Path(cls.folder.name)
-        cls.one, cls.two = write_adapter(root / "one", 1), write_adapter(root / "two", 2)
+        cls.one, cls.two = write_adapter(DEMO, root / "one", 1), write_adapter(DEMO, root / "two", 2)
         cls.both = ("--lora", f"one={cls.one}", "--lora", f"two={cls.two}")
 
     @classmethod

@@ -55,7 +55,7 @@ class Gpu(DaemonTest):
 
     def test_an_adapter(self):
         with tempfile.TemporaryDirectory(prefix="baton-adapters-") as folder:
-            adapter = ("--lora", f"one={write_adapter(pathlib.Path(folder) / 'one', 1)}")
+            adapter = ("--lora", f"one={write_adapter(SOURCE / 'models/demo', pathlib.Path(folder) / 'one', 1)}")
             gpu = self.start("gpu", cluster=False, extra=GPU + adapter).wait_ready()
             cpu = self.start("cpu", cluster=False, extra=CPU + adapter).wait_ready()
             first_words = lambda daemon, model: content(chat(daemon, CASES[0]["messages"], model=model, max_tokens=6))
