@@ -30,7 +30,7 @@ namespace fs = std::filesystem;
 struct PlanCommand {
   DeploymentOptions choice;
   PlanCheckOptions check;
-  std::string mode = "auto", save_dir, sweep_link;
+  std::string mode = "auto", save_dir, sweep_link, rdma_resource;
   std::int32_t gpus = 8, isl = 4000, osl = 500, prefix = 0, top = 5, max_context = 0;
   double ttft = 1000, tpot = 30, latency = 0, rate = 0;  // ms, requests/s
   bool json = false;
@@ -59,6 +59,10 @@ struct PlanCommand {
              string_row(
                  {"--save-dir", "", "DIR", "write tables, pictures, a report and the files of a deployment"},
                  save_dir),
+             string_row({"--rdma-resource", "", "NAME",
+                         "RDMA devices as Kubernetes calls them, such as rdma/hca_shared_devices: the files "
+                         "of a deployment ask for them and for RDMA transports"},
+                        rdma_resource),
              string_row({"--sweep-link", "", "FILE.svg",
                          "both kinds over the link's rate: where disaggregation begins to win"},
                         sweep_link),
@@ -92,6 +96,12 @@ Result<PlanRequest> request_of(const PlanCommand& command, Catalog& catalog) {
                         can.error().message + "; --backend vllm, trtllm or sglang estimates it",
                         can.error().field);
   const int tokens = command.isl + command.osl;
+  constexpr std::string_view kNameCharacters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
+  if (command.rdma_resource.find_first_not_of(kNameCharacters) != std::string::npos)
+    return make_error(ErrorCode::invalid_argument,
+                      "--rdma-resource: '" + command.rdma_resource + "' is no name of a Kubernetes resource",
+                      "--rdma-resource");
   if (command.max_context > 0 && command.max_context < tokens)
     return bad("must hold a prompt and its answer, " + std::to_string(tokens) + " tokens", "--max-context");
   const int context = std::max(command.max_context, tokens);
@@ -172,6 +182,7 @@ Result<fs::path> save(const PlanCommand& command, const PlanRequest& request, co
         local ? name.string() : "/models/" + fs::path(command.choice.model).filename().string();
     deployment.served_name = fs::path(deployment.model_directory).filename().string();
     deployment.max_context = command.max_context;
+    deployment.rdma_resource = command.rdma_resource;
     if (request.prefill.system.peer_bandwidth <= 0) {
       deployment.device = "cpu";
       deployment.kv_bytes_cpu = choices.empty() ? 0 : 1.25 * choices.front().estimate.decode_memory.kv;

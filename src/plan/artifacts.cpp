@@ -112,6 +112,9 @@ std::string settings(const DaemonFile& daemon, const Choice& choice, const PlanR
   text += "max_sequences = " + std::to_string(limits.sequences) +
           "\nmax_batch_tokens = " + std::to_string(limits.batch_tokens) + "\n";
   text += "\n[cluster]\nnode_name = \"" + daemon.name + "\"\n" + peers;
+  if (!names.rdma_resource.empty())
+    text += std::string("\n[ucx]\nTLS = \"rc_x,dc_x,tcp,self") + (gpu ? ",cuda_copy,gdr_copy" : "") +
+            "\"\nRNDV_SCHEME = \"get_zcopy\"\nRNDV_THRESH = \"0\"\n";
   text += "\n[router]\npolicy = \"kv\"\n";
   if (request.ttft > 0) text += "ttft_target = \"" + fixed(request.ttft * 1e3, 0) + "ms\"\n";
   if (request.tpot > 0) text += "itl_target = \"" + fixed(std::ceil(request.tpot * 1e3), 0) + "ms\"\n";
@@ -199,6 +202,16 @@ std::string systemd_unit(const DaemonFile& d, const DeploymentNames& names, bool
          "PrivateTmp=yes\n\n[Install]\nWantedBy=multi-user.target\n";
 }
 
+// GPUs, and as many RDMA devices, for which memory must be locked.
+std::string kubernetes_devices(const DaemonFile& daemon, const DeploymentNames& names) {
+  const std::string count = ": " + std::to_string(daemon.width);
+  std::string limits = names.device == "cuda" ? "nvidia.com/gpu" + count : "";
+  if (!names.rdma_resource.empty()) limits += (limits.empty() ? "" : ", ") + names.rdma_resource + count;
+  std::string text = limits.empty() ? "" : "        resources: {limits: {" + limits + "}}\n";
+  if (!names.rdma_resource.empty()) text += "        securityContext: {capabilities: {add: [IPC_LOCK]}}\n";
+  return text;
+}
+
 // One role: pods like `any` that find each other by the headless service's name.
 std::string kubernetes_role(const DaemonFile& any, int count, const std::string& config,
                             const DeploymentNames& names) {
@@ -224,8 +237,7 @@ std::string kubernetes_role(const DaemonFile& any, int count, const std::string&
       "        - {name: http, containerPort: 8000}\n        - {name: peer, containerPort: 7000}\n"
       "        readinessProbe: {httpGet: {path: /health/ready, port: http}}\n"
       "        livenessProbe: {httpGet: {path: /health/live, port: http}}\n";
-  if (names.device == "cuda")
-    text += "        resources: {limits: {nvidia.com/gpu: " + std::to_string(any.width) + "}}\n";
+  text += kubernetes_devices(any, names);
   return text +
          "        volumeMounts:\n        - {name: config, mountPath: /etc/baton}\n        - {name: secret, "
          "mountPath: /etc/baton-secret}\n"

@@ -38,6 +38,28 @@ TEST_CASE("disaggregated: prefill and decode daemons in one cluster") {
   CHECK(has(files.at("k8s/decode.yaml"), "nvidia.com/gpu: 1"));
 }
 
+TEST_CASE("RDMA devices are asked for where they have a name") {
+  const auto text_of = [](const char* file, const char* device, const std::string& resource) {
+    const DeploymentNames names{
+        .model_directory = "/m", .served_name = "m", .device = device, .rdma_resource = resource};
+    return deployment_files(split_choice(), plan_test::request(), names).at(file);
+  };
+  const std::string with = text_of("k8s/decode.yaml", "cuda", "rdma/hca_shared_devices");
+  CHECK(has(with, "resources: {limits: {nvidia.com/gpu: 1, rdma/hca_shared_devices: 1}}\n"));
+  CHECK(has(with, "securityContext: {capabilities: {add: [IPC_LOCK]}}\n"));
+  CHECK(has(with, "TLS = \"rc_x,dc_x,tcp,self,cuda_copy,gdr_copy\""));
+  const std::string host = text_of("k8s/prefill.yaml", "cpu", "rdma/ib");
+  CHECK(has(host, "resources: {limits: {rdma/ib: 1}}\n"));
+  CHECK(has(host, "TLS = \"rc_x,dc_x,tcp,self\""));
+  CHECK(has(text_of("decode-0.toml", "cuda", "rdma/ib"), "RNDV_SCHEME = \"get_zcopy\""));
+  for (const char* file : {"k8s/decode.yaml", "decode-0.toml"}) {
+    const std::string without = text_of(file, "cuda", "");
+    CHECK_FALSE(has(without, "rdma"));
+    CHECK_FALSE(has(without, "IPC_LOCK"));
+    CHECK_FALSE(has(without, "[ucx]"));
+  }
+}
+
 TEST_CASE("fp8 that the checkpoint does not have is made when it is loaded") {
   PlanRequest request = plan_test::request();
   const auto file_of = [&](const char* name) {

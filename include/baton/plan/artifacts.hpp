@@ -16,6 +16,8 @@ struct DeploymentNames {
   std::string device = "cuda";  // or "cpu"
   double kv_bytes_cpu = 0;      // for the KV cache of a CPU engine
   int max_context = 0;          // tokens of prompt and answer
+  std::string rdma_resource =
+      {};  // Kubernetes' name of RDMA devices; empty: KV blocks travel over what there is
 };
 
 // What an engine is told: sequences and rows of a step.
