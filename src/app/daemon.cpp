@@ -257,11 +257,18 @@ Result<void> Daemon::Parts::load_model() {
       options.model.empty() ? find_demo_model() : std::filesystem::path(options.model);
   if (directory.empty())
     return make_error(ErrorCode::not_found, "the bundled demo model was not found: give --model", "--model");
+  if (options.served_names.empty())
+    options.served_names.push_back(std::filesystem::weakly_canonical(directory).filename().string());
+  model_name = options.served_names.front();
+  auto adapters = parse_adapters(options.adapters);
+  if (!adapters) return std::move(adapters).error();
+  for (const AdapterSource& adapter : *adapters)
+    if (std::ranges::find(options.served_names, adapter.name) != options.served_names.end())
+      return make_error(ErrorCode::invalid_argument, "--lora " + adapter.name + ": the model has this name",
+                        "--lora");
   if (auto chosen = choose_device(); !chosen) return chosen;
   if (auto fits = weights_fit(directory, *group, quantization()); !fits) return fits;
   const TimePoint begun = clock.now();
-  auto adapters = parse_adapters(options.adapters);
-  if (!adapters) return std::move(adapters).error();
   auto loaded = baton::load_model(directory, *group,
                                   {.progress = terminal_progress("loading " + directory.string()),
                                    .quantization = quantization(),
@@ -289,13 +296,6 @@ Result<void> Daemon::Parts::load_model() {
     return std::move(chat).error();
   grammars = make_grammar_compiler(*tokenizer, model->config().generation.eos_token_ids,
                                    special_markers(answer_format(), *tokenizer));
-  if (options.served_names.empty())
-    options.served_names.push_back(std::filesystem::weakly_canonical(directory).filename().string());
-  model_name = options.served_names.front();
-  for (const AdapterInfo& adapter : model->adapters())
-    if (std::ranges::find(options.served_names, adapter.name) != options.served_names.end())
-      return make_error(ErrorCode::invalid_argument, "--lora " + adapter.name + ": the model has this name",
-                        "--lora");
   logger.info("model loaded", {{"model", model_name},
                                {"path", directory.string()},
                                {"architecture", model->config().architecture},

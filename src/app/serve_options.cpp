@@ -295,6 +295,9 @@ Result<std::vector<AdapterSource>> parse_adapters(const std::vector<std::string>
     };
     if (equals == 0 || equals == std::string::npos || equals + 1 == text.size())
       return refused("must be NAME=DIR");
+    if (!std::all_of(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(equals),
+                     [](unsigned char c) { return c > ' ' && c < 0x7F; }))
+      return refused("NAME must be of printable ASCII characters without spaces");
     AdapterSource source{text.substr(0, equals), text.substr(equals + 1)};
     if (std::ranges::find(sources, source.name, &AdapterSource::name) != sources.end())
       return refused("another adapter has this name");

@@ -18,6 +18,7 @@ constexpr std::size_t kMaxConfigBytes = 1U << 20;
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kDown = ".lora_A.weight";
 constexpr std::string_view kUp = ".lora_B.weight";
+static_assert(kUp.size() == kDown.size());
 
 bool is_empty(const nlohmann::json& value) {
   return value == false || ((value.is_array() || value.is_object()) && value.empty());
@@ -187,9 +188,9 @@ Result<AdapterMatrices> Adapter::matrices(std::span<const AdaptedProjection> pro
 std::optional<std::string> Adapter::tensor_outside(const std::set<std::string>& projections) const {
   for (const std::string& tensor : tensors_.names()) {
     std::string_view name = tensor;
-    const bool known = name.starts_with(kPrefix) && (name.ends_with(kDown) || name.ends_with(kUp));
-    if (!known) return tensor;
+    if (!name.starts_with(kPrefix)) return tensor;
     name.remove_prefix(kPrefix.size());
+    if (!name.ends_with(kDown) && !name.ends_with(kUp)) return tensor;
     name.remove_suffix(kDown.size());
     if (!projections.contains(std::string(name))) return tensor;
   }

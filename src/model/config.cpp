@@ -54,6 +54,7 @@ struct Family {
   bool partial_rotary = false;  // may be asked for
   bool skips_rotary = false;    // in some layers
   bool multipliers = false;
+  bool tied = false;  // embeddings and output, unless config.json says otherwise
 };
 constexpr Family kFamilies[] = {
     {"GraniteForCausalLM", Family::Bias::asked, true, false, Family::Window::never, nullptr, false, false,
@@ -67,7 +68,7 @@ constexpr Family kFamilies[] = {
     {"Qwen3MoeForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, &kQwenMoe},
     {"SeedOssForCausalLM", Family::Bias::asked_apart, true, false, Family::Window::never},
     {"SmolLM3ForCausalLM", Family::Bias::asked, true, false, Family::Window::asked, nullptr, false, false,
-     true},
+     true, false, true},
 };
 
 const Family& family_of(std::string_view architecture) {
@@ -254,6 +255,8 @@ void read_llama3(JsonReader& rope, RopeScaling& scaling) {
 // length.
 void read_longrope(JsonReader& rope, std::int32_t pairs, std::int32_t max_positions, std::int32_t max_context,
                    RopeScaling& scaling) {
+  if (scaling.original_max_positions < 2)
+    rope.fail(ErrorCode::invalid_argument, "original_max_position_embeddings", "must be at least 2");
   const double implied = static_cast<double>(max_positions) / scaling.original_max_positions;
   scaling.factor = rope.number("factor", {0, 1e4, true}, implied);
   scaling.attention_factor = rope.optional_number("attention_factor", {0, 1e4, true});
@@ -412,8 +415,8 @@ Result<ModelConfig> parse_model_config(std::string_view config_json, std::string
   model.weights = read_dtype(config);
   read_quantization(config, model);
   model.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", {0, 1, true}, 1e-6));
-  model.tied_embeddings = config.boolean("tie_word_embeddings", false);
   const Family& family = family_of(model.architecture);
+  model.tied_embeddings = config.boolean("tie_word_embeddings", family.tied);
   read_biases(config, family, model);
   model.head_norms = family.head_norms;
   model.fused = family.fused;

@@ -86,7 +86,8 @@ void read_attention(JsonReader& reader, ModelShape& s) {
 void read_window(JsonReader& reader, ModelShape& s) {
   if (reader.find("sliding_window") == nullptr) return;
   s.window = first_of(reader, {"sliding_window"});
-  if (s.window <= 0 || !reader.boolean("use_sliding_window", true)) return;
+  const bool longer = s.window >= s.max_positions;  // than any sequence: no window at all
+  if (s.window <= 0 || longer || !reader.boolean("use_sliding_window", true)) return;
   const nlohmann::json* types = reader.find("layer_types");
   const double every =
       first_of(reader, {"sliding_window_pattern"}, s.architecture == "Gemma2ForCausalLM" ? 2 : 0);
@@ -224,7 +225,8 @@ Result<ModelShape> parse_model_shape(std::string_view config_json, const std::st
   s.layers = reader.integer("num_hidden_layers", {1, 4096});
   s.vocab = reader.integer("vocab_size", {1, 1 << 24});
   s.max_positions = first_of(reader, {"max_position_embeddings"}, 1 << 20);
-  s.tied = reader.boolean("tie_word_embeddings", s.architecture.starts_with("Gemma"));
+  const bool usually_tied = s.architecture.starts_with("Gemma") || s.architecture == "SmolLM3ForCausalLM";
+  s.tied = reader.boolean("tie_word_embeddings", usually_tied);
   s.ffn = first_of(reader, {"intermediate_size", "moe_intermediate_size"});
   read_attention(reader, s);
   const std::string pattern = reader.text("hybrid_override_pattern", "");

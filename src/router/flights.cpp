@@ -46,6 +46,8 @@ void Router::State::route(const std::shared_ptr<Flight>& flight, bool new_attemp
   };
   auto chosen = flight->avoid.empty() ? choose(able) : choose(without(able, flight->avoid));
   if (!chosen && !flight->avoid.empty()) chosen = choose(able);
+  if (!chosen && request.adapter != Hash128{})
+    chosen = make_error(chosen.error().code, chosen.error().message + " that has the adapter", "model");
   if (auto why_not = chosen ? refuse(request, *chosen) : chosen.error()) {
     flight->deliver_error(*why_not);
     land(flight->key());

@@ -114,6 +114,7 @@ class Adapters(DaemonTest):
             self.assertNotEqual(ended.returncode, 0)
             return ended.stderr + ended.stdout
         self.assertIn("--lora one: must be NAME=DIR", refusal("--lora", "one"))
+        self.assertIn("printable ASCII", refusal("--lora", f"o ne={self.one}"))
         self.assertIn("another adapter has this name", refusal("--lora", f"one={self.one}", "--lora", f"one={self.two}"))
         self.assertIn("the model has this name", refusal("--lora", f"demo={self.one}"))
         self.assertIn("adapter 'gone': cannot open /nonexistent/adapter_config.json", refusal("--lora", "gone=/nonexistent"))

@@ -294,6 +294,13 @@ TEST_CASE("what an adapter may not be is refused by name") {
       tensor.name.replace(tensor.name.find(projection), projection.size(), name);
     CHECK(refused() == "base_model.model." + name + ".lora_A.weight");
   }
+  for (const std::string name : {"base_model.model.lora_A.weight", "lora_A.weight", "base_model.model."}) {
+    adapter.tensors = tensors;
+    adapter.tensors[1].name = name;
+    CHECK(refused() == (name.starts_with("base") || name == "lora_A.weight" ? up : name));
+    adapter.tensors.push_back(tensors[1]);
+    CHECK(refused() == name);
+  }
   adapter.tensors.clear();
   CHECK(refused().empty());
 }

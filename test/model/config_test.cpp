@@ -387,6 +387,9 @@ TEST_CASE("what is wrong in config.json is named") {
       {R"({"rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1], "long_factor": [1, 1, 1, 0],
            "original_max_position_embeddings": 64}})",
        ErrorCode::invalid_argument, "rope_scaling.long_factor", "above 0"},
+      {R"({"rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1], "long_factor": [1, 1, 1, 1],
+           "original_max_position_embeddings": 1}})",
+       ErrorCode::invalid_argument, "rope_scaling.original_max_position_embeddings", "at least 2"},
       {R"({"rope_parameters": {"partial_rotary_factor": 0.5}})", ErrorCode::unsupported,
        "partial_rotary_factor", "must be 1"},
       {R"({"architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 0.4})", ErrorCode::invalid_argument,
@@ -455,6 +458,18 @@ TEST_CASE("Granite's multipliers become factors of what is added, of scores and 
   const auto wrong = parse(patched(R"({"architectures": ["GraniteForCausalLM"], "logits_scaling": 0})"));
   REQUIRE_FALSE(wrong);
   CHECK(wrong.error().field == "logits_scaling");
+}
+
+TEST_CASE("embeddings and output are tied where the family's own default is so") {
+  json config = base_config();
+  config.erase("tie_word_embeddings");
+  CHECK_FALSE(parse(config)->tied_embeddings);
+  CHECK_FALSE(parse_model_shape(config.dump(), "config.json")->tied);
+  config["architectures"] = {"SmolLM3ForCausalLM"};
+  CHECK(parse(config)->tied_embeddings);
+  CHECK(parse_model_shape(config.dump(), "config.json")->tied);
+  config["tie_word_embeddings"] = false;
+  CHECK_FALSE(parse(config)->tied_embeddings);
 }
 
 TEST_CASE("layers without rotation are listed, or every fourth is one") {

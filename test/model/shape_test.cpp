@@ -174,6 +174,20 @@ TEST_CASE("a text model inside a model that sees, patterns, mixtures") {
   CHECK(hybrid->ffn_matrices == 2);
 }
 
+TEST_CASE("a window that no sequence outgrows is none") {
+  const auto layers = [](const char* positions) {
+    const auto shape =
+        parse_model_shape(std::string(R"({"hidden_size": 8, "num_hidden_layers": 4, "num_attention_heads": 2,
+          "intermediate_size": 16, "vocab_size": 10, "sliding_window": 64, "max_position_embeddings": )") +
+                              positions + "}",
+                          "config.json");
+    REQUIRE(shape);
+    return shape->window_layers;
+  };
+  CHECK(layers("64") == 0);
+  CHECK(layers("65") == 4);
+}
+
 TEST_CASE("what is missing or wrong is named") {
   const auto field = [](const std::string& text) {
     const auto shape = parse_model_shape(text, "c.json");

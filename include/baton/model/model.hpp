@@ -50,7 +50,8 @@ class Model {
   // only.
   virtual Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) = 0;
   // After a forward pass whose batch wants it, until the next one: the final norm's output for
-  // batch.logit_rows, [logit_rows, hidden]. Of a group it is rank 0's to read.
+  // batch.logit_rows, [logit_rows, hidden], times the model's logits_factor. Of a group it is rank 0's to
+  // read.
   virtual Tensor hidden() const { return {}; }
   // After a forward pass that threw: Ops::settle for every device that computes it.
   virtual bool settle(Ops& ops) noexcept { return ops.settle(); }

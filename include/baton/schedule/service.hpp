@@ -49,7 +49,8 @@ struct FinishEvent {
   std::uint32_t output_tokens = 0;
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;
   HandoffInfo handoff;
-  // Of Request::embed: what the model's final norm makes of the prompt's last token, [hidden].
+  // Of Request::embed: what the model's final norm makes of the prompt's last token, [hidden]; up to
+  // a factor that is the model's own.
   std::vector<float> embedding = {};
 };
 
