@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "app/command.hpp"
+#include "app/embedding_support.hpp"
 #include "app/gpu_blocks.hpp"
 #include "app/membership.hpp"
 #include "app/readiness.hpp"
@@ -155,6 +156,7 @@ struct Daemon::Parts {
   std::string secret;
   std::string node_name;
   std::string model_name;
+  std::string no_embeddings;        // why the model makes none; empty: it does
   std::unique_ptr<OpsGroup> group;  // the devices of the engine
   std::unique_ptr<Model> model;
   std::unique_ptr<Tokenizer> tokenizer;
@@ -292,6 +294,7 @@ Result<void> Daemon::Parts::load_model() {
   if (options.served_names.empty())
     options.served_names.push_back(std::filesystem::weakly_canonical(directory).filename().string());
   model_name = options.served_names.front();
+  no_embeddings = why_no_embeddings(options.embeddings, directory);
   for (const AdapterInfo& adapter : model->adapters())
     if (std::ranges::find(options.served_names, adapter.name) != options.served_names.end())
       return make_error(ErrorCode::invalid_argument, "--lora " + adapter.name + ": the model has this name",
@@ -304,6 +307,7 @@ Result<void> Daemon::Parts::load_model() {
                                {"numerics", ops().numerics_id()},
                                {"quantization", options.quantization},
                                {"adapters", model->adapters().size()},
+                               {"embeddings", no_embeddings.empty() ? "on" : "off"},
                                {"tool_calls", std::string(to_string(answer_format().calls))},
                                {"reasoning", std::string(to_string(answer_format().reasoning))},
                                {"seconds", to_seconds(clock.now() - begun)}});
@@ -505,6 +509,8 @@ Result<void> Daemon::Parts::start_http() {
   served.generation = model->config().generation;
   served.vocab = model->config().vocab;
   served.answer = answer_format();
+  served.hidden = model->config().hidden;
+  served.no_embeddings = no_embeddings;
   served.adapters.assign(model->adapters().begin(), model->adapters().end());
   readiness = std::make_unique<Readiness>(
       *router, [this] { return started && router->ready(); }, clock, logger);
