@@ -259,7 +259,15 @@ TEST_CASE("the first error is the answer and ends the others") {
 
 TEST_CASE("inputs beyond the limit wait for the places of those before them") {
   Fixture f(room_for(2));
-  const json body = json::parse(f.post(kPath, R"({"input":[[1],[2],[3],[4],[5],[6],[7]]})").body);
+  std::atomic<bool> open{false};
+  FakeService::Behaviour behaviour;
+  behaviour.held = [&](const Request&) { return !open; };
+  f.service.configure(behaviour);
+  RawClient client(f.port);
+  client.post(kPath, R"({"input":[[1],[2],[3],[4],[5],[6],[7]]})");
+  CHECK(eventually([&] { return f.service.live() == 2; }));
+  open = true;
+  const json body = json::parse(client.read().body);
   REQUIRE(body["data"].size() == 7);
   for (int i = 0; i < 7; ++i)
     CHECK(body["data"][i]["embedding"].get<std::vector<float>>() == expected(1, i + 1));
