@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "app/command.hpp"
+#include "app/embedding_support.hpp"
 #include "app/gpu_blocks.hpp"
 #include "app/membership.hpp"
 #include "app/readiness.hpp"
@@ -155,6 +156,7 @@ struct Daemon::Parts {
   std::string secret;
   std::string node_name;
   std::string model_name;
+  std::string no_embeddings;        // why the model makes none; empty: it does
   std::unique_ptr<OpsGroup> group;  // the devices of the engine
   std::unique_ptr<Model> model;
   std::unique_ptr<Tokenizer> tokenizer;
@@ -296,6 +298,7 @@ Result<void> Daemon::Parts::load_model() {
     return std::move(chat).error();
   grammars = make_grammar_compiler(*tokenizer, model->config().generation.eos_token_ids,
                                    special_markers(answer_format(), *tokenizer));
+  no_embeddings = why_no_embeddings(options.embeddings, directory);
   logger.info("model loaded", {{"model", model_name},
                                {"path", directory.string()},
                                {"architecture", model->config().architecture},
@@ -304,6 +307,7 @@ Result<void> Daemon::Parts::load_model() {
                                {"numerics", ops().numerics_id()},
                                {"quantization", options.quantization},
                                {"adapters", model->adapters().size()},
+                               {"embeddings", no_embeddings.empty() ? "on" : "off"},
                                {"tool_calls", std::string(to_string(answer_format().calls))},
                                {"reasoning", std::string(to_string(answer_format().reasoning))},
                                {"seconds", to_seconds(clock.now() - begun)}});
@@ -505,6 +509,8 @@ Result<void> Daemon::Parts::start_http() {
   served.generation = model->config().generation;
   served.vocab = model->config().vocab;
   served.answer = answer_format();
+  served.hidden = model->config().hidden;
+  served.no_embeddings = no_embeddings;
   served.adapters.assign(model->adapters().begin(), model->adapters().end());
   readiness = std::make_unique<Readiness>(
       *router, [this] { return started && router->ready(); }, clock, logger);

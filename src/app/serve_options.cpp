@@ -71,6 +71,10 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
       choice_row({"--reasoning-parser", "model.reasoning_parser", "FORMAT",
                   "how the model writes its reasoning: auto, none or think (<think>...</think>)"},
                  {"auto", "none", "think"}, o.reasoning_parser),
+      choice_row(
+          {"--embeddings", "model.embeddings", "auto|on|off",
+           "POST /v1/embeddings; auto: where the model was trained for it and pools by the last token"},
+          {"auto", "on", "off"}, o.embeddings),
 
       string_row({"--host", "http.host", "ADDRESS", "address that the HTTP port binds to"}, o.host),
       int_row({"--port", "http.port", "PORT", "HTTP port; 0: any free one"}, 0, 65535, o.port),

@@ -21,6 +21,7 @@ struct ServeOptions {
   std::vector<std::string> adapters;      // "NAME=DIR"
   std::string tool_call_parser = "auto";
   std::string reasoning_parser = "auto";
+  std::string embeddings = "auto";
   std::string host = "127.0.0.1";
   std::int32_t port = 8000;
   std::string api_key_file;  // empty: no keys are asked for

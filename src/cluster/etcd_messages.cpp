@@ -6,9 +6,9 @@
 #include <optional>
 #include <type_traits>
 
+#include "baton/base/base64.hpp"
 #include "baton/peer/address.hpp"
 #include "baton/schedule/scheduler.hpp"
-#include "cluster/base64.hpp"
 
 namespace baton::cluster {
 namespace {

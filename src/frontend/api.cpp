@@ -114,7 +114,8 @@ HttpReply answer(const Route& route, const std::string& body, const std::string&
       return answer_role(route.argument, body, services);
     case Endpoint::chat_completions:
     case Endpoint::completions:
-      break;  // answered by a Generation
+    case Endpoint::embeddings:
+      break;  // a RunningAnswer's
   }
   return error_reply(http_error(404, "There is no such endpoint."));
 }

@@ -25,7 +25,7 @@ struct TokenArrival {
 };
 
 struct StreamEvent {
-  std::size_t stream = 0;  // which of the answer's choices
+  std::size_t stream = 0;  // which of the answer's choices or inputs
   std::variant<TokenArrival, FinishEvent, Error, RouteEvent> what;
 };
 
@@ -81,13 +81,26 @@ class Admission {
   std::atomic<std::size_t> in_flight_{0};
 };
 
-// One choice's sink. It holds one place of the admission until the engine lets go of it.
+// One place of an admission, already acquired, until whoever shares it has let go of it.
+class AdmissionPlace {
+ public:
+  explicit AdmissionPlace(std::shared_ptr<Admission> admission) : admission_(std::move(admission)) {}
+  ~AdmissionPlace() { admission_->release(1); }
+  AdmissionPlace(const AdmissionPlace&) = delete;
+  AdmissionPlace& operator=(const AdmissionPlace&) = delete;
+
+ private:
+  const std::shared_ptr<Admission> admission_;  // shared with all places
+};
+
+// One choice's or input's sink. It holds its place of the admission until the engine lets go of it.
 class ChoiceSink final : public TokenSink {
  public:
-  // shared: engine threads and the connection hold both for as long as either lives.
-  ChoiceSink(std::shared_ptr<EventQueue> queue, std::shared_ptr<Admission> admission, std::size_t stream)
-      : queue_(std::move(queue)), admission_(std::move(admission)), stream_(stream) {}
-  ~ChoiceSink() override { admission_->release(1); }
+  // shared: engine threads and the connection hold the queue for as long as either lives, and whoever follows
+  // in the same place the place.
+  ChoiceSink(std::shared_ptr<EventQueue> queue, std::shared_ptr<const AdmissionPlace> place,
+             std::size_t stream)
+      : queue_(std::move(queue)), place_(std::move(place)), stream_(stream) {}
 
   void on_route(const RouteEvent& event) override { queue_->push({stream_, event}); }
   void on_token(const TokenEvent& event) override {
@@ -98,7 +111,7 @@ class ChoiceSink final : public TokenSink {
 
  private:
   std::shared_ptr<EventQueue> queue_;
-  std::shared_ptr<Admission> admission_;
+  std::shared_ptr<const AdmissionPlace> place_;
   const std::size_t stream_;
 };
 

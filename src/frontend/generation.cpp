@@ -41,7 +41,7 @@ struct Generation::Choice {
   bool ended = false;
 };
 
-Generation::Generation(GenerationContext context, PreparedRequest request)
+Generation::Generation(AnswerContext context, PreparedRequest request)
     : context_(std::move(context)), request_(std::move(request)) {
   for (std::size_t i = 0; i < request_.prompts.size(); ++i) {
     ids_.push_back({context_.random(), context_.random()});
@@ -125,7 +125,8 @@ Result<void> Generation::submit() {
   }
   std::vector<std::shared_ptr<ChoiceSink>> sinks;
   for (const auto& choice : choices_) {
-    sinks.push_back(std::make_shared<ChoiceSink>(context_.queue, context_.admission, choice->index));
+    sinks.push_back(std::make_shared<ChoiceSink>(
+        context_.queue, std::make_shared<AdmissionPlace>(context_.admission), choice->index));
   }
   for (const auto& choice : choices_) {
     auto accepted = context_.services.inference.submit(make_request(*choice), choice->stop.get_token(),
@@ -303,11 +304,8 @@ std::optional<HandoffInfo> Generation::handoff() const {
 }
 
 std::string Generation::route() const {
-  RouteEvent did = route_;
-  if (const auto& finish = choices_.front()->finish; finish && !finish->handoff.decode_node.empty())
-    did = {finish->handoff.prefill_node, finish->handoff.decode_node};
-  if (did.prefill_node.empty() && did.decode_node.empty()) return {};
-  return "prefill=" + did.prefill_node + ", decode=" + did.decode_node;
+  const auto& finish = choices_.front()->finish;
+  return route_header(route_, finish ? finish->handoff : HandoffInfo());
 }
 
 std::string Generation::unary_body() const {

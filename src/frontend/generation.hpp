@@ -2,60 +2,40 @@
 // one body, and cancels what is no longer wanted.
 //
 // Invariant: each choice gets exactly one end; a stream ends with [DONE], after an error object where
-// something failed; whatever way it ends, the destructor included, no choice goes on computing. Knows neither
-// sockets nor HTTP. Owned by one connection's strand; the engine talks to it through the EventQueue.
+// something failed.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
-#include "frontend/event_queue.hpp"
 #include "frontend/output_stream.hpp"
 #include "frontend/prepare.hpp"
-#include "frontend/request_metrics.hpp"
+#include "frontend/running_answer.hpp"
 
 namespace baton::frontend {
 
-struct GenerationContext {
-  const FrontendServices& services;
-  RequestMetrics::Record& record;
-  std::shared_ptr<EventQueue> queue;     // shared with the sinks
-  std::shared_ptr<Admission> admission;  // shared with the sinks
-  std::function<std::uint64_t()> random;
-  TimePoint arrival{};
-  TimePoint deadline = TimePoint::max();
-  std::int64_t created = 0;  // seconds since 1970
-};
-
-class Generation {
+class Generation final : public RunningAnswer {
  public:
-  Generation(GenerationContext context, PreparedRequest request);
-  ~Generation();
+  Generation(AnswerContext context, PreparedRequest request);
+  ~Generation() override;
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
-  // All choices or none; overloaded where the admission has no room for them.
-  Result<void> submit();
-  // Takes what has arrived; for streams appends whole frames to `out`.
-  void advance(std::string& out);
-  // Ends it from here: the deadline, a shutdown.
-  void fail(const Error& error, std::string& out);
-  // The client is gone: nobody reads what would be said.
-  void cancel();
+  // All choices or none.
+  Result<void> submit() override;
+  void advance(std::string& out) override;
+  void fail(const Error& error, std::string& out) override;
+  void cancel() override;
 
-  bool stream() const { return request_.fields.stream; }
-  bool done() const { return done_; }
-  // Set where it failed before anything was streamed: the answer can still be a plain error.
-  const std::optional<Error>& early_error() const { return early_error_; }
-  std::string unary_body() const;  // when done without early_error
-  const std::string& id() const { return head_.id; }
-  // Of its first choice, for the header x-baton-route: "prefill=a, decode=b". Empty before it is known. Of an
-  // answer in one piece, which engines did it; of a stream, which were chosen when it began.
-  std::string route() const;
+  bool stream() const override { return request_.fields.stream; }
+  bool done() const override { return done_; }
+  const std::optional<Error>& early_error() const override { return early_error_; }
+  std::string unary_body() const override;
+  const std::string& id() const override { return head_.id; }
+  std::string route() const override;
 
  private:
   struct Choice;
@@ -77,7 +57,7 @@ class Generation {
   Usage usage() const;
   std::optional<HandoffInfo> handoff() const;
 
-  GenerationContext context_;
+  AnswerContext context_;
   PreparedRequest request_;
   ResponseHead head_;
   std::vector<RequestId> ids_;  // one per prompt

@@ -6,6 +6,7 @@
 #include "frontend/http_writer.hpp"
 #include "frontend/openai/chat_request.hpp"
 #include "frontend/openai/completion_request.hpp"
+#include "frontend/openai/embedding_request.hpp"
 
 namespace baton::frontend {
 namespace {
@@ -43,6 +44,24 @@ Result<PreparedPrompt> fit(std::vector<TokenId> ids, const GenerationFields& fie
 Error prompt_error(Error error, const std::string& field) {
   if (error.field.empty()) error.field = field;
   return error;
+}
+
+Result<std::vector<TokenId>> embedding_ids(EmbeddingInput& input, const EmbeddingRequest& request,
+                                           const FrontendServices& services) {
+  const auto* text = std::get_if<std::string>(&input.what);
+  std::vector<TokenId> ids = text != nullptr ? services.tokenizer.encode(*text, {request.add_special_tokens})
+                                             : std::move(std::get<std::vector<TokenId>>(input.what));
+  if (ids.empty())
+    return make_error(ErrorCode::invalid_argument, "Invalid '" + input.name + "': it has no tokens.",
+                      input.name);
+  if (request.keep && token_count(ids) > *request.keep) ids.erase(ids.begin(), ids.end() - *request.keep);
+  if (token_count(ids) > services.model.context)
+    return make_error(ErrorCode::too_large,
+                      "This model's maximum context length is " + std::to_string(services.model.context) +
+                          " tokens. However, '" + input.name + "' has " + std::to_string(ids.size()) +
+                          " tokens.",
+                      input.name);
+  return ids;
 }
 
 bool forces_calls(const ToolChoice& choice) {
@@ -130,6 +149,26 @@ Result<PreparedRequest> prepare_completion(std::string_view body, const std::str
     if (!prompt) return prompt_error(std::move(prompt).error(), "prompt");
     if (parsed->echo) prompt->echo = text != nullptr ? *text : services.tokenizer.decode(prompt->ids, true);
     out.prompts.push_back(std::move(*prompt));
+  }
+  return out;
+}
+
+Result<PreparedEmbeddings> prepare_embeddings(std::string_view body, const std::string& tenant,
+                                              const FrontendServices& services) {
+  auto parsed = parse_embedding_request(body, services.model);
+  if (!parsed) return std::move(parsed).error();
+  PreparedEmbeddings out;
+  out.model = parsed->adapter ? parsed->adapter->name : services.model.names.front();
+  if (parsed->adapter) out.adapter = parsed->adapter->fingerprint;
+  out.tenant = tenant;
+  out.cache_salt = isolation_salt(tenant, parsed->cache_salt);
+  out.priority = parsed->priority;
+  out.format = parsed->format;
+  out.inputs.reserve(parsed->inputs.size());
+  for (EmbeddingInput& input : parsed->inputs) {
+    auto ids = embedding_ids(input, *parsed, services);
+    if (!ids) return std::move(ids).error();
+    out.inputs.push_back({std::move(input.name), *std::move(ids)});
   }
   return out;
 }

@@ -2,7 +2,8 @@
 // milliseconds), so it runs on the text pool, never on an io thread. What binds the answers is only noted
 // here: answer_grammar writes and compiles it, on another pool.
 //
-// Invariant: each prepared prompt fits the context with at least one token of room.
+// Invariant: each prepared prompt fits the context with at least one token of room, each input to embed
+// without.
 #pragma once
 
 #include <string>
@@ -12,6 +13,7 @@
 #include "baton/frontend/server.hpp"
 #include "frontend/answer_reader.hpp"
 #include "frontend/http_message.hpp"
+#include "frontend/openai/embedding_response.hpp"
 #include "frontend/openai/generation_fields.hpp"
 
 namespace baton::frontend {
@@ -45,11 +47,29 @@ struct PreparedRequest {
   std::size_t choices() const { return prompts.size() * static_cast<std::size_t>(fields.n); }
 };
 
+struct PreparedInput {
+  std::string name;  // the client's, for errors
+  std::vector<TokenId> ids;
+};
+
+struct PreparedEmbeddings {
+  std::string model;  // what the answer says
+  std::string tenant;
+  std::string cache_salt;  // isolation_salt of both
+  std::int32_t priority = 0;
+  Hash128 adapter;
+  EmbeddingFormat format;
+  std::vector<PreparedInput> inputs;
+};
+
 // `tenant` is whose prefix cache it may use; empty where there are no keys.
 Result<PreparedRequest> prepare_chat(std::string_view body, const std::string& tenant,
                                      const FrontendServices& services);
 Result<PreparedRequest> prepare_completion(std::string_view body, const std::string& tenant,
                                            const FrontendServices& services);
+
+Result<PreparedEmbeddings> prepare_embeddings(std::string_view body, const std::string& tenant,
+                                              const FrontendServices& services);
 
 // POST /tokenize and /detokenize.
 HttpReply answer_tokenize(std::string_view body, const FrontendServices& services);

@@ -26,6 +26,12 @@ Labels with(Labels labels, const std::string& key, const std::string& value) {
   return labels;
 }
 
+constexpr std::array kEndpointNames{"chat_completions", "completions", "embeddings"};
+
+std::size_t place_of(Endpoint endpoint) {
+  return endpoint == Endpoint::chat_completions ? 0 : endpoint == Endpoint::completions ? 1 : 2;
+}
+
 constexpr const char* kSuccessHelp = "Choices that ended, by reason";
 
 }  // namespace
@@ -65,17 +71,20 @@ RequestMetrics::RequestMetrics(MetricsRegistry& r, const std::string& m)
           r.counter("vllm:request_success_total", kSuccessHelp, with(vllm(m), "finished_reason", "length"))),
       success_abort_(
           r.counter("vllm:request_success_total", kSuccessHelp, with(vllm(m), "finished_reason", "abort"))) {
-  for (std::size_t i = 0; i < requests_.size(); ++i) {
+  for (std::size_t i = 0; i < requests_.size() * 4; ++i) {
     Labels labels = dynamo(m);
-    labels["endpoint"] = (i & 4) != 0 ? "chat_completions" : "completions";
-    labels["request_type"] = (i & 2) != 0 ? "stream" : "unary";
-    labels["status"] = (i & 1) != 0 ? "error" : "success";
-    requests_[i] = &r.counter("dynamo_frontend_requests_total", "Requests by endpoint and outcome", labels);
+    const std::size_t endpoint = i / 4, stream = i / 2 % 2, ending = i % 2;
+    if (endpoint == place_of(Endpoint::embeddings) && stream != 0) continue;  // there are none
+    labels["endpoint"] = kEndpointNames[endpoint];
+    labels["request_type"] = stream != 0 ? "stream" : "unary";
+    labels["status"] = ending != 0 ? "error" : "success";
+    requests_[endpoint][stream][ending] =
+        &r.counter("dynamo_frontend_requests_total", "Requests by endpoint and outcome", labels);
   }
 }
 
-RequestMetrics::Record::Record(RequestMetrics& metrics, bool chat, TimePoint arrival)
-    : metrics_(metrics), chat_(chat), arrival_(arrival) {
+RequestMetrics::Record::Record(RequestMetrics& metrics, Endpoint endpoint, TimePoint arrival)
+    : metrics_(metrics), endpoint_(place_of(endpoint)), arrival_(arrival) {
   metrics_.inflight_.add(1);
   metrics_.queued_.add(1);
 }
@@ -83,7 +92,7 @@ RequestMetrics::Record::Record(RequestMetrics& metrics, bool chat, TimePoint arr
 RequestMetrics::Record::~Record() {
   metrics_.inflight_.add(-1);
   if (queued_) metrics_.queued_.add(-1);
-  metrics_.requests(chat_, stream_, ending_).add();
+  metrics_.requests_[endpoint_][stream_ ? 1 : 0][ending_ == Ending::error ? 1 : 0]->add();
   if (ending_ != Ending::success) return;
   const double seconds = to_seconds(std::chrono::steady_clock::now() - arrival_);
   metrics_.duration_.observe(seconds);
@@ -117,7 +126,7 @@ void RequestMetrics::Record::token(bool first_of_choice, TimePoint previous, Tim
 void RequestMetrics::Record::finished(const FinishEvent& event) {
   metrics_.queue_time_.observe(event.queue_ms / 1e3);
   metrics_.prefill_time_.observe(event.prefill_ms / 1e3);
-  metrics_.decode_time_.observe(event.decode_ms / 1e3);
+  if (event.embedding.empty()) metrics_.decode_time_.observe(event.decode_ms / 1e3);
 }
 
 void RequestMetrics::Record::choice_ended(std::string_view reason, std::uint64_t tokens) {

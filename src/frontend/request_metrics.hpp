@@ -1,8 +1,8 @@
 // What the frontend counts per request, under the names that existing dashboards scrape
 // (dynamo_frontend_*, vllm:*).
 //
-// Invariant: each generation request is counted once, begun and ended, whatever becomes of it. Thread-safe:
-// the metrics are. Labels never carry what a client sent.
+// Invariant: each request to the engines is counted once, begun and ended, whatever becomes of it.
+// Thread-safe: the metrics are. Labels never carry what a client sent.
 #pragma once
 
 #include <array>
@@ -13,6 +13,7 @@
 #include "baton/base/clock.hpp"
 #include "baton/base/metrics.hpp"
 #include "baton/schedule/service.hpp"
+#include "frontend/routes.hpp"
 
 namespace baton::frontend {
 
@@ -25,21 +26,22 @@ class RequestMetrics {
   // One client request, from its arrival to its last byte.
   class Record {
    public:
-    Record(RequestMetrics& metrics, bool chat, TimePoint arrival);
+    // `endpoint`: chat_completions, completions or embeddings.
+    Record(RequestMetrics& metrics, Endpoint endpoint, TimePoint arrival);
     ~Record();  // counts the request; an error unless succeeded() was called
     Record(const Record&) = delete;
     Record& operator=(const Record&) = delete;
 
     void streaming(bool stream) { stream_ = stream; }
-    void prompt(std::size_t tokens);  // one per prompt
+    void prompt(std::size_t tokens);  // one per prompt or input
     void token(bool first_of_choice, TimePoint previous, TimePoint now);
-    void finished(const FinishEvent& event);                           // one per choice
+    void finished(const FinishEvent& event);                           // one per choice or input
     void choice_ended(std::string_view reason, std::uint64_t tokens);  // "stop", "length", "abort"
     void succeeded() { ending_ = Ending::success; }
 
    private:
     RequestMetrics& metrics_;
-    bool chat_;
+    const std::size_t endpoint_;
     bool stream_ = false;
     bool queued_ = true;  // no token yet
     Ending ending_ = Ending::error;
@@ -48,11 +50,8 @@ class RequestMetrics {
 
  private:
   friend class Record;
-  Counter& requests(bool chat, bool stream, Ending ending) {
-    return *requests_[(chat ? 4 : 0) + (stream ? 2 : 0) + (ending == Ending::error ? 1 : 0)];
-  }
 
-  std::array<Counter*, 8> requests_{};
+  std::array<std::array<std::array<Counter*, 2>, 2>, 3> requests_{};  // by endpoint, streaming, ending
   Gauge& inflight_;
   Gauge& queued_;
   Counter& output_tokens_;

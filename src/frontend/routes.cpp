@@ -17,6 +17,7 @@ struct Row {
 constexpr std::array kRows = {
     Row{"/v1/chat/completions", Method::post, Endpoint::chat_completions},
     Row{"/v1/completions", Method::post, Endpoint::completions},
+    Row{"/v1/embeddings", Method::post, Endpoint::embeddings},
     Row{"/v1/models", Method::get, Endpoint::models},
     Row{"/tokenize", Method::post, Endpoint::tokenize},
     Row{"/detokenize", Method::post, Endpoint::detokenize},

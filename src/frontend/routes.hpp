@@ -10,6 +10,7 @@ namespace baton::frontend {
 enum class Endpoint : std::uint8_t {
   chat_completions,
   completions,
+  embeddings,
   models,
   model,  // Route::argument is the id
   tokenize,

@@ -9,6 +9,8 @@
 
 #include "frontend/answer_grammar.hpp"
 #include "frontend/api.hpp"
+#include "frontend/embeddings.hpp"
+#include "frontend/generation.hpp"
 
 namespace baton::frontend {
 namespace {
@@ -80,9 +82,8 @@ void Session::stop() {
   asio::post(connection_->executor(), [self = shared_from_this()] {
     self->stopping_ = true;
     self->keep_alive_ = false;
-    if (self->generation_ != nullptr) {
-      self->generation_->fail(make_error(ErrorCode::unavailable, "The server is shutting down."),
-                              self->outbox_);
+    if (self->running_ != nullptr) {
+      self->running_->fail(make_error(ErrorCode::unavailable, "The server is shutting down."), self->outbox_);
       self->connection_->signal();
     } else {
       self->connection_->abort();
@@ -204,7 +205,9 @@ asio::awaitable<void> Session::respond(const HttpRequest& request) {
   } else if (route.status != 200) {
     co_await reply(route_failure(route, request.method, request.target), route.head_only);
   } else if (route.endpoint == Endpoint::chat_completions || route.endpoint == Endpoint::completions) {
-    co_await generate(route.endpoint == Endpoint::chat_completions, request);
+    co_await generate(route.endpoint, request);
+  } else if (route.endpoint == Endpoint::embeddings) {
+    co_await embed(request);
   } else {
     auto work = [&] {
       return answer(route, request.body, caller_.tenant, server_.services, server_.engine_metrics);
@@ -219,12 +222,13 @@ asio::awaitable<void> Session::respond(const HttpRequest& request) {
   }
 }
 
-asio::awaitable<void> Session::generate(bool chat, const HttpRequest& request) {
+asio::awaitable<void> Session::generate(Endpoint endpoint, const HttpRequest& request) {
   const TimePoint arrival = now();
-  RequestMetrics::Record record(server_.request_metrics, chat, arrival);
+  RequestMetrics::Record record(server_.request_metrics, endpoint, arrival);
   auto work = [&] {
-    return chat ? prepare_chat(request.body, caller_.tenant, server_.services)
-                : prepare_completion(request.body, caller_.tenant, server_.services);
+    return endpoint == Endpoint::chat_completions
+               ? prepare_chat(request.body, caller_.tenant, server_.services)
+               : prepare_completion(request.body, caller_.tenant, server_.services);
   };
   Result<PreparedRequest> prepared = co_await in_pool(server_.pool, work);
   if (!prepared) {
@@ -244,20 +248,33 @@ asio::awaitable<void> Session::generate(bool chat, const HttpRequest& request) {
       co_return;
     }
   }
+  Generation generation(answer_context(record, arrival, deadline), std::move(*prepared));
+  co_await complete(generation, deadline);
+}
+
+asio::awaitable<void> Session::embed(const HttpRequest& request) {
+  const TimePoint arrival = now();
+  RequestMetrics::Record record(server_.request_metrics, Endpoint::embeddings, arrival);
+  auto work = [&] { return prepare_embeddings(request.body, caller_.tenant, server_.services); };
+  Result<PreparedEmbeddings> prepared = co_await in_pool(server_.pool, work);
+  if (!prepared) {
+    co_await reply(error_reply(api_error(prepared.error())));
+    co_return;
+  }
+  const TimePoint deadline = arrival + server_.options.request_timeout;
+  Embeddings embeddings(answer_context(record, arrival, deadline), std::move(*prepared));
+  co_await complete(embeddings, deadline);
+}
+
+AnswerContext Session::answer_context(RequestMetrics::Record& record, TimePoint arrival, TimePoint deadline) {
   // shared with the engine's sinks; weak to us, since an engine may keep a sink for long
   auto queue = std::make_shared<EventQueue>([weak = weak_from_this(), executor = connection_->executor()] {
     asio::post(executor, [weak] {
       if (const auto self = weak.lock()) self->on_events();
     });
   });
-  Generation generation(
-      {server_.services, record, queue, server_.admission, server_.random, arrival, deadline, unix_seconds()},
-      std::move(*prepared));
-  if (auto accepted = generation.submit(); !accepted) {
-    co_await reply(error_reply(api_error(accepted.error())));
-    co_return;
-  }
-  co_await run_generation(generation, deadline);
+  return {server_.services, record,  std::move(queue), server_.admission,
+          server_.random,   arrival, deadline,         unix_seconds()};
 }
 
 // Writes and compiles what binds the answers, on a pool of its own; not at all once nobody waits for it.
@@ -280,49 +297,53 @@ asio::awaitable<Result<void>> Session::bind(PreparedRequest& request, TimePoint 
   co_return std::move(*bound);
 }
 
-asio::awaitable<void> Session::run_generation(Generation& generation, TimePoint deadline) {
+asio::awaitable<void> Session::complete(RunningAnswer& running, TimePoint deadline) {
+  if (auto accepted = running.submit(); !accepted) {
+    co_await reply(error_reply(api_error(accepted.error())));
+    co_return;
+  }
   outbox_.clear();
   struct Leave {
     Session& session;
     ~Leave() {
-      session.generation_ = nullptr;
+      session.running_ = nullptr;
       session.connection_->on_peer_gone(nullptr);
     }
   } leave{*this};
-  generation_ = &generation;
-  connection_->on_peer_gone([this] { generation_->cancel(); });
-  if (connection_->peer_gone()) generation.cancel();
+  running_ = &running;
+  connection_->on_peer_gone([this] { running_->cancel(); });
+  if (connection_->peer_gone()) running.cancel();
   on_events();
-  while (!generation.done()) {
-    if (!outbox_.empty() && !co_await send_frames(generation)) {
-      generation.cancel();
+  while (!running.done()) {
+    if (!outbox_.empty() && !co_await send_frames(running)) {
+      running.cancel();
       break;
     }
-    if (generation.done() || !outbox_.empty()) continue;
+    if (running.done() || !outbox_.empty()) continue;
     if (co_await connection_->wait(deadline) == Connection::Wake::timed_out) {
-      generation.fail(
+      running.fail(
           make_error(ErrorCode::deadline_exceeded, "The request took longer than the server allows."),
           outbox_);
     }
   }
   if (connection_->peer_gone()) {
     keep_alive_ = false;
-  } else if (generation.early_error()) {
-    co_await reply(error_reply(api_error(*generation.early_error())));
-  } else if (!generation.stream()) {
+  } else if (running.early_error()) {
+    co_await reply(error_reply(api_error(*running.early_error())));
+  } else if (!running.stream()) {
     HttpReply done;
-    done.body = generation.unary_body();
-    done.headers.emplace_back("x-request-id", generation.id());
-    if (const std::string route = generation.route(); caller_.known && !route.empty())
+    done.body = running.unary_body();
+    done.headers.emplace_back("x-request-id", running.id());
+    if (const std::string route = running.route(); caller_.known && !route.empty())
       done.headers.emplace_back("x-baton-route", route);
     co_await reply(done);
   } else {
-    co_await send_frames(generation);
+    co_await send_frames(running);
   }
 }
 
 // One write for all frames that are ready, the stream's end included.
-asio::awaitable<bool> Session::send_frames(Generation& generation) {
+asio::awaitable<bool> Session::send_frames(const RunningAnswer& running) {
   const std::string frames = std::exchange(outbox_, {});
   std::string bytes;
   if (!stream_head_sent_) {
@@ -330,8 +351,8 @@ asio::awaitable<bool> Session::send_frames(Generation& generation) {
     HttpReply head;
     head.content_type = "text/event-stream; charset=utf-8";
     head.headers.emplace_back("cache-control", "no-cache");
-    head.headers.emplace_back("x-request-id", generation.id());
-    if (const std::string route = generation.route(); caller_.known && !route.empty())
+    head.headers.emplace_back("x-request-id", running.id());
+    if (const std::string route = running.route(); caller_.known && !route.empty())
       head.headers.emplace_back("x-baton-route", route);
     if (version_ == 10) keep_alive_ = false;  // its end is the connection's
     bytes = serialize_stream_head(head, wire());
@@ -339,18 +360,18 @@ asio::awaitable<bool> Session::send_frames(Generation& generation) {
   }
   const bool chunked = version_ >= 11;
   if (!frames.empty()) bytes += chunked ? encode_chunk(frames) : frames;
-  if (generation.done() && chunked) bytes += kLastChunk;
+  if (running.done() && chunked) bytes += kLastChunk;
   const bool sent = co_await connection_->write(bytes);
   if (!sent) keep_alive_ = false;
   co_return sent;
 }
 
 void Session::on_events() {
-  if (generation_ == nullptr) return;
-  generation_->advance(outbox_);
+  if (running_ == nullptr) return;
+  running_->advance(outbox_);
   if (outbox_.size() > server_.options.max_buffered_bytes) {
-    server_.services.logger.warn("client reads too slowly: dropped", {{"request", generation_->id()}});
-    generation_->cancel();
+    server_.services.logger.warn("client reads too slowly: dropped", {{"request", running_->id()}});
+    running_->cancel();
     outbox_.clear();
     connection_->abort();
   }

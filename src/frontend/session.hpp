@@ -11,9 +11,10 @@
 
 #include "frontend/access.hpp"
 #include "frontend/connection.hpp"
-#include "frontend/generation.hpp"
 #include "frontend/http_writer.hpp"
+#include "frontend/prepare.hpp"
 #include "frontend/routes.hpp"
+#include "frontend/running_answer.hpp"
 #include "frontend/server_state.hpp"
 
 namespace baton::frontend {
@@ -38,18 +39,20 @@ class Session : public std::enable_shared_from_this<Session> {
   bool refused(const HttpRequest& request, const Route& route, HttpReply& reply);
   boost::asio::awaitable<bool> read_request(HttpRequest& request, std::unique_ptr<RequestScope>& scope);
   boost::asio::awaitable<void> respond(const HttpRequest& request);
-  boost::asio::awaitable<void> generate(bool chat, const HttpRequest& request);
+  boost::asio::awaitable<void> generate(Endpoint endpoint, const HttpRequest& request);
+  boost::asio::awaitable<void> embed(const HttpRequest& request);
   boost::asio::awaitable<Result<void>> bind(PreparedRequest& request, TimePoint deadline);
-  boost::asio::awaitable<void> run_generation(Generation& generation, TimePoint deadline);
-  boost::asio::awaitable<bool> send_frames(Generation& generation);
+  boost::asio::awaitable<void> complete(RunningAnswer& running, TimePoint deadline);
+  boost::asio::awaitable<bool> send_frames(const RunningAnswer& running);
   boost::asio::awaitable<void> reply(const HttpReply& reply, bool head_only = false);
+  AnswerContext answer_context(RequestMetrics::Record& record, TimePoint arrival, TimePoint deadline);
   void on_events();
   WireOptions wire();  // settles keep_alive_
 
   ServerState& server_;
   const ListenerRoutes routes_;
   std::shared_ptr<Connection> connection_;  // shared with its pending reads and timers
-  Generation* generation_ = nullptr;        // while one is being answered
+  RunningAnswer* running_ = nullptr;        // what the engines compute for the request at hand
   std::string outbox_;                      // frames that wait for the connection
   Caller caller_;                           // of the request at hand
   bool stream_head_sent_ = false;

@@ -23,8 +23,12 @@ constexpr std::array<std::string_view, 13> kNames{"config.json",         "genera
                                                   "merges.txt",          "vocab.txt",
                                                   "tokenizer.model"};
 
+// How embeddings are made, in its own folder.
+constexpr std::string_view kPooling = "1_Pooling/config.json";
+
 // In the top folder only: below it lie other formats of the same weights. "consolidated" files are such, too.
 bool is_read(std::string_view path) {
+  if (path == kPooling) return true;
   if (path.find('/') != path.npos) return false;
   if (std::ranges::find(kNames, path) != kNames.end()) return true;
   return path.ends_with(kWeights) && path.front() != '.' && !path.starts_with("consolidated");

@@ -75,7 +75,11 @@ const Family& family_of(std::string_view architecture) {
   return *std::ranges::find(kFamilies, architecture, &Family::architecture);
 }
 
-std::string read_architecture(JsonReader& config) {
+// What a model is called that was saved without its head, to embed: "Qwen3Model".
+constexpr std::string_view kBare = "Model";
+
+// The family's name, "Qwen3ForCausalLM", also of a model without its head, whose embeddings then do for one.
+std::string read_architecture(JsonReader& config, bool& headless) {
   const nlohmann::json* list = config.find("architectures");
   if (!list || !list->is_array() || list->empty() || !list->front().is_string()) {
     config.fail(ErrorCode::invalid_argument, "architectures",
@@ -83,6 +87,8 @@ std::string read_architecture(JsonReader& config) {
     return {};
   }
   auto name = list->front().get<std::string>();
+  headless = name.ends_with(kBare);
+  if (headless) name.replace(name.size() - kBare.size(), kBare.size(), "ForCausalLM");
   for (const std::string_view supported : capability().architectures)
     if (name == supported) return name;
   config.fail(ErrorCode::unsupported, "architectures",
@@ -408,7 +414,8 @@ Result<ModelConfig> parse_model_config(std::string_view config_json, std::string
   if (!json) return std::move(json).error();
   JsonReader config(*json, kConfigFile);
   ModelConfig model;
-  model.architecture = read_architecture(config);
+  bool headless = false;
+  model.architecture = read_architecture(config, headless);
   if (config.error()) return *config.error();  // before complaining about another family's keys
   refuse_what_we_do_not_do(config);
   read_dimensions(config, model);
@@ -416,7 +423,7 @@ Result<ModelConfig> parse_model_config(std::string_view config_json, std::string
   read_quantization(config, model);
   model.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", {0, 1, true}, 1e-6));
   const Family& family = family_of(model.architecture);
-  model.tied_embeddings = config.boolean("tie_word_embeddings", family.tied);
+  model.tied_embeddings = config.boolean("tie_word_embeddings", family.tied) || headless;
   read_biases(config, family, model);
   model.head_norms = family.head_norms;
   model.fused = family.fused;

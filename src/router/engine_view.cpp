@@ -138,7 +138,8 @@ std::vector<Candidate> EngineView::candidates(const Request& request, const Engi
     if (status.profile.sane()) c.profile = status.profile;
     return c;
   };
-  const std::size_t tokens = request.prompt.size() + static_cast<std::size_t>(request.stop.max_tokens);
+  const std::size_t tokens =
+      request.prompt.size() + static_cast<std::size_t>(request.embed ? 0 : request.stop.max_tokens);
   const auto has_adapter = [&](const std::vector<Hash128>& adapters) {
     return request.adapter == Hash128{} || std::ranges::find(adapters, request.adapter) != adapters.end();
   };

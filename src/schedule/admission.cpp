@@ -39,15 +39,16 @@ Result<void> Scheduler::State::check_admissible(const Sequence& sequence) const 
   if (still_to_come <= 0) {
     return make_error(ErrorCode::invalid_argument, "max_tokens leaves nothing to generate", "max_tokens");
   }
-  if (limits.max_context > 0 && size >= limits.max_context) {
+  const std::int32_t room = sequence.request.embed ? 0 : 1;  // for the first token of the answer
+  if (limits.max_context > 0 && std::int64_t{size} + room > limits.max_context) {
     return make_error(ErrorCode::too_large,
                       "the prompt has " + std::to_string(size) + " tokens; the context holds " +
-                          std::to_string(limits.max_context) + ", the answer included",
+                          std::to_string(limits.max_context) + (room > 0 ? ", the answer included" : ""),
                       "prompt");
   }
   // The last token is only sampled, never computed.
   std::int64_t longest = size + still_to_come - 1;
-  if (limits.max_context > 0) longest = std::min<std::int64_t>(longest, limits.max_context - 1);
+  if (limits.max_context > 0) longest = std::min<std::int64_t>(longest, limits.max_context - room);
   const std::int64_t needed = (longest + block_size - 1) / block_size;
   if (needed > static_cast<std::int64_t>(pool.total())) {
     return make_error(ErrorCode::too_large,

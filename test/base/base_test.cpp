@@ -1,6 +1,7 @@
 #include <map>
 #include <vector>
 
+#include "baton/base/base64.hpp"
 #include "baton/base/channel.hpp"
 #include "baton/base/fault.hpp"
 #include "baton/base/hash.hpp"
@@ -9,6 +10,27 @@
 #include "support/catch.hpp"
 
 using namespace baton;
+
+TEST_CASE("base64 in its one form (RFC 4648, 10)") {
+  const std::pair<const char*, const char*> vectors[] = {{"", ""},
+                                                         {"f", "Zg=="},
+                                                         {"fo", "Zm8="},
+                                                         {"foo", "Zm9v"},
+                                                         {"foob", "Zm9vYg=="},
+                                                         {"fooba", "Zm9vYmE="},
+                                                         {"foobar", "Zm9vYmFy"}};
+  for (const auto& [bytes, text] : vectors) {
+    CHECK(encode_base64(bytes) == text);
+    CHECK(decode_base64(text) == bytes);
+  }
+  std::string all;
+  for (int i = 0; i < 256; ++i) all += static_cast<char>(i);
+  CHECK(decode_base64(encode_base64(all)) == all);
+  for (const char* wrong : {"Z", "Zg", "Zg=", "Zh==", "Zm9=", "====", "Zg==Zg==", "Zm 8", "Zm-_"}) {
+    INFO(wrong);
+    CHECK_FALSE(decode_base64(wrong));
+  }
+}
 
 TEST_CASE("sizes parse as people write them") {
   CHECK(*parse_size("512M", 0) == 512ULL << 20);

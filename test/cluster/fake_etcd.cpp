@@ -2,13 +2,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cluster/base64.hpp"
+#include "baton/base/base64.hpp"
 
 namespace baton::test {
 namespace {
 
-using cluster::decode_base64;
-using cluster::encode_base64;
 using nlohmann::json;
 
 bool write_text(const Socket& socket, const std::string& text) {

@@ -2,6 +2,7 @@
 // InferenceService whose answers and failures the test chooses.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -104,6 +105,13 @@ class FakeService final : public InferenceService {
     bool deaf = false;             // neither tokens nor cancellation: a hung engine
     HandoffInfo handoff;
     std::uint32_t cached_tokens = 0;
+    // Of Request::embed: what it gets, or which fail; and what waits (but hears a cancellation).
+    std::function<std::vector<float>(const Request&)> embed = [](const Request& request) {
+      return std::vector{static_cast<float>(request.prompt.size()), static_cast<float>(request.prompt.back()),
+                         0.0F, -1.0F};
+    };
+    std::function<std::optional<Error>(const Request&)> fail_if = [](const Request&) { return std::nullopt; };
+    std::function<bool(const Request&)> held = [](const Request&) { return false; };
   };
   void configure(Behaviour behaviour) {
     std::lock_guard lock(mutex_);
@@ -128,6 +136,7 @@ class FakeService final : public InferenceService {
     job.tokens = job.behaviour.script(job.request);
     if (job.behaviour.eos) job.tokens.push_back(kEos);
     jobs_.push_back(std::move(job));
+    most_live_ = std::max(most_live_, jobs_.size());
     changed_.notify_all();
     return {};
   }
@@ -139,6 +148,10 @@ class FakeService final : public InferenceService {
   std::size_t live() const {
     std::lock_guard lock(mutex_);
     return jobs_.size();
+  }
+  std::size_t most_live() const {
+    std::lock_guard lock(mutex_);
+    return most_live_;
   }
   int cancelled() const { return cancelled_; }
   long tokens_given() const { return tokens_given_; }
@@ -171,9 +184,18 @@ class FakeService final : public InferenceService {
       job.sink->on_error(make_error(ErrorCode::cancelled, "cancelled"));
       return true;
     }
+    if (job.behaviour.held(job.request)) return false;
     for (int burst = 0; burst < 64; ++burst) {
       if (job.behaviour.fail && job.given >= job.behaviour.fail_after) {
         job.sink->on_error(*job.behaviour.fail);
+        return true;
+      }
+      if (job.request.embed) {
+        if (const auto error = job.behaviour.fail_if(job.request)) {
+          job.sink->on_error(*error);
+        } else {
+          finish(job, false);
+        }
         return true;
       }
       if (allowance_ == 0) return false;
@@ -215,6 +237,7 @@ class FakeService final : public InferenceService {
     event.cached_tokens = job.behaviour.cached_tokens;
     event.output_tokens = static_cast<std::uint32_t>(job.given);
     event.handoff = job.behaviour.handoff;
+    if (job.request.embed) event.embedding = job.behaviour.embed(job.request);
     job.sink->on_finish(event);
   }
 
@@ -223,7 +246,7 @@ class FakeService final : public InferenceService {
   std::list<Job> jobs_;
   std::vector<Request> requests_;
   Behaviour behaviour_;
-  std::size_t accepted_ = 0;
+  std::size_t accepted_ = 0, most_live_ = 0;
   long allowance_ = -1;
   bool ending_ = false;
   std::atomic<int> cancelled_{0};

@@ -29,22 +29,26 @@ inline ServedModel served() {
   model.created = 1700000000;
   model.generation.eos_token_ids = {kEos};
   model.vocab = kVocab;
+  model.hidden = 4;
   return model;
 }
 
 struct Fixture {
   explicit Fixture(FrontendOptions given = options(), std::int32_t context = 200000, AnswerFormat answer = {},
-                   std::string bos = "<s>", GrammarCompiler* grammars = nullptr)
-      : tokenizer(std::move(bos)), server(given, services(context, answer, grammars)) {
+                   std::string bos = "<s>", GrammarCompiler* grammars = nullptr,
+                   std::string no_embeddings = {})
+      : tokenizer(std::move(bos)),
+        server(given, services(context, answer, grammars, std::move(no_embeddings))) {
     const auto bound = server.start();
     REQUIRE(bound);
     port = *bound;
   }
   FrontendServices services(std::int32_t context, AnswerFormat answer = {},
-                            GrammarCompiler* grammars = nullptr) {
+                            GrammarCompiler* grammars = nullptr, std::string no_embeddings = {}) {
     ServedModel model = served();
     model.context = context;
     model.answer = answer;
+    model.no_embeddings = std::move(no_embeddings);
     return {service,
             tokenizer,
             &lines,

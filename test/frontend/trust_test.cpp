@@ -225,6 +225,10 @@ TEST_CASE("tenants share no prefix cache, whatever salts they choose") {
   CHECK(salt_of(kAlice, R"("cache_salt":"s")") != alice);
   CHECK(salt_of(kAlice, R"("cache_salt":"s")") != salt_of(kBob, R"("cache_salt":"s")"));
   CHECK(salt_of(kBob, R"("cache_salt":")" + alice + '"') != alice);
+  REQUIRE(ask(f.port, "POST /v1/embeddings", bearer(kAlice), R"({"input":"a"})").status == 200);
+  CHECK(f.service.requests().back().cache_salt == alice);
+  CHECK(f.service.requests().back().tenant == "alice");
+  CHECK(ask(f.port, "POST /v1/embeddings", "", R"({"input":"a"})").status == 401);
   CHECK(salt_of(kBob, R"("cache_salt":")" + std::string(200000, 's') + '"').size() == 64);
 
   CHECK(isolation_salt("", "").empty());

@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "baton/base/base64.hpp"
 #include "baton/peer/address.hpp"
-#include "cluster/base64.hpp"
 #include "cluster/etcd_client.hpp"
 #include "cluster/etcd_messages.hpp"
 

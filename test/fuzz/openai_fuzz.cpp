@@ -1,5 +1,6 @@
 // Request bodies through the OpenAI parsers. What is accepted must lie within the documented ranges; what
 // is refused must make a valid error body. The first byte picks the endpoint.
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -8,6 +9,7 @@
 #include "frontend/errors.hpp"
 #include "frontend/openai/chat_request.hpp"
 #include "frontend/openai/completion_request.hpp"
+#include "frontend/openai/embedding_request.hpp"
 
 namespace {
 
@@ -39,6 +41,42 @@ void check_fields(const GenerationFields& fields) {
   if (tokens) require(*tokens >= 1 && *tokens <= 90);
 }
 
+void check_chat(std::string_view body, const ServedModel& model) {
+  const auto chat = parse_chat_request(body, model);
+  if (!chat) return check_error(chat.error());
+  check_fields(chat->fields);
+  for (const Json& message : chat->template_variables["messages"])
+    require(message["content"].is_string() || message["content"].is_null());
+}
+
+void check_completion(std::string_view body, const ServedModel& model) {
+  const auto completion = parse_completion_request(body, model);
+  if (!completion) return check_error(completion.error());
+  check_fields(completion->fields);
+  require(!completion->prompts.empty());
+  for (const PromptInput& prompt : completion->prompts) {
+    const auto* ids = std::get_if<std::vector<TokenId>>(&prompt);
+    if (ids != nullptr) require(!ids->empty());
+  }
+}
+
+void check_embeddings(std::string_view body, const ServedModel& model) {
+  const auto embeddings = parse_embedding_request(body, model);
+  if (!embeddings) return check_error(embeddings.error());
+  require(!embeddings->inputs.empty() && embeddings->inputs.size() <= kMaxPrompts);
+  for (const EmbeddingInput& input : embeddings->inputs) {
+    require(std::visit([](const auto& what) { return !what.empty(); }, input.what));
+    require(input.name.starts_with("input"));
+  }
+  const auto [base64, dimensions] = embeddings->format;
+  require(!dimensions || (*dimensions >= 1 && *dimensions <= model.hidden));
+  require(!embeddings->keep || (*embeddings->keep >= 1 && *embeddings->keep <= model.context));
+  std::vector<float> values;  // whatever the body's bytes make
+  for (const char byte : body) values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(byte) << 23));
+  const auto shown = embedding_json(std::move(values), embeddings->format);
+  if (shown) require(Json::accept(embeddings_body(body, {{*shown, *shown}}, body.size())));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -48,28 +86,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   model.names = {"demo"};
   model.context = 100;
   model.vocab = kVocab;
-  if (data[0] % 2 == 0) {
-    const auto chat = parse_chat_request(body, model);
-    if (!chat) {
-      check_error(chat.error());
-      return 0;
-    }
-    check_fields(chat->fields);
-    for (const Json& message : chat->template_variables["messages"]) {
-      require(message["content"].is_string() || message["content"].is_null());
-    }
-  } else {
-    const auto completion = parse_completion_request(body, model);
-    if (!completion) {
-      check_error(completion.error());
-      return 0;
-    }
-    check_fields(completion->fields);
-    require(!completion->prompts.empty());
-    for (const PromptInput& prompt : completion->prompts) {
-      const auto* ids = std::get_if<std::vector<TokenId>>(&prompt);
-      if (ids != nullptr) require(!ids->empty());
-    }
+  model.hidden = 8;
+  switch (data[0] % 3) {
+    case 0:
+      check_chat(body, model);
+      break;
+    case 1:
+      check_completion(body, model);
+      break;
+    default:
+      check_embeddings(body, model);
   }
   return 0;
 }

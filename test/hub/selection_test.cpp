@@ -21,6 +21,8 @@ std::vector<std::string> chosen(const std::vector<std::string>& paths, const Sel
 
 using Paths = std::vector<std::string>;
 const Paths kModel{".gitattributes",
+                   "1_Pooling/config.json",
+                   "2_Dense/model.safetensors",
                    "LICENSE",
                    "README.md",
                    "config.json",
@@ -42,10 +44,10 @@ const Paths kModel{".gitattributes",
 }  // namespace
 
 TEST_CASE("what Baton reads is chosen, other formats of the same weights are not") {
-  CHECK(chosen(kModel) == Paths{"config.json", "generation_config.json", "model-00001-of-00002.safetensors",
-                                "model-00002-of-00002.safetensors", "model.safetensors.index.json",
-                                "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
-                                "special_tokens_map.json"});
+  CHECK(chosen(kModel) == Paths{"1_Pooling/config.json", "config.json", "generation_config.json",
+                                "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+                                "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+                                "chat_template.jinja", "special_tokens_map.json"});
 }
 
 TEST_CASE("--include adds, --exclude has the last word") {

@@ -216,6 +216,34 @@ TEST_CASE("a checkpoint in shards") {
   }
 }
 
+TEST_CASE("tensors of a model that was saved without its head get the names that it would have had") {
+  const auto names = [](const std::vector<std::string>& saved) {
+    const TempDirectory directory;
+    std::vector<TestTensor> tensors;
+    for (const std::string& name : saved) tensors.push_back({name, "F32", {1}, f32_bytes({1})});
+    directory.write("model.safetensors", safetensors_file(tensors));
+    const auto one = Checkpoint::open(directory.path());
+    REQUIRE(one);
+    std::filesystem::rename(directory.path() / "model.safetensors", directory.path() / "model-1.safetensors");
+    std::string index;
+    for (const std::string& name : saved)
+      index += (index.empty() ? "\"" : ",\"") + name + "\":\"model-1.safetensors\"";
+    directory.write("model.safetensors.index.json", R"({"weight_map":{)" + index + "}}");
+    const auto sharded = Checkpoint::open(directory.path());
+    REQUIRE(sharded);
+    CHECK(one->names() == sharded->names());
+    CHECK(one->vector(one->names().front(), 1));
+    return one->names();
+  };
+  using Names = std::vector<std::string>;
+  CHECK(names({"embed_tokens.weight", "layers.0.mlp.up_proj.weight", "norm.weight"}) ==
+        Names{"model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "model.norm.weight"});
+  CHECK(names({"lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"}) ==
+        Names{"lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"});
+  CHECK(names({"embed_tokens.weight", "model.embed_tokens.weight"}) ==
+        Names{"embed_tokens.weight", "model.embed_tokens.weight"});
+}
+
 TEST_CASE("a directory without weights") {
   const TempDirectory directory;
   const auto none = Checkpoint::open(directory.path());

@@ -41,6 +41,22 @@ bool within_one_ulp(float a, float b) { return a == b || std::nextafter(a, b) ==
 
 }  // namespace
 
+TEST_CASE(
+    "a model that was saved without its head is of its family, and has no other head than its embeddings") {
+  const auto bare = parse(patched(R"({"architectures": ["Qwen3Model"], "tie_word_embeddings": false})"));
+  REQUIRE(bare);
+  CHECK(bare->architecture == "Qwen3ForCausalLM");
+  CHECK(bare->head_norms);
+  CHECK(bare->tied_embeddings);
+  CHECK_FALSE(parse(patched(R"({"architectures": ["Qwen3ForCausalLM"], "tie_word_embeddings": false})"))
+                  ->tied_embeddings);
+  for (const char* other : {R"({"architectures": ["BertModel"]})", R"({"architectures": ["Model"]})"}) {
+    const auto refused = parse(patched(other));
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().field == "architectures");
+  }
+}
+
 TEST_CASE("a Llama config is read") {
   const auto c = parse(base_config());
   REQUIRE(c);

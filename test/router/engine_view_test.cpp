@@ -65,6 +65,24 @@ TEST_CASE("a request goes only to engines that have its adapter, and finds block
   CHECK(held({}) == 0);
 }
 
+TEST_CASE("what is only embedded may fill an engine's context, for no answer follows") {
+  RouterOptions options;
+  options.max_context = 1024;
+  options.hash_key = [](const std::string& salt) { return make_block_hash_key("", {}, "", salt); };
+  EngineView view(options, [](const std::string&) {});
+  view.node_up(node("longer", Role::mixed), {});
+  const auto engines = [&](std::size_t tokens, bool embed) {
+    Request request = prompt_of(tokens);
+    request.embed = embed;
+    request.stop.max_tokens = 1;
+    return view.candidates(request, {}, {}).size();
+  };
+  CHECK(engines(1023, false) == 2);
+  CHECK(engines(1024, false) == 1);
+  CHECK(engines(1024, true) == 2);
+  CHECK(engines(1025, true) == 1);
+}
+
 TEST_CASE("a burst that still waits for its prompts counts where it will generate") {
   RouterOptions options;
   options.max_context = 4096;

@@ -194,6 +194,20 @@ TEST_CASE("max_tokens beyond the context is no reason to refuse where the contex
   CHECK(ended[0].sequence->size() == 16);
 }
 
+TEST_CASE("what is to be embedded may fill the context, for no answer follows") {
+  Rig rig(4, {.max_context = 16});
+  Request whole = rig.request(16, 1);
+  CHECK_FALSE(rig.admit(whole));
+  whole.embed = true;
+  CHECK(rig.admit(whole));
+  Request more = rig.request(17, 1);
+  more.embed = true;
+  const auto refused = rig.admit(more);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::too_large);
+  CHECK(refused.error().message == "the prompt has 17 tokens; the context holds 16");
+}
+
 TEST_CASE("a refused sequence gives its blocks back") {
   Rig rig(4, {.max_waiting = 0});
   auto s = rig.sequence(rig.request(4));

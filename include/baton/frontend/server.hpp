@@ -65,6 +65,7 @@ struct ServedModel {
   GenerationDefaults generation;
   std::int32_t vocab = 0;
   AnswerFormat answer;                // how it writes tool calls and reasoning
+  std::int32_t hidden = 0;            // numbers in an embedding
   std::string no_embeddings;          // why it makes none; empty: POST /v1/embeddings answers
   std::vector<AdapterInfo> adapters;  // which clients call by their names, as models of their own
 };

@@ -3,14 +3,12 @@
 
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "frontend/openai/generation_fields.hpp"
+#include "frontend/openai/prompt_input.hpp"
 
 namespace baton::frontend {
-
-using PromptInput = std::variant<std::string, std::vector<TokenId>>;  // never empty ids
 
 struct CompletionRequest {
   GenerationFields fields;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "frontend/openai/prompt_input.hpp"
+
 namespace baton::frontend {
 namespace {
 
@@ -14,15 +16,6 @@ void refuse_unsupported(JsonFields& fields) {
     const Json* value = fields.find(name);
     if (value == nullptr || (value->is_boolean() && !value->get<bool>())) continue;
     fields.fail(name, "'" + std::string(name) + "' is not supported.", ErrorCode::unsupported);
-  }
-  // Other servers' ways for a client to say where KV blocks come from: handles into foreign memory, if they
-  // were believed. Here the router alone says it, and no client field gets there.
-  for (const char* name :
-       {"kv_transfer_params", "disaggregated_params", "bootstrap_host", "bootstrap_port", "bootstrap_room"}) {
-    if (fields.find(name) == nullptr) continue;
-    fields.fail(
-        name, "'" + std::string(name) + "' is not supported: a client cannot say where KV blocks come from.",
-        ErrorCode::unsupported);
   }
 }
 
@@ -169,10 +162,21 @@ std::optional<AdapterInfo> check_model(JsonFields& fields, const ServedModel& mo
   return std::nullopt;
 }
 
+void refuse_transfer_fields(JsonFields& fields) {
+  for (const char* name :
+       {"kv_transfer_params", "disaggregated_params", "bootstrap_host", "bootstrap_port", "bootstrap_room"}) {
+    if (fields.find(name) == nullptr) continue;
+    fields.fail(
+        name, "'" + std::string(name) + "' is not supported: a client cannot say where KV blocks come from.",
+        ErrorCode::unsupported);
+  }
+}
+
 GenerationFields parse_generation_fields(JsonFields& fields, const ServedModel& model) {
   GenerationFields out;
   out.adapter = check_model(fields, model);
   refuse_unsupported(fields);
+  refuse_transfer_fields(fields);
   parse_sampling(fields, model, out);
   parse_logit_bias(fields, model, out.sampling);
   parse_stop_strings(fields, out);
@@ -187,21 +191,6 @@ GenerationFields parse_generation_fields(JsonFields& fields, const ServedModel& 
   std::string user;
   fields.text("user", user);
   return out;
-}
-
-std::optional<TokenId> parse_token_id(JsonFields& fields, const std::string& name, const Json& value,
-                                      std::int32_t vocab) {
-  const auto id = value.is_number() ? as_int64(value) : std::nullopt;
-  if (!value.is_number()) {
-    fields.fail_type(name, "a token id", value);
-    return std::nullopt;
-  }
-  if (!id || *id < 0 || *id >= vocab) {
-    fields.fail(name, "Invalid value for '" + fields.path(name) + "': must be a token id below " +
-                          std::to_string(vocab) + ", got " + value.dump() + ".");
-    return std::nullopt;
-  }
-  return static_cast<TokenId>(*id);
 }
 
 Result<std::int32_t> resolve_max_tokens(const GenerationFields& fields, std::int32_t prompt_tokens,

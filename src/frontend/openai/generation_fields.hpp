@@ -42,9 +42,9 @@ inline constexpr int kMaxLogprobs = 20;
 // "model" where the model is not served here; an absent model means the served one.
 std::optional<AdapterInfo> check_model(JsonFields& fields, const ServedModel& model);
 GenerationFields parse_generation_fields(JsonFields& fields, const ServedModel& model);
-// One id: an integer inside the vocabulary; nothing, with the error left in `fields`, otherwise.
-std::optional<TokenId> parse_token_id(JsonFields& fields, const std::string& name, const Json& value,
-                                      std::int32_t vocab);
+// Other servers' ways for a client to say where KV blocks come from: handles into foreign memory, if they
+// were believed. Here the router alone says it, and no client field gets there.
+void refuse_transfer_fields(JsonFields& fields);
 
 // How many tokens may be generated after a prompt of this length. too_large where nothing fits or the
 // client's own number does not.

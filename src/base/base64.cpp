@@ -1,8 +1,8 @@
-#include "cluster/base64.hpp"
+#include "baton/base/base64.hpp"
 
 #include <cstdint>
 
-namespace baton::cluster {
+namespace baton {
 namespace {
 
 constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -44,4 +44,4 @@ std::optional<std::string> decode_base64(std::string_view text) {
   return out;
 }
 
-}  // namespace baton::cluster
+}  // namespace baton

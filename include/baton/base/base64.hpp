@@ -1,13 +1,13 @@
-// Base64 (RFC 4648, with padding), as etcd's JSON gateway writes keys and values.
+// Base64 (RFC 4648, with padding).
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
 
-namespace baton::cluster {
+namespace baton {
 
 std::string encode_base64(std::string_view bytes);
 std::optional<std::string> decode_base64(std::string_view text);  // nothing: not base64, in its one form
 
-}  // namespace baton::cluster
+}  // namespace baton
