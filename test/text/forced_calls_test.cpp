@@ -197,6 +197,9 @@ TEST_CASE("qwen3_coder: forced arguments are strings as they are, and other valu
   CHECK_FALSE(many.allow(i + tagged("other", "1") + unknown));
   const Arguments constant(kCoder, R"({"properties": {"c": {"const": "x"}}})");
   CHECK(constant.read("") == "{}");
+  const Arguments twice(kCoder, R"({"required": ["r", "r"]})");
+  CHECK(twice.read(tagged("r", "x")) == R"({"r":"x"})");
+  CHECK_FALSE(twice.allow(tagged("r", "x") + tagged("r", "x")));
   CHECK(constant.read(tagged("c", "x")) == R"({"c":"x"})");
   CHECK_FALSE(constant.allow(tagged("c", "y")));
 }
@@ -238,6 +241,13 @@ TEST_CASE("what a format cannot write is refused by name") {
     CHECK(error(format, R"({"properties": [1]})").starts_with("properties: "));
     CHECK(error(format, R"({"required": [1]})").starts_with("required: "));
     CHECK(error(format, R"({"required": {"a": 1}})").starts_with("required: "));
+    CHECK(error(format, R"({"properties": {"a": false}, "required": ["a"]})").starts_with("required: "));
+    const Json names = std::vector<std::string>(300000, "a");
+    CHECK(error(format, Json{{"required", names}}.dump().c_str()).empty());  // the same one
+    Json others = Json::array();
+    for (std::size_t i = 0; i < names.size(); ++i) others.push_back("a" + std::to_string(i));
+    CHECK(
+        error(format, Json{{"required", others}}.dump().c_str()).ends_with("takes too much to put together"));
     for (const std::string name : {"a b", "a>b", ""}) {
       GrammarText out;
       CHECK(forced_function(out, format.calls, name, nullptr).error().code == ErrorCode::unsupported);
