@@ -118,26 +118,31 @@ bool is_tag_name(std::string_view name) {
 }
 
 // One of the listed values as bare text; empty where the schema lists none.
-Result<std::string> listed_text(const Json& schema) {
-  Json values = schema.is_object() && schema.contains("enum") ? schema["enum"] : Json::array();
-  if (schema.is_object() && schema.contains("const")) values = Json::array({schema["const"]});
+Result<std::string> listed_text(const Json& schema, text::SchemaErrors& budget) {
+  const auto values = text::listed_values(schema, schema, budget);
+  if (!values) return std::string();
+  if (values->empty())
+    return make_error(ErrorCode::invalid_argument, "enum: no value has the type and the limits");
   std::string out;
-  for (const Json& value : values) {
-    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  std::set<std::string> known;
+  for (const Json* value : *values) {
+    const std::string text = value->is_string() ? value->get<std::string>() : value->dump();
     if (text.find(text::kParameterEnd) != std::string::npos)
       return make_error(ErrorCode::unsupported,
                         "enum: a value has " + std::string(text::kParameterEnd) + " in it");
-    out += (out.empty() ? "" : " | ") + GrammarText::literal(text);
+    if (known.insert(text).second) out += (out.empty() ? "" : " | ") + GrammarText::literal(text);
   }
-  return out.empty() ? out : "(" + out + ")";
+  return "(" + out + ")";
 }
 
 // A value and the end of its tag.
-Result<std::string> tagged_value(GrammarText& grammar, const Parameter& parameter) {
+Result<std::string> tagged_value(GrammarText& grammar, const Parameter& parameter,
+                                 text::SchemaErrors& budget) {
   const std::string end = " " + GrammarText::literal("\n" + std::string(text::kParameterEnd));
-  const auto types = text::types_of_schema(parameter.schema, parameter.schema);
-  auto value = contains(types, JsonType::string) ? listed_text(parameter.schema)
+  const auto types = text::types_of_schema(parameter.schema, parameter.schema, budget);
+  auto value = contains(types, JsonType::string) ? listed_text(parameter.schema, budget)
                                                  : grammar.json_schema(parameter.schema);
+  if (budget.any()) return budget.first();
   if (!value) return value;
   return value->empty() ? grammar.until(text::kParameterEnd) : *value + end;
 }
@@ -145,9 +150,10 @@ Result<std::string> tagged_value(GrammarText& grammar, const Parameter& paramete
 Result<std::string> tagged_parameters(GrammarText& grammar, const Json& schema) {
   const auto parameters = ParameterReader(schema, is_tag_name).read();
   if (!parameters) return parameters.error();
+  text::SchemaErrors budget;
   std::string out;
   for (const Parameter& parameter : *parameters) {
-    auto value = tagged_value(grammar, parameter);
+    auto value = tagged_value(grammar, parameter, budget);
     if (!value) return value;
     const std::string begin = std::string(text::kParameterBegin) + parameter.name + ">\n";
     const std::string rule = grammar.rule(
