@@ -47,7 +47,8 @@ const ParameterTypes& types() {
   static const ParameterTypes kTypes(
       nlohmann::ordered_json::parse(R"([{"function": {"name": "f", "parameters":
       {"properties": {"s": {"type": "string"}, "i": {"type": "integer"}, "o": {"type": ["object", "array"]},
-                      "m": {"type": ["string", "null", "boolean"]}}}}}])"));
+                      "m": {"type": ["string", "null", "boolean"]},
+                      "l": {"type": ["string", "null", "number"], "enum": ["5", "a", 1.5]}}}}}])"));
   return kTypes;
 }
 

@@ -197,8 +197,46 @@ TEST_CASE("qwen3_coder: forced arguments are strings as they are, and other valu
   CHECK_FALSE(many.allow(i + tagged("other", "1") + unknown));
   const Arguments constant(kCoder, R"({"properties": {"c": {"const": "x"}}})");
   CHECK(constant.read("") == "{}");
+  const Arguments twice(kCoder, R"({"required": ["r", "r"]})");
+  CHECK(twice.read(tagged("r", "x")) == R"({"r":"x"})");
+  CHECK_FALSE(twice.allow(tagged("r", "x") + tagged("r", "x")));
   CHECK(constant.read(tagged("c", "x")) == R"({"c":"x"})");
   CHECK_FALSE(constant.allow(tagged("c", "y")));
+}
+
+TEST_CASE("qwen3_coder: forced strings are among those that the schema lists, wherever it does") {
+  const auto of = [](const std::string& schema) {
+    return Arguments(kCoder, (R"({"properties": {"p": )" + schema + R"(}, "required": ["p"], "$defs": {
+      "c": {"type": "string", "enum": ["aa", "bb"]}, "round": {"anyOf": [{"$ref": "#/$defs/round"}]}}})")
+                                 .c_str());
+  };
+  const auto p = [](const std::string& text) { return tagged("p", text); };
+  for (const char* schema :
+       {R"({"$ref": "#/$defs/c"})", R"({"allOf": [{"$ref": "#/$defs/c"}], "default": "aa"})",
+        R"({"oneOf": [{"const": "aa"}, {"const": "bb"}]})",
+        R"({"type": ["string", "null"], "enum": ["aa", "bb", 5]})",
+        R"({"$ref": "#/$defs/c", "enum": ["aa", "bb", "cc"]})",
+        R"({"anyOf": [{"$ref": "#/$defs/c"}, {"const": "bb"}, false]})"}) {
+    const Arguments listed = of(schema);
+    CHECK(listed.read(p("aa")) == R"({"p":"aa"})");
+    CHECK(listed.read(p("bb")) == R"({"p":"bb"})");
+    for (const char* text : {"", "a", "cc", "aab", "null", "5"}) CHECK_FALSE(listed.allow(p(text)));
+  }
+  const Arguments maybe = of(R"({"anyOf": [{"$ref": "#/$defs/c"}, {"type": "null"}]})");
+  CHECK(maybe.read(p("bb")) == R"({"p":"bb"})");
+  CHECK(maybe.read(p("null")) == R"({"p":null})");
+  CHECK_FALSE(maybe.allow(p("cc")));
+  const Arguments digits = of(R"({"type": ["string", "number"], "enum": ["5", "x"]})");
+  CHECK(digits.read(p("5")) == R"({"p":"5"})");
+  CHECK(of(R"({"enum": ["5", 1.5]})").read(p("5")) == R"({"p":"5"})");
+  CHECK(of(R"({"enum": ["5", 1.5]})").read(p("1.5")) == R"({"p":1.5})");
+  // Not all of it lists values.
+  for (const char* schema : {R"({"anyOf": [{"$ref": "#/$defs/c"}, {"type": "string"}]})",
+                             R"({"$ref": "#/$defs/round"})", R"({"$ref": "#/$defs/nowhere"})"})
+    CHECK(of(schema).read(p("cc")) == R"({"p":"cc"})");
+  for (const char* schema :
+       {R"({"type": "string", "enum": [1]})", R"({"$ref": "#/$defs/c", "const": "cc"})", R"({"enum": []})"})
+    CHECK(of(schema).error().starts_with("enum: "));
 }
 
 TEST_CASE("pythonic: forced arguments are values by their schemas, with commas between them") {
@@ -238,6 +276,13 @@ TEST_CASE("what a format cannot write is refused by name") {
     CHECK(error(format, R"({"properties": [1]})").starts_with("properties: "));
     CHECK(error(format, R"({"required": [1]})").starts_with("required: "));
     CHECK(error(format, R"({"required": {"a": 1}})").starts_with("required: "));
+    CHECK(error(format, R"({"properties": {"a": false}, "required": ["a"]})").starts_with("required: "));
+    const Json names = std::vector<std::string>(300000, "a");
+    CHECK(error(format, Json{{"required", names}}.dump().c_str()).empty());  // the same one
+    Json others = Json::array();
+    for (std::size_t i = 0; i < names.size(); ++i) others.push_back("a" + std::to_string(i));
+    CHECK(
+        error(format, Json{{"required", others}}.dump().c_str()).ends_with("takes too much to put together"));
     for (const std::string name : {"a b", "a>b", ""}) {
       GrammarText out;
       CHECK(forced_function(out, format.calls, name, nullptr).error().code == ErrorCode::unsupported);

@@ -138,6 +138,64 @@ TEST_CASE("qwen3_coder: schemas of several types, of references, and of none") {
   }
 }
 
+TEST_CASE("qwen3_coder: where the schema lists values, a text is a string unless it is another of them") {
+  const ParameterTypes listed(Json::parse(R"([{"function": {"name": "f", "parameters": {
+    "properties": {
+      "digits": {"type": ["string", "number"], "enum": ["5", "x"]}, "mixed": {"enum": ["5", 1.5, [1]]},
+      "maybe": {"anyOf": [{"$ref": "#/$defs/c"}, {"type": "null"}]},
+      "sloppy": {"type": ["string", "null"], "enum": ["a", "b"]},
+      "null": {"type": ["string", "null"], "enum": ["null", "b"]},
+      "all": {"allOf": [{"type": ["string", "boolean"]}, {"enum": ["true", false, "no"]}, {"enum": ["true", "no"]}]},
+      "numbers": {"enum": [1, 2]}, "open": {"anyOf": [{"enum": ["5"]}, {"type": "number"}]}
+    },
+    "$defs": {"c": {"type": "string", "enum": ["1", "true"]}}}}}])"));
+  const auto value = [&](const std::string& name, const std::string& text) {
+    const std::string told = test::told(kCoder, {call(name, text)}, false, &listed);
+    const std::string begin = "B(f)A({\"" + name + "\": ";
+    REQUIRE(told.starts_with(begin));
+    return told.substr(begin.size(), told.size() - begin.size() - 2);
+  };
+  CHECK(value("digits", "5") == "\"5\"");
+  CHECK(value("digits", "7") == "\"7\"");
+  CHECK(value("mixed", "5") == "\"5\"");
+  CHECK(value("mixed", "1.5") == "1.5");
+  CHECK(value("mixed", "[1]") == "[1]");
+  CHECK(value("mixed", "[2]") == "\"[2]\"");
+  CHECK(value("maybe", "1") == "\"1\"");
+  CHECK(value("maybe", "null") == "null");
+  CHECK(value("sloppy", "null") == "null");
+  CHECK(value("sloppy", "None") == "null");
+  CHECK(value("sloppy", "a") == "\"a\"");
+  CHECK(value("null", "null") == "\"null\"");
+  CHECK(value("all", "true") == "\"true\"");
+  CHECK(value("all", "false") == "\"false\"");
+  CHECK(value("numbers", "3") == "3");
+  CHECK(value("open", "5") == "5");
+}
+
+TEST_CASE("qwen3_coder: what schemas make of little text is bounded, for all parameters together") {
+  const auto told = [](const Json& schema, const std::string& name) {
+    const ParameterTypes types(Json::array({{{"function", {{"name", "f"}, {"parameters", schema}}}}}));
+    return test::told(kCoder, {call(name, "1")}, false, &types);
+  };
+  const auto referring = [](std::size_t parameters, const char* target) {
+    Json schema = {{"properties", Json::object()}, {"$defs", Json::object()}};
+    for (std::size_t i = 0; i < parameters; ++i)
+      schema["properties"]["p" + std::to_string(i)]["$ref"] = target;
+    return schema;
+  };
+  for (const auto& [listed, last] : {std::pair{1000UL, "1"}, std::pair{200000UL, "\"1\""}}) {
+    Json schema = referring(50, "#/$defs/e");
+    schema["$defs"]["e"]["enum"] = std::vector<int>(listed, 1);
+    CHECK(told(schema, "p0") == "B(f)A({\"p0\": 1})");
+    CHECK(told(schema, "p49") == "B(f)A({\"p49\": " + std::string(last) + "})");
+  }
+  Json many = referring(6000, "#/$defs/d3999");  // keys that are passed over count
+  for (std::size_t i = 0; i < 4000; ++i) many["$defs"]["d" + std::to_string(i)]["type"] = "integer";
+  CHECK(told(many, "p0") == "B(f)A({\"p0\": 1})");
+  CHECK(told(many, "p5999") == "B(f)A({\"p5999\": \"1\"})");
+}
+
 TEST_CASE("qwen3_coder: what is no call is content, to the last byte") {
   for (const char* text : {"",
                            " ",

@@ -3,6 +3,7 @@
 // that are not required or not.
 #include <algorithm>
 #include <array>
+#include <set>
 #include <vector>
 
 #include "baton/text/forced_calls.hpp"
@@ -41,6 +42,8 @@ constexpr std::array kOfTheObject = {"$ref",
                                      "dependencies",
                                      "unevaluatedProperties"};
 
+constexpr std::size_t kForParameter = 64;  // spent on each
+
 class ParameterReader {
  public:
   ParameterReader(const Json& schema, bool (*may_be_name)(std::string_view))
@@ -53,28 +56,33 @@ class ParameterReader {
     }
     const Json required = list("required", Json::array());
     const Json properties = list("properties", Json::object());
-    std::vector<Parameter> parameters;
-    const auto add = [&](const std::string& name, const Json& schema) {
-      if (!may_be_name_(name))
-        errors_.unsupported("properties",
-                            text::json_quoted(name) + " cannot be written as a parameter's name");
-      if (schema != false) parameters.push_back({name, complete(schema), contains(required, name)});
-    };
-    for (const auto& [name, schema] : properties.items()) add(name, schema);
+    std::set<std::string_view> wanted, known;
     for (const Json& name : required) {
-      if (!name.is_string()) {
+      if (name.is_string())
+        wanted.insert(name.get_ref<const std::string&>());
+      else
         errors_.invalid("required", "must be a list of names");
-      } else if (!properties.contains(name.get_ref<const std::string&>())) {
-        add(name.get<std::string>(), true);
-      }
+    }
+    for (const auto& [name, schema] : properties.items()) {
+      known.insert(name);
+      add(name, schema, wanted.contains(name));
+    }
+    for (const Json& name : required) {
+      if (name.is_string() && known.insert(name.get_ref<const std::string&>()).second) add(name, true, true);
     }
     if (errors_.any()) return errors_.first();
-    return parameters;
+    return std::move(parameters_);
   }
 
  private:
-  static bool contains(const Json& list, const std::string& name) {
-    return std::find(list.begin(), list.end(), name) != list.end();
+  void add(const std::string& name, const Json& schema, bool required) {
+    if (errors_.spend(kForParameter + name.size()); errors_.any()) return;
+    if (!may_be_name_(name))
+      errors_.unsupported("properties", text::json_quoted(name) + " cannot be written as a parameter's name");
+    if (schema != false)
+      parameters_.push_back({name, complete(schema), required});
+    else if (required)
+      errors_.invalid("required", "wants " + text::json_quoted(name) + ", which nothing can follow");
   }
 
   Json list(const char* keyword, const Json& otherwise) {
@@ -100,6 +108,7 @@ class ParameterReader {
   const Json& schema_;
   bool (*may_be_name_)(std::string_view);
   text::SchemaErrors errors_;
+  std::vector<Parameter> parameters_;
 };
 
 // ---- qwen3_coder
@@ -109,26 +118,31 @@ bool is_tag_name(std::string_view name) {
 }
 
 // One of the listed values as bare text; empty where the schema lists none.
-Result<std::string> listed_text(const Json& schema) {
-  Json values = schema.is_object() && schema.contains("enum") ? schema["enum"] : Json::array();
-  if (schema.is_object() && schema.contains("const")) values = Json::array({schema["const"]});
+Result<std::string> listed_text(const Json& schema, text::SchemaErrors& budget) {
+  const auto values = text::listed_values(schema, schema, budget);
+  if (!values) return std::string();
+  if (values->empty())
+    return make_error(ErrorCode::invalid_argument, "enum: no value has the type and the limits");
   std::string out;
-  for (const Json& value : values) {
-    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  std::set<std::string> known;
+  for (const Json* value : *values) {
+    const std::string text = value->is_string() ? value->get<std::string>() : value->dump();
     if (text.find(text::kParameterEnd) != std::string::npos)
       return make_error(ErrorCode::unsupported,
                         "enum: a value has " + std::string(text::kParameterEnd) + " in it");
-    out += (out.empty() ? "" : " | ") + GrammarText::literal(text);
+    if (known.insert(text).second) out += (out.empty() ? "" : " | ") + GrammarText::literal(text);
   }
-  return out.empty() ? out : "(" + out + ")";
+  return "(" + out + ")";
 }
 
 // A value and the end of its tag.
-Result<std::string> tagged_value(GrammarText& grammar, const Parameter& parameter) {
+Result<std::string> tagged_value(GrammarText& grammar, const Parameter& parameter,
+                                 text::SchemaErrors& budget) {
   const std::string end = " " + GrammarText::literal("\n" + std::string(text::kParameterEnd));
-  const auto types = text::types_of_schema(parameter.schema, parameter.schema);
-  auto value = contains(types, JsonType::string) ? listed_text(parameter.schema)
+  const auto types = text::types_of_schema(parameter.schema, parameter.schema, budget);
+  auto value = contains(types, JsonType::string) ? listed_text(parameter.schema, budget)
                                                  : grammar.json_schema(parameter.schema);
+  if (budget.any()) return budget.first();
   if (!value) return value;
   return value->empty() ? grammar.until(text::kParameterEnd) : *value + end;
 }
@@ -136,9 +150,10 @@ Result<std::string> tagged_value(GrammarText& grammar, const Parameter& paramete
 Result<std::string> tagged_parameters(GrammarText& grammar, const Json& schema) {
   const auto parameters = ParameterReader(schema, is_tag_name).read();
   if (!parameters) return parameters.error();
+  text::SchemaErrors budget;
   std::string out;
   for (const Parameter& parameter : *parameters) {
-    auto value = tagged_value(grammar, parameter);
+    auto value = tagged_value(grammar, parameter, budget);
     if (!value) return value;
     const std::string begin = std::string(text::kParameterBegin) + parameter.name + ">\n";
     const std::string rule = grammar.rule(

@@ -22,9 +22,9 @@ constexpr std::size_t kMostValue = 1 << 20;  // of a value that is no string
 constexpr auto kString = static_cast<JsonTypes>(JsonType::string);
 constexpr auto kNull = static_cast<JsonTypes>(JsonType::null);
 
-// `text` as JSON that has one of the types, where it is: as JSON itself, or as Python, in which templates
-// write earlier calls' values.
-std::optional<std::string> typed(std::string_view text, JsonTypes types) {
+// `text` as JSON that has one of the types and is among `listed`, where it is: as JSON itself, or as Python,
+// in which templates write earlier calls' values. `listed`: null for any value.
+std::optional<std::string> typed(std::string_view text, JsonTypes types, const Json* listed) {
   if (text.find('\0') != std::string_view::npos) return std::nullopt;  // the library's end of input
   Json value = Json::parse(text, nullptr, false);
   std::string written(text);
@@ -36,16 +36,21 @@ std::optional<std::string> typed(std::string_view text, JsonTypes types) {
   }
   const bool fits =
       !value.is_discarded() && (types_of(value) & types) != 0 && !nested_deeper(value, kMostDepth - 2);
-  return fits ? std::optional(written) : std::nullopt;
+  if (!fits) return std::nullopt;
+  if (listed != nullptr && std::find(listed->begin(), listed->end(), value) == listed->end())
+    return std::nullopt;
+  return written;
 }
 
-std::string json_of(std::string_view text, JsonTypes types) {
+std::string json_of(std::string_view text, const ParameterType& type) {
   const std::size_t begin = std::min(text.find_first_not_of(" \n\r\t"), text.size());
   const std::size_t end = text.find_last_not_of(" \n\r\t") + 1;
   // What is no string may be left out, whatever the schema says: as vLLM reads it.
-  const JsonTypes others = contains(types, JsonType::string) ? types & ~kString : types | kNull;
+  const JsonTypes others =
+      contains(type.types, JsonType::string) ? type.types & ~kString : type.types | kNull;
   if (begin < end) {
-    if (auto json = typed(text.substr(begin, end - begin), others)) return *std::move(json);
+    if (auto json = typed(text.substr(begin, end - begin), others, type.others.get()))
+      return *std::move(json);
   }
   std::string string = "\"";
   append_json(string, text);
@@ -164,8 +169,8 @@ class Qwen3CoderParser final : public CallParser {
   }
 
   void begin_value() {
-    value_types_ = types_ == nullptr ? kString : types_->of(name_, key_);
-    is_string_ = value_types_ == kString;
+    value_type_ = types_ == nullptr ? ParameterType{kString, nullptr} : types_->of(name_, key_);
+    is_string_ = value_type_.types == kString;
     tell((begun_ ? ", " : "{") + json_quoted(key_) + (is_string_ ? ": \"" : ": "));
     value_.clear();
     at_start_ = true;
@@ -183,7 +188,7 @@ class Qwen3CoderParser final : public CallParser {
     last.erase(last.size() - kParameterEnd.size());
     if (last.ends_with('\n')) last.pop_back();
     add_to_value(last);
-    tell(is_string_ ? "\"" : json_of(value_, value_types_));
+    tell(is_string_ ? "\"" : json_of(value_, value_type_));
     state_ = State::between;
   }
 
@@ -241,7 +246,7 @@ class Qwen3CoderParser final : public CallParser {
   std::string mark_;  // the tag between parameters that is being read
   std::string key_;
   std::string value_;  // what has not been told of it
-  JsonTypes value_types_ = kString;
+  ParameterType value_type_{kString, nullptr};
   bool is_string_ = true;
   bool at_start_ = false;
   bool begun_ = false;       // the call that is being read

@@ -36,6 +36,7 @@ class SchemaErrors {
     spent_ += bytes;
     if (spent_ > kMost) set(ErrorCode::too_large, "", "takes too much to put together");
   }
+  std::size_t spent() const { return spent_; }
 
  private:
   std::optional<Error> error_;

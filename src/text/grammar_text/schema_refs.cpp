@@ -61,6 +61,7 @@ SchemaTarget find_schema(const Json& root, const Json& reference, const std::str
     errors.unsupported(path, "only references into the same schema (\"#/...\") are supported");
     return {};
   }
+  errors.spend(fragment.size());
   SchemaTarget target{&root, {}};
   std::string_view left = std::string_view(fragment).substr(1);
   while (!left.empty()) {
@@ -68,6 +69,7 @@ SchemaTarget find_schema(const Json& root, const Json& reference, const std::str
     const std::size_t length = std::min(left.find('/'), left.size());
     const std::string step = pointer_decoded(left.substr(0, length));
     left.remove_prefix(length);
+    if (target.schema->is_object()) errors.spend(target.schema->size());  // keys are looked for one by one
     target.schema = step_into(*target.schema, step);
     target.path = path_of(target.path, step);
     if (target.schema == nullptr) {
