@@ -14,7 +14,7 @@ import unittest
 import urllib.error
 
 from daemons import SOURCE, DaemonTest, chat, content, demo_cases, post
-from test_adapters import write_adapter
+from lora import write_adapter
 
 ON = ("--embeddings", "on")
 TEXTS = [case["messages"][-1]["content"] for case in demo_cases()[:8]]
@@ -131,7 +131,7 @@ class Embeddings(DaemonTest):
 
     def test_adapters_embed_otherwise(self):
         with tempfile.TemporaryDirectory() as folder:
-            adapter = write_adapter(pathlib.Path(folder, "one"), 1)
+            adapter = write_adapter(SHIPPED, pathlib.Path(folder, "one"), 1)
             daemon = self.start("lone", cluster=False, extra=(*ON, "--lora", f"one={adapter}")).wait_ready()
         self.assertNotEqual(codes(daemon, TEXTS[0]), codes(daemon, TEXTS[0], model="one"))
         self.assertEqual(ask(daemon, "a", model="one")["model"], "one")
