@@ -7,7 +7,6 @@
 
 #include "baton/tensor/convert.hpp"
 #include "model/json_reader.hpp"
-#include "model/mapped_file.hpp"
 
 namespace baton {
 namespace {
@@ -82,10 +81,9 @@ AdapterView AdapterMatrices::view() const {
 }
 
 Result<Adapter> Adapter::open(const AdapterSource& source) {
-  const auto text = MappedFile::open(source.directory / kConfigFile);
+  const auto text = read_small_file(source.directory / kConfigFile, kMaxConfigBytes);
   if (!text) return named(source.name, text.error());
-  const auto bytes = text->bytes();
-  const auto config = parse_adapter_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  const auto config = parse_adapter_config(*text);
   if (!config) return named(source.name, config.error());
   auto tensors = Checkpoint::open_file(source.directory / kTensorFile);
   if (!tensors) return named(source.name, std::move(tensors).error());
@@ -149,37 +147,55 @@ Result<std::optional<Adapter::Part>> Adapter::part(const AdaptedProjection& proj
   return std::optional(Part{*down, *up});
 }
 
-Result<AdapterMatrices> Adapter::matrices(std::span<const AdaptedProjection> projections) const {
+Result<std::vector<std::optional<Adapter::Part>>> Adapter::parts(
+    std::span<const AdaptedProjection> projections) const {
   std::vector<std::optional<Part>> parts;
   std::int64_t rank = 0;
-  AdapterMatrices made;
   for (const AdaptedProjection& projection : projections) {
     auto found = part(projection);
     if (!found) return named(name_, std::move(found).error());
-    parts.push_back(*found);
     if (*found) rank += (*found)->down.out;
-    made.out += static_cast<std::int64_t>(projection.outputs.size());
-    made.in = projection.inputs.count;
+    parts.push_back(*found);
   }
-  if (rank > kMostAdapterRank)
-    return named(name_, make_error(ErrorCode::unsupported,
-                                   "'" + projections.front().name + "' and its neighbours have a rank of " +
-                                       std::to_string(rank) + "; at most " +
-                                       std::to_string(kMostAdapterRank) + " is supported",
-                                   "r"));
+  if (rank <= kMostAdapterRank) return parts;
+  return named(name_, make_error(ErrorCode::unsupported,
+                                 "'" + projections.front().name + "' and its neighbours have a rank of " +
+                                     std::to_string(rank) + "; at most " + std::to_string(kMostAdapterRank) +
+                                     " is supported",
+                                 "r"));
+}
+
+Result<void> Adapter::check(std::span<const AdaptedProjection> projections) const {
+  if (auto found = parts(projections); !found) return std::move(found).error();
+  return {};
+}
+
+Result<AdapterMatrices> Adapter::matrices(std::span<const AdaptedProjection> projections) const {
+  const auto found = parts(projections);
+  if (!found) return found.error();
+  AdapterMatrices made;
+  std::int64_t rank = 0;
+  for (std::size_t i = 0; i < projections.size(); ++i) {
+    const std::optional<Part>& part = (*found)[i];
+    if (part) {
+      rank += part->down.out;
+      made.scales.insert(made.scales.end(), static_cast<std::size_t>(part->down.out), scale(part->down.out));
+    }
+    made.out += static_cast<std::int64_t>(projections[i].outputs.size());
+    made.in = projections[i].inputs.count;
+  }
   made.down.resize(static_cast<std::size_t>(rank * made.in));
   made.up.resize(static_cast<std::size_t>(made.out * rank));
   std::int64_t first_rank = 0, output = 0;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const std::int64_t own_rank = parts[i] ? parts[i]->down.out : 0;
+  for (std::size_t i = 0; i < projections.size(); ++i) {
+    const std::optional<Part>& part = (*found)[i];
+    const std::int64_t own_rank = part ? part->down.out : 0;
     for (std::int64_t row = 0; row < own_rank; ++row)
-      copy_row(parts[i]->down, row, projections[i].inputs, made.down.data() + (first_rank + row) * made.in);
+      copy_row(part->down, row, projections[i].inputs, made.down.data() + (first_rank + row) * made.in);
     for (const std::int64_t row : projections[i].outputs) {
-      if (parts[i]) copy_row(parts[i]->up, row, {0, own_rank}, made.up.data() + output * rank + first_rank);
+      if (part) copy_row(part->up, row, {0, own_rank}, made.up.data() + output * rank + first_rank);
       ++output;
     }
-    made.scales.insert(made.scales.end(), static_cast<std::size_t>(own_rank),
-                       own_rank > 0 ? scale(own_rank) : 0.0F);
     first_rank += own_rank;
   }
   return made;

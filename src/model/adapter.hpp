@@ -55,7 +55,9 @@ class Adapter {
   // Of all that it adds; its name is not part of it.
   Hash128 fingerprint() const { return fingerprint_; }
 
-  // corrupt where a projection has one of its two matrices only, or they do not fit it.
+  // corrupt where a projection has one of its two matrices only, or they do not fit it; unsupported where the
+  // ranks of a Linear's come to more than kMostAdapterRank.
+  Result<void> check(std::span<const AdaptedProjection> projections) const;
   Result<AdapterMatrices> matrices(std::span<const AdaptedProjection> projections) const;
   // A tensor that belongs to none of these projections, if there is one.
   std::optional<std::string> tensor_outside(const std::set<std::string>& projections) const;
@@ -67,6 +69,7 @@ class Adapter {
 
   Adapter(std::string name, AdapterConfig config, Checkpoint tensors);
   Result<std::optional<Part>> part(const AdaptedProjection& projection) const;
+  Result<std::vector<std::optional<Part>>> parts(std::span<const AdaptedProjection> projections) const;
   Result<WeightView> matrix(const std::string& tensor) const;  // a float tensor of two dimensions
   float scale(std::int64_t rank) const;
 

@@ -7,7 +7,6 @@
 #include "baton/model/config.hpp"
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
@@ -43,32 +42,55 @@ constexpr MixtureFamily kQwenMoe{{}, true};
 
 // What a family's code fixes or asks config.json for, as in Hugging Face's modeling files.
 struct Family {
+  enum class Bias : std::uint8_t {
+    never,
+    inputs,       // of q, k and v
+    asked,        // by attention_bias
+    asked_apart,  // by attention_bias, and of o by attention_out_bias
+  };
+  enum class Window : std::uint8_t { never, unless_null, asked };  // asked: by use_sliding_window
+
   std::string_view architecture;
-  // inputs: q, k and v; asked: by attention_bias; asked_apart: o by a key of its own
-  enum class Bias : std::uint8_t { never, inputs, asked, asked_apart } attention;
-  bool mlp_bias;  // asks for it
-  bool head_norms;
-  enum class Window : std::uint8_t { never, unless_null, asked } window;  // asked: use_sliding_window
-  const MixtureFamily* mixture = nullptr;                                 // or none
-  bool fused = false;           // q, k and v, and gate and up, are one tensor each
-  bool partial_rotary = false;  // may be asked for
-  bool skips_rotary = false;    // in some layers
-  bool multipliers = false;
-  bool tied = false;  // embeddings and output, unless config.json says otherwise
+  Bias attention = Bias::never;
+  bool mlp_bias = false;    // may be asked for
+  bool head_norms = false;  // of q and k
+  Window window = Window::never;
+  const MixtureFamily* mixture = nullptr;  // or none
+  bool fused = false;                      // q, k and v, and gate and up, are one tensor each
+  bool partial_rotary = false;             // may be asked for
+  bool skips_rotary = false;               // in some layers
+  bool multipliers = false;                // of embeddings, residuals, scores and logits
+  bool tied = false;                       // embeddings and output, unless config.json says otherwise
 };
 constexpr Family kFamilies[] = {
-    {"GraniteForCausalLM", Family::Bias::asked, true, false, Family::Window::never, nullptr, false, false,
-     false, true},
-    {"LlamaForCausalLM", Family::Bias::asked, true, false, Family::Window::never},
-    {"MistralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null},
-    {"MixtralForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, &kMixtral},
-    {"Phi3ForCausalLM", Family::Bias::never, false, false, Family::Window::unless_null, nullptr, true, true},
-    {"Qwen2ForCausalLM", Family::Bias::inputs, false, false, Family::Window::asked},
-    {"Qwen3ForCausalLM", Family::Bias::asked, false, true, Family::Window::asked},
-    {"Qwen3MoeForCausalLM", Family::Bias::asked, false, true, Family::Window::asked, &kQwenMoe},
-    {"SeedOssForCausalLM", Family::Bias::asked_apart, true, false, Family::Window::never},
-    {"SmolLM3ForCausalLM", Family::Bias::asked, true, false, Family::Window::asked, nullptr, false, false,
-     true, false, true},
+    {.architecture = "GraniteForCausalLM",
+     .attention = Family::Bias::asked,
+     .mlp_bias = true,
+     .multipliers = true},
+    {.architecture = "LlamaForCausalLM", .attention = Family::Bias::asked, .mlp_bias = true},
+    {.architecture = "MistralForCausalLM", .window = Family::Window::unless_null},
+    {.architecture = "MixtralForCausalLM", .window = Family::Window::unless_null, .mixture = &kMixtral},
+    {.architecture = "Phi3ForCausalLM",
+     .window = Family::Window::unless_null,
+     .fused = true,
+     .partial_rotary = true},
+    {.architecture = "Qwen2ForCausalLM", .attention = Family::Bias::inputs, .window = Family::Window::asked},
+    {.architecture = "Qwen3ForCausalLM",
+     .attention = Family::Bias::asked,
+     .head_norms = true,
+     .window = Family::Window::asked},
+    {.architecture = "Qwen3MoeForCausalLM",
+     .attention = Family::Bias::asked,
+     .head_norms = true,
+     .window = Family::Window::asked,
+     .mixture = &kQwenMoe},
+    {.architecture = "SeedOssForCausalLM", .attention = Family::Bias::asked_apart, .mlp_bias = true},
+    {.architecture = "SmolLM3ForCausalLM",
+     .attention = Family::Bias::asked,
+     .mlp_bias = true,
+     .window = Family::Window::asked,
+     .skips_rotary = true,
+     .tied = true},
 };
 
 const Family& family_of(std::string_view architecture) {
@@ -391,16 +413,6 @@ GenerationDefaults read_generation(JsonReader& reader, std::int32_t vocab) {
   return defaults;
 }
 
-Result<std::string> read_small_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return make_error(ErrorCode::io, "cannot open " + path.string());
-  std::string text(kMaxConfigBytes + 1, '\0');  // one more: parse_json_object then says "too large"
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.bad()) return make_error(ErrorCode::io, "cannot read " + path.string());
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  return text;
-}
-
 }  // namespace
 
 bool ModelConfig::has_experts(std::int32_t layer) const {
@@ -456,11 +468,11 @@ Result<ModelConfig> load_model_config(const std::filesystem::path& directory, st
   if (!std::filesystem::exists(directory / kConfigFile, error))
     return make_error(ErrorCode::not_found,
                       directory.string() + " holds no config.json: not a Hugging Face model directory");
-  const auto config = read_small_file(directory / kConfigFile);
+  const auto config = read_small_file(directory / kConfigFile, kMaxConfigBytes);
   if (!config) return config.error();
   std::string generation;
   if (std::filesystem::exists(directory / kGenerationFile, error)) {
-    auto text = read_small_file(directory / kGenerationFile);
+    auto text = read_small_file(directory / kGenerationFile, kMaxConfigBytes);
     if (!text) return std::move(text).error();
     generation = *std::move(text);
     if (generation.empty()) return make_error(ErrorCode::corrupt, "generation_config.json: empty");

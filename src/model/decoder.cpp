@@ -42,6 +42,17 @@ Hash128 hash_config(const ModelConfig& c) {
   return hash_string(facts);
 }
 
+// They are one tensor of the checkpoint, one below the other.
+void fuse(std::vector<WeightSource::Projection>& projections, const std::string& name) {
+  std::int64_t outputs = 0;
+  for (WeightSource::Projection& part : projections) {
+    part.name = name;
+    part.first = outputs;
+    outputs += part.out;
+  }
+  for (WeightSource::Projection& part : projections) part.of = outputs;
+}
+
 float attention_factor(const ModelConfig& c) {
   return c.attention_factor > 0 ? c.attention_factor : 1.0F / std::sqrt(static_cast<float>(c.head_dim));
 }
@@ -106,7 +117,7 @@ void DecoderModel::read_weights(WeightSource& source) {
 }
 
 DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t index) const {
-  using Projections = WeightSource::Projection[];
+  using Projections = std::vector<WeightSource::Projection>;
   const ModelConfig& c = config_;
   const std::int64_t q = std::int64_t{c.query_heads} * c.head_dim;
   const std::int64_t kv = std::int64_t{c.kv_heads} * c.head_dim;
@@ -118,19 +129,11 @@ DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t 
   std::vector<std::int32_t> order;
   if (c.rotary_dim < c.head_dim) order = rotary_order(c.head_dim, c.rotary_dim);
   w.rope = std::ranges::binary_search(c.unrotated_layers, index) ? no_rope_.get() : rope_.get();
-  const std::string qkv = attention + "qkv_proj";
-  if (c.fused)
-    w.qkv = source.linear(c.hidden,
-                          Projections{{qkv, q, bias, false, 0, q + 2 * kv, order},
-                                      {qkv, kv, bias, false, q, q + 2 * kv, order},
-                                      {qkv, kv, bias, false, q + kv, q + 2 * kv, {}}},
-                          Split::outputs);
-  else
-    w.qkv = source.linear(c.hidden,
-                          Projections{{attention + "q_proj", q, bias, false, 0, 0, order},
-                                      {attention + "k_proj", kv, bias, false, 0, 0, order},
-                                      {attention + "v_proj", kv, bias}},
-                          Split::outputs);
+  Projections qkv{{.name = attention + "q_proj", .out = q, .bias = bias, .head_order = order},
+                  {.name = attention + "k_proj", .out = kv, .bias = bias, .head_order = order},
+                  {.name = attention + "v_proj", .out = kv, .bias = bias}};
+  if (c.fused) fuse(qkv, attention + "qkv_proj");
+  w.qkv = source.linear(c.hidden, qkv, Split::outputs);
   if (c.head_norms) {
     w.query_norm = source.vector(attention + "q_norm.weight", c.head_dim);
     w.key_norm = source.vector(attention + "k_norm.weight", c.head_dim);
@@ -142,21 +145,15 @@ DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t 
 }
 
 void DecoderModel::read_feed_forward(WeightSource& source, std::int32_t index, Layer& w) const {
-  using Projections = WeightSource::Projection[];
   const ModelConfig& c = config_;
   const std::string layer = "model.layers." + std::to_string(index) + ".";
   const std::string mlp = layer + "mlp.";
   if (!c.has_experts(index)) {
-    const std::string fused = mlp + "gate_up_proj";
-    const std::int64_t ffn = c.ffn;
-    w.gate_up = c.fused ? source.linear(c.hidden,
-                                        Projections{{fused, ffn, c.mlp_bias, false, 0, 2 * ffn, {}},
-                                                    {fused, ffn, c.mlp_bias, false, ffn, 2 * ffn, {}}},
-                                        Split::outputs)
-                        : source.linear(c.hidden,
-                                        Projections{{mlp + "gate_proj", ffn, c.mlp_bias},
-                                                    {mlp + "up_proj", ffn, c.mlp_bias}},
-                                        Split::outputs);
+    std::vector<WeightSource::Projection> gate_up{
+        {.name = mlp + "gate_proj", .out = c.ffn, .bias = c.mlp_bias},
+        {.name = mlp + "up_proj", .out = c.ffn, .bias = c.mlp_bias}};
+    if (c.fused) fuse(gate_up, mlp + "gate_up_proj");
+    w.gate_up = source.linear(c.hidden, gate_up, Split::outputs);
     w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias}, Split::inputs);
     return;
   }

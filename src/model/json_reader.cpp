@@ -1,6 +1,7 @@
 #include "model/json_reader.hpp"
 
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 namespace baton {
@@ -31,6 +32,16 @@ Result<nlohmann::json> parse_json_object(std::string_view text, const std::strin
   if (value.is_discarded()) return make_error(ErrorCode::corrupt, file + ": not valid JSON");
   if (!value.is_object()) return make_error(ErrorCode::corrupt, file + ": must hold a JSON object");
   return value;
+}
+
+Result<std::string> read_small_file(const std::filesystem::path& path, std::size_t size_limit) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return make_error(ErrorCode::io, "cannot open " + path.string());
+  std::string text(size_limit + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.bad()) return make_error(ErrorCode::io, "cannot read " + path.string());
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  return text;
 }
 
 const nlohmann::json* JsonReader::find(std::string_view key) const {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -28,6 +29,9 @@ struct NumberRange {
 // An object, or an Error that names `file`. `size_limit` bounds what is parsed at all.
 Result<nlohmann::json> parse_json_object(std::string_view text, const std::string& file,
                                          std::size_t size_limit);
+
+// A file that parse_json_object gets whole, or one byte more than `size_limit` of it: then it says "larger".
+Result<std::string> read_small_file(const std::filesystem::path& path, std::size_t size_limit);
 
 class JsonReader {
  public:

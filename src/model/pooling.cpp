@@ -1,6 +1,5 @@
 #include "baton/model/pooling.hpp"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "model/json_reader.hpp"
@@ -31,13 +30,9 @@ Result<std::vector<std::string>> parse_pooling(std::string_view pooling_json) {
 Result<std::vector<std::string>> load_pooling(const std::filesystem::path& directory) {
   std::error_code error;
   if (!std::filesystem::exists(directory / kFile, error)) return std::vector<std::string>();
-  std::ifstream in(directory / kFile, std::ios::binary);
-  std::string text(kMaxBytes + 1, '\0');  // one more: parse_json_object then says "too large"
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.bad() || !in.is_open())
-    return make_error(ErrorCode::io, "cannot read " + (directory / kFile).string());
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  return parse_pooling(text);
+  const auto text = read_small_file(directory / kFile, kMaxBytes);
+  if (!text) return text.error();
+  return parse_pooling(*text);
 }
 
 }  // namespace baton

@@ -409,6 +409,10 @@ Linear WeightSource::adapted(const Linear& packed, std::int64_t in, std::span<co
   }
   std::vector<AdapterMatrices> matrices;
   for (const Adapter& adapter : adapters_) {
+    if (!ops_) {
+      if (auto fits = adapter.check(whole); !fits && !error_) error_ = std::move(fits).error();
+      continue;
+    }
     auto made = keep_error(adapter.matrices(whole));
     if (!made) return {};
     matrices.push_back(*std::move(made));
