@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "gpu/rounding.hpp"
 #include "tensor/ops_contract.hpp"
 
 namespace baton::test {
@@ -11,27 +12,6 @@ namespace {
 
 constexpr std::int32_t kNone = -1;
 constexpr std::int64_t kHidden = 64, kFfn = 48;
-
-double unit(DType dtype) { return dtype == DType::f16 ? 0x1p-11 : 0x1p-8; }
-
-void check_near(const Matrix& got, const Matrix& want, double tolerance, const char* what) {
-  REQUIRE(got.values.size() == want.values.size());
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < want.values.size(); ++i) {
-    difference += std::pow(static_cast<double>(got.values[i]) - static_cast<double>(want.values[i]), 2);
-    size += std::pow(static_cast<double>(want.values[i]), 2);
-  }
-  const double error = std::sqrt(difference / size);
-  INFO(what << ": relative error " << error << ", allowed " << tolerance);
-  CHECK(error <= tolerance);  // false for NaN
-}
-
-// Few bits, so that f16, bf16 and e4m3 hold them exactly.
-Matrix coarse(std::int64_t rows, std::int64_t cols, unsigned seed) {
-  Matrix made = Matrix::random(rows, cols, seed);
-  for (float& value : made.values) value = std::round(value * 7.0F) / 8.0F;
-  return made;
-}
 
 bool same_row(const Matrix& a, const Matrix& b, std::int64_t row) {
   const auto at = static_cast<std::size_t>(row * a.cols);

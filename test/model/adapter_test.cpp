@@ -81,6 +81,15 @@ Result<std::unique_ptr<Model>> load(const TinyModel& tiny, OpsGroup& group,
   return load_model(tiny.directory.path(), group, {.quantization = quantization, .adapters = adapters});
 }
 
+// With its first adapter the model computes what these weights do.
+void check_first_adapter(Model& model, Ops& ops, const std::map<std::string, std::vector<float>>& merged) {
+  const test::OracleDecoder oracle(model.config(), merged);
+  Runner runner(model, ops, 4);
+  runner.adapter = 0;
+  const Tokens tokens = some_tokens(20);
+  CHECK(worst_difference(runner.feed(tokens), oracle.logits(tokens)) < 2e-4);
+}
+
 std::string layer(int index) { return "model.layers." + std::to_string(index) + "."; }
 
 }  // namespace
@@ -161,11 +170,7 @@ TEST_CASE("an adapter of fused projections goes where their outputs go") {
   const auto group = group_of(width);
   auto model = load(tiny, *group, {adapter.source()});
   if (!model) FAIL(model.error().message);
-  const test::OracleDecoder oracle((*model)->config(), merged);
-  Runner runner(**model, group->rank(0), 4);
-  runner.adapter = 0;
-  const Tokens tokens = some_tokens(20);
-  CHECK(worst_difference(runner.feed(tokens), oracle.logits(tokens)) < 2e-4);
+  check_first_adapter(**model, group->rank(0), merged);
 }
 
 TEST_CASE("rows of several adapters share a step") {
@@ -215,11 +220,7 @@ TEST_CASE("adapters add to weights that are quantised, and to those beside exper
     if (name.ends_with("_proj.weight") || name.find(".experts.") != std::string::npos)
       test::round_weights(values, tiny.inputs.at(name));
   adapter.merge_into(merged);
-  const test::OracleDecoder oracle((*model)->config(), merged);
-  Runner runner(**model, lone->rank(0), 4);
-  runner.adapter = 0;
-  const Tokens tokens = some_tokens(20);
-  CHECK(worst_difference(runner.feed(tokens), oracle.logits(tokens)) < 2e-4);
+  check_first_adapter(**model, lone->rank(0), merged);
 }
 
 TEST_CASE("an adapter's fingerprint is that of what it adds") {
