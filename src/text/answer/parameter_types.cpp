@@ -8,12 +8,7 @@ namespace {
 using text::Json;
 using text::JsonType;
 using text::JsonTypes;
-
-// Null where it is not there, also where `object` is none.
-const Json* member(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found == object.end() ? nullptr : &*found;
-}
+using text::member;
 
 // What a text may be read as where the schema lists its values. Null, too, where its type says so and no
 // listed string looks like it: whoever writes {"type": ["string", "null"], "enum": ["a", "b"]} means that.

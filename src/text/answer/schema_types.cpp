@@ -13,12 +13,6 @@ using Values = std::vector<const Json*>;
 constexpr int kMostSchemas = 256;  // looked at for one parameter: references may go in circles
 constexpr std::size_t kForSchema = 64, kForMember = 8;  // spent on each
 
-// Null where it is not there, also where `object` is none.
-const Json* member(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found == object.end() ? nullptr : &*found;
-}
-
 JsonTypes named(const Json& type) {
   if (!type.is_string()) return 0;
   const auto known = json_type(type.get_ref<const std::string&>());

@@ -12,6 +12,12 @@
 
 namespace baton::text {
 
+// Null where it is not there, also where `object` is none.
+inline const Json* member(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  return found == object.end() ? nullptr : &*found;
+}
+
 // Of `schema`, whose references lead into `root`. Strings where it says nothing, as vLLM has it, and once
 // `budget` has run out.
 JsonTypes types_of_schema(const Json& schema, const Json& root, SchemaErrors& budget);
