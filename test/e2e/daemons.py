@@ -136,6 +136,12 @@ class DaemonTest(unittest.TestCase):
         for daemon in self.daemons:
             daemon.kill()
 
+    def refused_start(self, *arguments) -> str:
+        """What `baton serve` says that does not start with these."""
+        ended = subprocess.run([BINARY, "serve", "--port", "9000", *arguments], capture_output=True, text=True, timeout=60)
+        self.assertNotEqual(ended.returncode, 0)
+        return ended.stderr + ended.stdout
+
     def eventually(self, get, holds, seconds: float = 20):
         """get()'s first value for which holds() is true."""
         deadline = time.monotonic() + seconds

@@ -1,13 +1,12 @@
 """LoRA adapters: models of their own to clients, rows of one step to engines, with a prefix cache of their own, also from node to node."""
 import json
 import pathlib
-import subprocess
 import tempfile
 import threading
 import unittest
 import urllib.error
 
-from daemons import BINARY, SOURCE, DaemonTest, chat, content, demo_cases, get, post
+from daemons import SOURCE, DaemonTest, chat, content, demo_cases, get, post
 from lora import write_adapter
 
 CASES = demo_cases()[:6]
@@ -109,15 +108,11 @@ class Adapters(DaemonTest):
             self.assertEqual(first(lone, model), first(wide, model))
 
     def test_what_cannot_be_loaded_is_said(self):
-        def refusal(*arguments):
-            ended = subprocess.run([BINARY, "serve", "--port", "9000", *arguments], capture_output=True, text=True, timeout=60)
-            self.assertNotEqual(ended.returncode, 0)
-            return ended.stderr + ended.stdout
-        self.assertIn("--lora one: must be NAME=DIR", refusal("--lora", "one"))
-        self.assertIn("printable ASCII", refusal("--lora", f"o ne={self.one}"))
-        self.assertIn("another adapter has this name", refusal("--lora", f"one={self.one}", "--lora", f"one={self.two}"))
-        self.assertIn("the model has this name", refusal("--lora", f"demo={self.one}"))
-        self.assertIn("adapter 'gone': cannot open /nonexistent/adapter_config.json", refusal("--lora", "gone=/nonexistent"))
+        self.assertIn("--lora one: must be NAME=DIR", self.refused_start("--lora", "one"))
+        self.assertIn("printable ASCII", self.refused_start("--lora", f"o ne={self.one}"))
+        self.assertIn("another adapter has this name", self.refused_start("--lora", f"one={self.one}", "--lora", f"one={self.two}"))
+        self.assertIn("the model has this name", self.refused_start("--lora", f"demo={self.one}"))
+        self.assertIn("adapter 'gone': cannot open /nonexistent/adapter_config.json", self.refused_start("--lora", "gone=/nonexistent"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Engines of several devices that share each layer (--tensor-parallel): the same words, KV blocks that go from one width to another, and failures."""
 import signal
-import subprocess
 import unittest
 
-from daemons import BINARY, DaemonTest, chat, content, demo_cases
+from daemons import DaemonTest, chat, content, demo_cases
 from streams import MIX, Stream
 
 CASES = demo_cases()[:24]
@@ -85,15 +84,11 @@ class TensorParallel(DaemonTest):
         self.assertGreater(second.metrics()["baton_engine_decode_tokens_total"], 0)
 
     def test_what_cannot_be_shared_out_is_said(self):
-        def refusal(*arguments):
-            ended = subprocess.run([BINARY, "serve", "--port", "9000", *arguments], capture_output=True, text=True, timeout=60)
-            self.assertNotEqual(ended.returncode, 0)
-            return ended.stderr + ended.stdout
-        self.assertIn("num_attention_heads is 8, which is no multiple of the 3 devices", refusal("--tensor-parallel", "3"))
-        self.assertIn("num_key_value_heads is 4", refusal("--tensor-parallel", "8"))
-        self.assertIn("--tensor-parallel", refusal("--tensor-parallel", "16"))
-        self.assertIn("--tensor-parallel 2,1", refusal("--tensor-parallel", "2,1"))
-        self.assertIn("--devices names 3", refusal("--tensor-parallel", "2", "--devices", "cpu,cpu,cpu"))
+        self.assertIn("num_attention_heads is 8, which is no multiple of the 3 devices", self.refused_start("--tensor-parallel", "3"))
+        self.assertIn("num_key_value_heads is 4", self.refused_start("--tensor-parallel", "8"))
+        self.assertIn("--tensor-parallel", self.refused_start("--tensor-parallel", "16"))
+        self.assertIn("--tensor-parallel 2,1", self.refused_start("--tensor-parallel", "2,1"))
+        self.assertIn("--devices names 3", self.refused_start("--tensor-parallel", "2", "--devices", "cpu,cpu,cpu"))
 
 
 if __name__ == "__main__":
