@@ -1,7 +1,8 @@
 // The pre-norm decoder with rotary embedding, grouped-query attention and SwiGLU (arXiv 2302.13971,
 // 2307.09288, 2407.21783), and its variants: biases and norms of heads (Qwen 2 and 3: 2407.10671,
-// 2505.09388), mixtures of experts in place of the FFN (Mixtral: 2401.04088). Written in terms of Ops only;
-// owns its packed weights: in a group, its rank's share of heads, FFNs and outputs.
+// 2505.09388), mixtures of experts in place of the FFN (Mixtral: 2401.04088), and what is settled when
+// weights are loaded (docs/decisions/0018-families.md). Written in terms of Ops only; owns its packed
+// weights: in a group, its rank's share of heads, FFNs and outputs.
 #pragma once
 
 #include <memory>
