@@ -26,6 +26,18 @@ inline std::size_t attention_scratch_floats(int64_t head_dim) {
                                   kTileRows * kAttentionSplit);
 }
 
+// What a row sees of a split: keys [first, last), counted from the split's beginning; nothing is [0, 0).
+struct KeyRange {
+  int64_t first = 0;
+  int64_t last = 0;
+};
+
+inline KeyRange keys_seen(const AttentionArgs& args, int64_t position, int64_t split_first) {
+  const int64_t first = most(0, position + 1 - args.window - split_first);
+  const int64_t last = least(kAttentionSplit, position + 1 - split_first);
+  return first < last ? KeyRange{first, last} : KeyRange{};
+}
+
 template <Element E>
 inline const typename Stored<E>::Type* kv_row(const KvPieces& kv, std::size_t offset, int64_t position,
                                               int64_t head_dim) {
@@ -34,11 +46,12 @@ inline const typename Stored<E>::Type* kv_row(const KvPieces& kv, std::size_t of
   return reinterpret_cast<const typename Stored<E>::Type*>(piece) + position % kv.block_size * head_dim;
 }
 
-// Keys [first, first + count) as columns. Columns past `count` are zero.
+// Of the split that begins at position `first` the keys [skip, count), `skip` a multiple of kPanel, as
+// columns. Columns past `count` are zero.
 template <Element E>
-inline void unpack_keys(const AttentionArgs& args, int64_t first, int64_t count, float* keys) {
+inline void unpack_keys(const AttentionArgs& args, int64_t first, int64_t skip, int64_t count, float* keys) {
   const int64_t dim = args.head_dim;
-  for (int64_t j0 = 0; j0 < round_up(count, kPanel); j0 += kLanes) {
+  for (int64_t j0 = skip; j0 < round_up(count, kPanel); j0 += kLanes) {
     float* columns = keys + j0 / kPanel * dim * kPanel + j0 % kPanel;  // [dim], kPanel apart
     const typename Stored<E>::Type* rows[kLanes];
     for (int64_t j = 0; j < kLanes; ++j) {
@@ -60,9 +73,10 @@ inline void unpack_keys(const AttentionArgs& args, int64_t first, int64_t count,
 }
 
 template <Element E>
-inline void unpack_values(const AttentionArgs& args, int64_t first, int64_t count, float* values) {
+inline void unpack_values(const AttentionArgs& args, int64_t first, int64_t skip, int64_t count,
+                          float* values) {
   const int64_t dim = args.head_dim;
-  for (int64_t j = 0; j < count; ++j) {
+  for (int64_t j = skip; j < count; ++j) {
     const auto* row = kv_row<E>(args.kv, args.kv.v_offset, first + j, dim);
     int64_t d = 0;
     for (; d + kLanes <= dim; d += kLanes) {
@@ -75,18 +89,20 @@ inline void unpack_values(const AttentionArgs& args, int64_t first, int64_t coun
   }
 }
 
-// Raw dot products in, exponentials out, both in `scores`; writes maximum and sum.
-inline void softmax_row(float* scores, int64_t count, float scale, float* partial) {
+// Raw dot products in, exponentials out, both in `scores`, of the keys that are seen; writes maximum and sum.
+inline void softmax_row(float* scores, KeyRange seen, float scale, float* partial) {
+  const int64_t count = seen.last, first = seen.first / kLanes * kLanes;
+  for (int64_t j = first; j < seen.first; ++j) scores[j] = -__builtin_inff();
   for (int64_t j = count; j < round_up(count, kLanes); ++j) scores[j] = -__builtin_inff();
   Vec best = Vec::all(-__builtin_inff());
-  for (int64_t j = 0; j < count; j += kLanes) {
+  for (int64_t j = first; j < count; j += kLanes) {
     const Vec scaled = Vec::load(scores + j) * Vec::all(scale);
     scaled.store(scores + j);
     best = max(scaled, best);
   }
   const float highest = maximum(best);
   Vec total = Vec::zero();
-  for (int64_t j = 0; j < count; j += kLanes) {
+  for (int64_t j = first; j < count; j += kLanes) {
     const Vec e = exp(Vec::load(scores + j) - Vec::all(highest));
     e.store(scores + j);
     total = total + e;
@@ -96,30 +112,47 @@ inline void softmax_row(float* scores, int64_t count, float scale, float* partia
 }
 
 // The V sums of a tile: the keys all its rows see together, what only some of them see row by row.
-inline void value_sums(const float* const* scores, const int64_t* counts, int64_t rows, const float* values,
+inline void value_sums(const float* const* scores, const KeyRange* seen, int64_t rows, const float* values,
                        int64_t head_dim, float* partials) {
   const auto stride = static_cast<int64_t>(attention_partial_floats(head_dim));
-  int64_t common = kAttentionSplit;
-  for (int64_t r = 0; r < rows; ++r) common = least(common, counts[r]);
+  KeyRange common = seen[0];
+  bool same_start = true;
+  for (int64_t r = 1; r < rows; ++r) {
+    same_start = same_start && seen[r].first == seen[0].first;
+    common = {most(common.first, seen[r].first), least(common.last, seen[r].last)};
+  }
+  const bool together = common.first < common.last;
   for (int64_t d = 0; d < head_dim; d += kPanel) {
     TileArgs args{};
-    args.a = scores;
-    args.b = values + d * kAttentionSplit;
-    args.k = common;
     args.c = partials + kPartialHead + d;
     args.c_stride = stride;
     args.columns = kPanel;
+    const auto add = [&](int64_t r, int64_t first, int64_t last) {
+      const float* from = scores[r] + first;
+      TileArgs part = args;
+      part.a = &from;
+      part.b = values + d * kAttentionSplit + first * kPanel;
+      part.k = last - first;
+      part.c = args.c + r * stride;
+      part.accumulate = first > seen[r].first;
+      tile<1>(part);
+    };
+    if (!together) {
+      for (int64_t r = 0; r < rows; ++r) add(r, seen[r].first, seen[r].last);
+      continue;
+    }
+    if (!same_start) {
+      for (int64_t r = 0; r < rows; ++r) add(r, seen[r].first, common.first);
+    }
+    const float* from[kTileRows] = {};
+    for (int64_t r = 0; r < rows; ++r) from[r] = scores[r] + common.first;
+    args.a = from;
+    args.b = values + d * kAttentionSplit + common.first * kPanel;
+    args.k = common.last - common.first;
+    args.accumulate = !same_start;
     tile(args, rows);
     for (int64_t r = 0; r < rows; ++r) {
-      if (counts[r] == common) continue;
-      const float* rest = scores[r] + common;
-      TileArgs tail = args;
-      tail.a = &rest;
-      tail.b = args.b + common * kPanel;
-      tail.k = counts[r] - common;
-      tail.c = args.c + r * stride;
-      tail.accumulate = true;
-      tile<1>(tail);
+      if (seen[r].last > common.last) add(r, common.last, seen[r].last);
     }
   }
 }
@@ -134,17 +167,16 @@ inline void split_tile(const AttentionArgs& args, int64_t split_first, RowRange 
   const int64_t rows = range.last - range.first;
   const float* q[kTileRows] = {};
   const float* score_rows[kTileRows] = {};
-  int64_t counts[kTileRows] = {};
-  int64_t longest = 0;
+  KeyRange seen[kTileRows] = {};
+  KeyRange any{kAttentionSplit, 0};
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t i = range.first + r;
     q[r] = args.q + i / args.heads * args.q_stride + i % args.heads * args.head_dim;
     score_rows[r] = scores + r * kAttentionSplit;
-    const int64_t seen = args.first_position + i / args.heads + 1 - split_first;
-    counts[r] = most(0, least(kAttentionSplit, seen));
-    longest = most(longest, counts[r]);
+    seen[r] = keys_seen(args, args.first_position + i / args.heads, split_first);
+    if (seen[r].last > 0) any = {least(any.first, seen[r].first), most(any.last, seen[r].last)};
   }
-  for (int64_t j = 0; j < longest; j += kPanel) {
+  for (int64_t j = any.first / kPanel * kPanel; j < any.last; j += kPanel) {
     TileArgs tile_args{};
     tile_args.a = q;
     tile_args.b = keys + j * args.head_dim;
@@ -157,17 +189,18 @@ inline void split_tile(const AttentionArgs& args, int64_t split_first, RowRange 
   const auto stride = static_cast<int64_t>(attention_partial_floats(args.head_dim));
   float* out = partials + range.first * stride;
   for (int64_t r = 0; r < rows; ++r) {
-    softmax_row(scores + r * kAttentionSplit, counts[r], args.scale, out + r * stride);
+    softmax_row(scores + r * kAttentionSplit, seen[r], args.scale, out + r * stride);
   }
-  value_sums(score_rows, counts, rows, values, args.head_dim, out);
+  value_sums(score_rows, seen, rows, values, args.head_dim, out);
 }
 
 inline void attention_split(const AttentionArgs& args, int64_t split, float* partials, float* scratch) {
   const int64_t first = split * kAttentionSplit;
   const int64_t count = least(kAttentionSplit, args.first_position + args.rows - first);
+  const int64_t skip = most(0, args.first_position + 1 - args.window - first) / kPanel * kPanel;
   with_element(args.kv.type, [&]<Element E>() {
-    unpack_keys<E>(args, first, count, scratch);
-    unpack_values<E>(args, first, count, scratch + kAttentionSplit * round_up(args.head_dim, kPanel));
+    unpack_keys<E>(args, first, skip, count, scratch);
+    unpack_values<E>(args, first, skip, count, scratch + kAttentionSplit * round_up(args.head_dim, kPanel));
   });
   const TileRows tiles(args.rows * args.heads);
   for (int64_t t = 0; t < tiles.tiles; ++t) {
@@ -194,8 +227,13 @@ inline void attention_merge(float* running, const float* next, int64_t count, in
   }
 }
 
-inline void attention_finish(const float* running, int64_t head_dim, float* out) {
-  const float inverse = 1.0F / running[1];
+inline void attention_finish(const float* running, int64_t head_dim, const float* sink, float* out) {
+  float inverse = 1.0F / running[1];
+  if (sink != nullptr) {
+    const float highest = running[0] > *sink ? running[0] : *sink;
+    const float keep = exp(running[0] - highest);
+    inverse = keep / fma(running[1], keep, exp(*sink - highest));
+  }
   for (int64_t d = 0; d < head_dim; ++d) out[d] = running[kPartialHead + d] * inverse;
 }
 

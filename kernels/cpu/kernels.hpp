@@ -64,6 +64,13 @@ struct RopeArgs {
   const float* sine;    // [head_dim / 2]
 };
 
+// What a gate does: Activation of include/baton/tensor/ops.hpp.
+enum class Gate : std::uint8_t { silu, gelu, clamped_silu };
+inline constexpr float kGeluCubed = 0.044715F;
+inline constexpr float kGeluSlope = 1.5957691216F;  // 2 sqrt(2 / pi)
+inline constexpr float kClampedLimit = 7.0F;
+inline constexpr float kClampedSlope = 1.702F;
+
 // Keys per attention split. Splits start at multiples of this absolute position, whatever the batch.
 inline constexpr std::int64_t kAttentionSplit = 128;
 
@@ -87,6 +94,7 @@ struct AttentionArgs {
   std::int64_t heads;
   std::int64_t head_dim;
   std::int64_t first_position;
+  std::int64_t window;  // positions that a row sees at most, its own included
   float scale;
   KvPieces kv;
 };
@@ -113,7 +121,7 @@ struct Kernels {
 
   void (*rms_norm)(const float* x, const float* weight, std::int64_t cols, float epsilon, float* y);
   void (*add)(float* x, const float* y, float factor, std::int64_t cols);
-  void (*silu_mul)(const float* gate, const float* up, std::int64_t cols, float* y);
+  void (*gate_mul)(Gate activation, const float* gate, const float* up, std::int64_t cols, float* y);
   void (*rope)(const RopeArgs&);
   void (*store)(const float* x, std::int64_t count, Element type, void* out);
 
@@ -123,8 +131,8 @@ struct Kernels {
   void (*attention_split)(const AttentionArgs&, std::int64_t split, float* partials, float* scratch);
   // Folds the next split's partials into the running ones (whose sum 0 means: none so far), `count` of them.
   void (*attention_merge)(float* running, const float* next, std::int64_t count, std::int64_t head_dim);
-  // out[i] = V sum / sum of partial i.
-  void (*attention_finish)(const float* running, std::int64_t head_dim, float* out);
+  // out = V sum / sum of one partial; `sink`: a score without a value that counts in the sum, or null.
+  void (*attention_finish)(const float* running, std::int64_t head_dim, const float* sink, float* out);
 };
 
 const Kernels& portable_kernels();

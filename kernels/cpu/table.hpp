@@ -4,11 +4,11 @@
 #include "kernels/cpu/add.hpp"
 #include "kernels/cpu/attention.hpp"
 #include "kernels/cpu/embed.hpp"
+#include "kernels/cpu/gate_mul.hpp"
 #include "kernels/cpu/gemm.hpp"
 #include "kernels/cpu/pack.hpp"
 #include "kernels/cpu/rms_norm.hpp"
 #include "kernels/cpu/rope.hpp"
-#include "kernels/cpu/silu_mul.hpp"
 #include "kernels/cpu/store.hpp"
 
 namespace baton::kernels {
@@ -29,7 +29,7 @@ constexpr Kernels make_table(const char* name) {
       .gemm_blocked = gemm_blocked,
       .rms_norm = rms_norm,
       .add = add,
-      .silu_mul = silu_mul,
+      .gate_mul = gate_mul,
       .rope = rope,
       .store = store,
       .attention_partial_floats = attention_partial_floats,

@@ -181,8 +181,9 @@ Tensor DecoderModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
 
 Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) const {
   if (w.experts)
-    return ops.mixture(x, w.router, w.experts, {config_.mixture.per_token, config_.mixture.renormalise});
-  return ops.matmul(ops.gated_matmul(x, w.gate_up, &w.down), w.down);
+    return ops.mixture(x, w.router, w.experts, {config_.mixture.per_token, config_.mixture.renormalise},
+                       config_.activation);
+  return ops.matmul(ops.gated_matmul(x, w.gate_up, config_.activation, &w.down), w.down);
 }
 
 Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) {

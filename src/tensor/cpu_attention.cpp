@@ -32,6 +32,7 @@ struct CpuOps::AttentionCall {
             .heads = group(),
             .head_dim = shape.head_dim,
             .first_position = task.sequence->first_position + task.first_row,
+            .window = shape.window > 0 ? shape.window : INT64_MAX / 2,
             .scale = shape.scale,
             .kv = {.base = kv.base,
                    .block_bytes = kv.layout.block_bytes(),
@@ -42,11 +43,15 @@ struct CpuOps::AttentionCall {
                    .type = element_of(kv.layout.dtype)}};
   }
 
-  // Where (row, head) pair i of the task goes.
-  float* output(const AttentionTask& task, std::int64_t i) const {
+  // Divides (row, head) pair i of the task by its sum, to where it goes.
+  void finish(const kernels::Kernels& kernels, const AttentionTask& task, std::int64_t i,
+              const float* running) const {
     const std::int64_t row = task.sequence->first_row + task.first_row + i / group();
     const std::int64_t head = task.kv_head * group() + i % group();
-    return static_cast<float*>(out.data) + row * out.stride + head * shape.head_dim;
+    const float* const sink =
+        shape.sinks ? static_cast<const NormVector&>(shape.sinks->body()).data() + head : nullptr;
+    kernels.attention_finish(running, shape.head_dim, sink,
+                             static_cast<float*>(out.data) + row * out.stride + head * shape.head_dim);
   }
 };
 
@@ -65,8 +70,10 @@ void CpuOps::plan_attention(const AttentionShape& shape) {
         task.kv_head = head;
         task.first_row = static_cast<std::int32_t>(t * tile);
         task.rows = static_cast<std::int32_t>(std::min<std::int64_t>(tile, sequence.rows - t * tile));
-        const std::int64_t keys = sequence.first_position + task.first_row + task.rows;
-        task.splits = (keys + kernels::kAttentionSplit - 1) / kernels::kAttentionSplit;
+        const std::int64_t first = sequence.first_position + task.first_row, keys = first + task.rows;
+        if (shape.window > 0)
+          task.first_split = std::max<std::int64_t>(0, first + 1 - shape.window) / kernels::kAttentionSplit;
+        task.splits = ceil_div(keys, kernels::kAttentionSplit) - task.first_split;
         task.partials = partials;
         partials += static_cast<std::size_t>(task.rows * group * task.splits);
         tasks_.push_back(task);
@@ -107,13 +114,12 @@ void CpuOps::attend_whole(const AttentionCall& call) {
     const kernels::AttentionArgs args = call.args(task);
     const std::int64_t count = args.rows * args.heads;
     for (std::int64_t split = 0; split < task.splits; ++split) {
-      kernels_.attention_split(args, split, split == 0 ? running : next, next + pairs * partial);
+      kernels_.attention_split(args, task.first_split + split, split == 0 ? running : next,
+                               next + pairs * partial);
       if (split > 0) kernels_.attention_merge(running, next, count, head_dim);
     }
-    for (std::int64_t i = 0; i < count; ++i) {
-      kernels_.attention_finish(running + static_cast<std::size_t>(i) * partial, head_dim,
-                                call.output(task, i));
-    }
+    for (std::int64_t i = 0; i < count; ++i)
+      call.finish(kernels_, task, i, running + static_cast<std::size_t>(i) * partial);
   };
   pool_.run(static_cast<std::int64_t>(tasks_.size()), body);
 }
@@ -134,7 +140,7 @@ void CpuOps::attend_by_split(const AttentionCall& call) {
     const auto owner = static_cast<std::size_t>(after - split_starts_.begin()) - 1;
     const AttentionTask& task = tasks_[owner];
     const std::int64_t split = index - split_starts_[owner];
-    kernels_.attention_split(call.args(task), split, start(task, split),
+    kernels_.attention_split(call.args(task), task.first_split + split, start(task, split),
                              memory + scratch * static_cast<std::size_t>(thread));
   });
   pool_.run(static_cast<std::int64_t>(tasks_.size()), [&](std::int64_t index, int) {
@@ -144,10 +150,8 @@ void CpuOps::attend_by_split(const AttentionCall& call) {
     for (std::int64_t split = 1; split < task.splits; ++split) {
       kernels_.attention_merge(running, start(task, split), count, head_dim);
     }
-    for (std::int64_t i = 0; i < count; ++i) {
-      kernels_.attention_finish(running + static_cast<std::size_t>(i) * partial, head_dim,
-                                call.output(task, i));
-    }
+    for (std::int64_t i = 0; i < count; ++i)
+      call.finish(kernels_, task, i, running + static_cast<std::size_t>(i) * partial);
   });
 }
 

@@ -55,7 +55,7 @@ void choose_experts(std::span<const float> logits, const ExpertChoice& choice,
 }
 
 Tensor CpuOps::mixture(const Tensor& x, const Linear& router, const Experts& experts,
-                       const ExpertChoice& choice) {
+                       const ExpertChoice& choice, Activation activation) {
   assert(dynamic_cast<const PackedExperts*>(&experts.body()) != nullptr);
   const auto& body = static_cast<const PackedExperts&>(experts.body());
   assert(x.cols == body.in && router.out() == body.count);
@@ -89,8 +89,8 @@ Tensor CpuOps::mixture(const Tensor& x, const Linear& router, const Experts& exp
     rows.clear();
     for (const Visit& visit : visits[e]) rows.push_back(visit.row);
     const Tensor gathered = gather_rows(x, rows);
-    const Tensor down =
-        matmul(silu_mul(matmul(gathered, body.experts[e].gate_up)), body.experts[e].down);  // [visits, in]
+    const Tensor down = matmul(gate_mul(matmul(gathered, body.experts[e].gate_up), activation),
+                               body.experts[e].down);  // [visits, in]
     for_rows(down.rows, down.cols, [&](std::int64_t i) {
       const Visit visit = visits[e][static_cast<std::size_t>(i)];
       const float* from = row_at(down, i);

@@ -18,6 +18,9 @@ const float* row_of(const Tensor& x, std::int64_t row) {
 }
 float* mutable_row(const Tensor& x, std::int64_t row) { return static_cast<float*>(x.data) + row * x.stride; }
 
+kernels::Gate gate_of(Activation activation) { return static_cast<kernels::Gate>(activation); }
+static_assert(kernels::kClampedLimit == kClampedSiluLimit && kernels::kClampedSlope == kClampedSiluSlope);
+
 const PackedMatrix& matrix_of(const Linear& weight) {
   assert(dynamic_cast<const PackedMatrix*>(&weight.body()) != nullptr);
   return static_cast<const PackedMatrix&>(weight.body());
@@ -128,12 +131,12 @@ Tensor CpuOps::add_rms_norm(Tensor x, const Tensor& y, float factor, const Linea
   return room;
 }
 
-Tensor CpuOps::silu_mul(const Tensor& gate_up) {
+Tensor CpuOps::gate_mul(const Tensor& gate_up, Activation activation) {
   const std::int64_t cols = gate_up.cols / 2;
   const Tensor y = allocate(gate_up.rows, cols);
   for_rows(y.rows, cols * 4, [&](std::int64_t row) {
     const float* gate = row_of(gate_up, row);
-    kernels_.silu_mul(gate, gate + cols, cols, mutable_row(y, row));
+    kernels_.gate_mul(gate_of(activation), gate, gate + cols, cols, mutable_row(y, row));
   });
   return y;
 }

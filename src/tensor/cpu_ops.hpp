@@ -44,8 +44,8 @@ class CpuOps final : public Ops {
   Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) override;
   Tensor rms_norm(const Tensor& x, const Linear& weight, float epsilon) override;
   void head_norm(Tensor heads, const Linear& weight, float epsilon) override;
-  Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts,
-                 const ExpertChoice& choice) override;
+  Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts, const ExpertChoice& choice,
+                 Activation activation) override;
   Tensor add(Tensor x, const Tensor& y) override;
   Tensor matmul(const Tensor& x, const Linear& weight) override;
   void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override;
@@ -53,7 +53,7 @@ class CpuOps final : public Ops {
   Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
   Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
                       const Tensor& room, const Linear* next) override;
-  Tensor silu_mul(const Tensor& gate_up) override;
+  Tensor gate_mul(const Tensor& gate_up, Activation activation) override;
   Tensor all_reduce(Tensor x) override;
   Tensor gather_columns(const Tensor& x, std::int64_t cols) override;
   std::span<const float> to_host(const Tensor& x) override;
@@ -65,8 +65,9 @@ class CpuOps final : public Ops {
     std::int32_t kv_head = 0;
     std::int32_t first_row = 0;  // within the sequence
     std::int32_t rows = 0;
-    std::int64_t splits = 0;
-    std::size_t partials = 0;  // where its partials start, in (row, head, split) units
+    std::int64_t first_split = 0;  // that the first of the rows sees
+    std::int64_t splits = 0;       // from there on
+    std::size_t partials = 0;      // where its partials start, in (row, head, split) units
   };
   struct AttentionCall;  // what all tasks of one call share
   // cos and sin of this step's positions under one prepared table.

@@ -128,7 +128,7 @@ TEST_CASE("GPU products with adapters in bf16 and f16, few rows and many") {
       const auto matmul = [](Ops& o, const Tensor& in, const Linear& w) { return o.matmul(in, w); };
       const auto logits = [](Ops& o, const Tensor& in, const Linear& w) { return o.logits(in, w); };
       const auto gated = [](Ops& o, const Tensor& in, const Linear& w) {
-        return o.gated_matmul(in, w, nullptr);
+        return o.gated_matmul(in, w, Activation::silu, nullptr);
       };
       const double sums = mode.fp8_products ? 4e-3 : 0;
       check_near(compute(*gpu, matmul), compute(*cpu, matmul), 2 * unit(mode.dtype) + sums, "matmul");
@@ -183,7 +183,7 @@ TEST_CASE("GPU norms and gates leave rows as they are for adapters") {
               *o.pack_vector({.data = weight.values.data(), .dtype = DType::f32, .out = 1, .in = kHidden});
           const Tensor sum = upload(o, x), room = upload(o, y);
           const Tensor normed = o.add_rms_norm(sum, upload(o, y), 1.0F, norm, 1e-5F, room, &gate_up);
-          const Tensor gated = o.gated_matmul(normed, gate_up, &down);
+          const Tensor gated = o.gated_matmul(normed, gate_up, Activation::silu, &down);
           types = {normed.dtype, gated.dtype};
           return download(o, o.matmul(gated, down));
         };
@@ -215,7 +215,8 @@ TEST_CASE("recorded steps serve any adapters") {
     const auto forward = [&](const Batch& rows) {
       ++forwards;
       ops->begin_step(rows, pool.view());
-      const Tensor gated = ops->gated_matmul(ops->embed(table, rows.tokens), gate_up, nullptr);
+      const Tensor gated =
+          ops->gated_matmul(ops->embed(table, rows.tokens), gate_up, Activation::silu, nullptr);
       return ops->logits(ops->gather_rows(gated, rows.logit_rows), head);
     };
     const auto check_step = [&](std::int64_t rows, unsigned seed, bool used) {

@@ -50,8 +50,9 @@ TEST_CASE("GPU products in bf16 and f16, few rows and many, with and without bia
       both("bias", unit(dtype),
            [&](Ops& o) { return download(o, o.matmul(upload(o, x), pack_matrix(o, w, &bias))); });
       both("logits", 1e-5, [&](Ops& o) { return download(o, o.logits(upload(o, x), pack_matrix(o, w))); });
-      both("gated", 4 * unit(dtype),
-           [&](Ops& o) { return download(o, o.gated_matmul(upload(o, x), pack_matrix(o, gates), nullptr)); });
+      both("gated", 4 * unit(dtype), [&](Ops& o) {
+        return download(o, o.gated_matmul(upload(o, x), pack_matrix(o, gates), Activation::silu, nullptr));
+      });
     }
   }
 }
@@ -103,7 +104,7 @@ TEST_CASE("GPU products of e4m3 weights, with and without rounding the rows") {
         both("logits", unit(dtype) + sums,
              [&](Ops& o) { return download(o, o.logits(upload(o, x), require_pack(o, views))); });
         both("gated", 5 * unit(dtype) + sums, [&](Ops& o) {
-          return download(o, o.gated_matmul(upload(o, x), require_pack(o, views), nullptr));
+          return download(o, o.gated_matmul(upload(o, x), require_pack(o, views), Activation::silu, nullptr));
         });
         const Matrix rough = Matrix::random(shape.rows, shape.in, 4);
         both("rough", 0.04,
@@ -150,7 +151,7 @@ TEST_CASE("GPU norms and gates round to e4m3 for the products that would") {
       const Tensor sum = upload(o, x), room = upload(o, y);
       const Tensor normed =
           o.add_rms_norm(sum, upload(o, y), 1.0F, norm, 1e-5F, room, two_steps ? nullptr : &gate_up);
-      const Tensor gated = o.gated_matmul(normed, gate_up, two_steps ? nullptr : &last);
+      const Tensor gated = o.gated_matmul(normed, gate_up, Activation::silu, two_steps ? nullptr : &last);
       type = gated.dtype;
       CHECK(normed.dtype == gated.dtype);
       return download(o, o.matmul(gated, last));
@@ -194,7 +195,8 @@ TEST_CASE("GPU mixtures of e4m3 experts, in f32, bf16 and f16") {
       const auto compute = [&](Ops& o) {
         auto experts = o.pack_experts(views);
         REQUIRE(experts.has_value());
-        return download(o, o.mixture(upload(o, x), pack_matrix(o, router), *experts, {2, true}));
+        return download(
+            o, o.mixture(upload(o, x), pack_matrix(o, router), *experts, {2, true}, Activation::silu));
       };
       check_near(compute(*ops.gpu), compute(*ops.cpu), dtype == DType::f32 ? 1e-5 : 6 * unit(dtype),
                  "mixture");
@@ -216,7 +218,7 @@ TEST_CASE("GPU norms, sums and gates in bf16 and f16") {
       };
       both("rms_norm", [&](Ops& o) { return download(o, o.rms_norm(upload(o, x), norm(o), 1e-5F)); });
       both("add", [&](Ops& o) { return download(o, o.add(upload(o, x), upload(o, y))); });
-      both("silu_mul", [&](Ops& o) { return download(o, o.silu_mul(upload(o, x))); });
+      both("gate_mul", [&](Ops& o) { return download(o, o.gate_mul(upload(o, x), Activation::silu)); });
       both("add_rms_norm", [&](Ops& o) {
         const Tensor sum = upload(o, x), normed = upload(o, y);
         return download(o, o.add_rms_norm(sum, upload(o, y), 1.0F, norm(o), 1e-5F, normed, nullptr));
@@ -256,8 +258,8 @@ TEST_CASE("GPU mixtures of experts and norms of heads in bf16 and f16") {
         const auto compute = [&](Ops& o) {
           auto experts = o.pack_experts(views);
           REQUIRE(experts.has_value());
-          return download(
-              o, o.mixture(upload(o, x), pack_matrix(o, router), *experts, {shape.per_token, renormalise}));
+          return download(o, o.mixture(upload(o, x), pack_matrix(o, router), *experts,
+                                       {shape.per_token, renormalise}, Activation::silu));
         };
         check_near(compute(*ops.gpu), compute(*ops.cpu), 6 * unit(dtype), "mixture");
       }

@@ -75,10 +75,12 @@ class FailingOps final : public Ops {
   Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override {
     return ops_.attention(layer, q, shape);
   }
-  Tensor silu_mul(const Tensor& gate_up) override { return ops_.silu_mul(gate_up); }
-  Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts,
-                 const ExpertChoice& choice) override {
-    return ops_.mixture(x, router, experts, choice);
+  Tensor gate_mul(const Tensor& gate_up, Activation activation) override {
+    return ops_.gate_mul(gate_up, activation);
+  }
+  Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts, const ExpertChoice& choice,
+                 Activation activation) override {
+    return ops_.mixture(x, router, experts, choice, activation);
   }
   Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
                       const Tensor& room, const Linear* next) override {

@@ -104,8 +104,8 @@ TEST_CASE("a product adds to each row what the row's adapter does") {
       }
       check_close(download(*ops, ops->matmul(input, adapted)), want, 1e-4);
       check_close(download(*ops, ops->logits(input, adapted)), want, 1e-4);
-      const Matrix gated = download(*ops, ops->gated_matmul(input, adapted, nullptr));
-      check_close(gated, download(*ops, ops->silu_mul(upload(*ops, want))), 1e-3);
+      const Matrix gated = download(*ops, ops->gated_matmul(input, adapted, Activation::silu, nullptr));
+      check_close(gated, download(*ops, ops->gate_mul(upload(*ops, want), Activation::silu)), 1e-3);
       // Rows without an adapter, and steps without one, have the plain product's bits.
       const Matrix again = download(*ops, ops->matmul(input, adapted));
       for (std::int64_t r = 0; r < rows; ++r)

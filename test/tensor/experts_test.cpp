@@ -103,7 +103,8 @@ TEST_CASE("a mixture is the weighted sum of the chosen experts") {
       CHECK(experts.in() == c.in);
       CHECK(experts.ffn() == c.ffn);
       const Matrix x = Matrix::random(c.rows, c.in, 5, 1.0F);
-      const Matrix y = download(*ops, ops->mixture(upload(*ops, x), router, experts, c.choice));
+      const Matrix y =
+          download(*ops, ops->mixture(upload(*ops, x), router, experts, c.choice, Activation::silu));
       REQUIRE(y.rows == c.rows);
       REQUIRE(y.cols == c.in);
       for (std::int64_t r = 0; r < c.rows; ++r) {
@@ -134,11 +135,12 @@ TEST_CASE("a mixture of a row is the same alone and among 300, on any number of 
       const Linear router = require_router(*ops, layer);
       const Experts experts = require_experts(*ops, layer);
       const Tensor all = upload(*ops, x);
-      const Matrix together = download(*ops, ops->mixture(all, router, experts, {4, true}));
+      const Matrix together = download(*ops, ops->mixture(all, router, experts, {4, true}, Activation::silu));
       if (threads == 1) whole = together;
       CHECK(same_bits(together.values.data(), whole.values.data(), 300 * 64));
       for (const std::int64_t row : {0, 7, 299}) {
-        const Matrix alone = download(*ops, ops->mixture(rows_of(all, row, 1), router, experts, {4, true}));
+        const Matrix alone =
+            download(*ops, ops->mixture(rows_of(all, row, 1), router, experts, {4, true}, Activation::silu));
         CHECK(same_bits(alone.values.data(), whole.values.data() + row * 64, 64));
       }
     }

@@ -71,7 +71,7 @@ TEST_CASE("rms_norm and silu_mul of a row are the same alone and among 512") {
       auto scale = ops->pack_vector(weight.view());
       REQUIRE(scale.has_value());
       const auto norm = [&](const Tensor& part) { return ops->rms_norm(part, *scale, 1e-6F); };
-      const auto gate = [&](const Tensor& part) { return ops->silu_mul(part); };
+      const auto gate = [&](const Tensor& part) { return ops->gate_mul(part, Activation::silu); };
       const Tensor rows = upload(*ops, x);
       if (threads == 1) {
         normed = download(*ops, norm(rows));

@@ -83,6 +83,7 @@ struct ModelConfig {
   std::int32_t rotary_dim = 0;         // the first elements of a head, which are rotated; head_dim: all
   std::vector<std::int32_t> unrotated_layers;  // whose heads are not rotated at all; ascending
   bool mlp_bias = false;
+  Activation activation = Activation::silu;
   float residual_factor = 1.0F;   // of what attention and FFN add to the residual stream
   float logits_factor = 1.0F;     // of the logits
   float attention_factor = 0.0F;  // of the scores; 0: 1 / sqrt(head_dim)

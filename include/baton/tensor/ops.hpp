@@ -81,7 +81,17 @@ class Linear {
   std::shared_ptr<const Adapters> adapters_;
 };
 
-// One expert of a mixture: an FFN of its own. gate and up are [ffn, in], down [in, ffn]; no biases.
+// What a gate does to what passes it, in an FFN.
+enum class Activation : std::uint8_t {
+  silu,          // gate / (1 + e^-gate) * up
+  gelu,          // gate * (1 + tanh(sqrt(2 / pi) * (gate + 0.044715 gate^3))) / 2 * up
+  clamped_silu,  // g / (1 + e^(-1.702 g)) * (u + 1), g = gate up to 7, u = up from -7 to 7 (gpt-oss)
+};
+inline constexpr float kClampedSiluLimit = 7.0F;
+inline constexpr float kClampedSiluSlope = 1.702F;
+
+// One expert of a mixture: an FFN of its own. gate and up are [ffn, in], down [in, ffn]; all three have
+// biases or none has.
 struct ExpertView {
   WeightView gate, up, down;
 };
@@ -139,12 +149,18 @@ struct AttentionShape {
   std::int32_t kv_heads = 0;
   std::int32_t head_dim = 0;
   float scale = 1.0F;  // usually 1 / sqrt(head_dim)
+  // A row sees its own position and the window - 1 before it; 0: all before it. Either 0 or the window that
+  // begin_model() was told.
+  std::int32_t window = 0;
+  // [query_heads] scores that take part in the softmax and have no value (gpt-oss), or null for none.
+  const Linear* sinks = nullptr;
 };
 
 // What a model is made for. Backends that compute in the checkpoint's element type choose it by this.
 struct ModelTypes {
   DType weights = DType::bf16;  // of what is not e4m3
   bool fp8_products = false;    // where weights are e4m3, activations may be rounded to it too
+  std::int32_t window = 0;      // of those layers whose attention has one; 0: none has
 };
 
 class Ops {
@@ -211,14 +227,14 @@ class Ops {
                     const void* prepared) = 0;  // in place, [rows, n * head_dim], batch positions
   virtual void store_kv(std::int32_t layer, const Tensor& k,
                         const Tensor& v) = 0;  // [rows, kv_heads * head_dim] into the slots
-  virtual Tensor attention(std::int32_t layer, const Tensor& q,
-                           const AttentionShape& shape) = 0;  // causal over the cache, own rows included;
-                                                              // [rows, query_heads * head_dim]
-  virtual Tensor silu_mul(const Tensor& gate_up) = 0;         // [rows, 2n] -> silu(gate) * up, [rows, n]
+  // Causal over the cache, own rows included: [rows, query_heads * head_dim].
+  virtual Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) = 0;
+  virtual Tensor gate_mul(const Tensor& gate_up, Activation activation) = 0;  // [rows, 2n] -> [rows, n]
 
-  // Sum over a row's experts of weight * down(silu(gate x) * up x); `router` [in] -> [experts] scores them.
+  // Sum over a row's experts of weight * down(activation(gate x, up x)); `router` [in] -> [experts] scores
+  // them.
   virtual Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts,
-                         const ExpertChoice& choice) = 0;  // [rows, in]
+                         const ExpertChoice& choice, Activation activation) = 0;  // [rows, in]
 
   // Fused forms. On the CPU the same bits as their parts; a GPU may round less often in between. Where one
   // has a `next`, its result is read by that product alone, and may be of a type that only that product
@@ -228,8 +244,9 @@ class Ops {
   // Rows q|k|v: q and k are normed by head where asked for and rotated, k and v go into the cache; returns q.
   virtual Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
                             const void* prepared, const HeadNorms& norms = {});
-  virtual Tensor gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* /*next*/) {
-    return silu_mul(matmul(x, gate_up));
+  virtual Tensor gated_matmul(const Tensor& x, const Linear& gate_up, Activation activation,
+                              const Linear* /*next*/) {
+    return gate_mul(matmul(x, gate_up), activation);
   }
   virtual Tensor logits(const Tensor& x, const Linear& weight) { return matmul(x, weight); }  // always f32
 

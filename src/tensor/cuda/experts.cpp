@@ -36,7 +36,7 @@ Result<std::shared_ptr<const CudaExperts>> pack_experts_on_gpu(Device device,
 }
 
 Tensor CudaOps::mixture(const Tensor& x, const Linear& router, const Experts& experts,
-                        const ExpertChoice& choice) {
+                        const ExpertChoice& choice, Activation activation) {
   assert(dynamic_cast<const CudaExperts*>(&experts.body()) != nullptr);
   const auto& body = static_cast<const CudaExperts&>(experts.body());
   const Tensor y = allocate(x.rows, body.in, x.dtype);
@@ -81,8 +81,9 @@ Tensor CudaOps::mixture(const Tensor& x, const Linear& router, const Experts& ex
     require(cuda::moe_matmul(product, stream_), "moe_matmul");
     return slots;
   };
-  const Tensor hidden = silu_mul(multiply(x, true, *body.gate_up, 2 * body.ffn));  // [entries, ffn]
-  const Tensor outputs = multiply(hidden, false, *body.down, body.in);             // [entries, in]
+  const Tensor hidden =
+      gate_mul(multiply(x, true, *body.gate_up, 2 * body.ffn), activation);  // [entries, ffn]
+  const Tensor outputs = multiply(hidden, false, *body.down, body.in);       // [entries, in]
 
   cuda::MoeCombine combine;
   combine.x = rows_of(outputs);

@@ -294,7 +294,8 @@ Tensor CudaOps::add_rms_norm(Tensor x, const Tensor& y, float factor, const Line
   return normed;
 }
 
-Tensor CudaOps::silu_mul(const Tensor& gate_up) {
+Tensor CudaOps::gate_mul(const Tensor& gate_up, Activation activation) {
+  require_silu(activation);
   const Tensor y = allocate(gate_up.rows, gate_up.cols / 2, gate_up.dtype);
   require(cuda::silu_mul(rows_of(gate_up), rows_of(y), nullptr, stream_), "silu_mul");
   return y;
@@ -354,6 +355,7 @@ void* CudaOps::attention_workspace(const AttentionShape& shape) {
 }
 
 Tensor CudaOps::attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) {
+  if (shape.window > 0 || shape.sinks) throw DeviceFailure("no windows and no sinks on a GPU yet");
   const Tensor y = allocate(q.rows, q.cols, q.dtype);
   const cuda::AttentionRows rows{q.data,     y.data, q.stride, shape.query_heads, element_on_gpu(q.dtype),
                                  shape.scale};

@@ -52,19 +52,20 @@ class CudaOps : public Ops {
   Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) override;
   Tensor rms_norm(const Tensor& x, const Linear& weight, float epsilon) override;
   void head_norm(Tensor heads, const Linear& weight, float epsilon) override;
-  Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts,
-                 const ExpertChoice& choice) override;
+  Tensor mixture(const Tensor& x, const Linear& router, const Experts& experts, const ExpertChoice& choice,
+                 Activation activation) override;
   Tensor add(Tensor x, const Tensor& y) override;
   Tensor matmul(const Tensor& x, const Linear& weight) override;
   void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override;
   void store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) override;
   Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
-  Tensor silu_mul(const Tensor& gate_up) override;
+  Tensor gate_mul(const Tensor& gate_up, Activation activation) override;
   Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
                       const Tensor& room, const Linear* next) override;
   Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape, const void* prepared,
                     const HeadNorms& norms) override;
-  Tensor gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* next) override;
+  Tensor gated_matmul(const Tensor& x, const Linear& gate_up, Activation activation,
+                      const Linear* next) override;
   Tensor logits(const Tensor& x, const Linear& weight) override;
   Tensor all_reduce(Tensor x) override;
   Tensor gather_columns(const Tensor& x, std::int64_t cols) override;

@@ -198,7 +198,9 @@ Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
 
 // Adapters add to gates and ups before those are multiplied. Where a row must not show what others are in its
 // step, they are then never multiplied within the product.
-Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up, const Linear* next) {
+Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up, Activation activation,
+                             const Linear* next) {
+  require_silu(activation);
   const CudaMatrix& weight = matrix_of(gate_up);
   const std::int64_t most = weight.element == cuda::Element::e4m3 ? kSkinnyCodeRows
                             : gpu_.compute_capability == 90       ? kWarpgroupRows
@@ -208,7 +210,7 @@ Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up, const Linea
   if (x.dtype != DType::f32 && !adapted && (deterministic_ || x.rows <= most))
     return product(x, weight, activations_, true);
   const Tensor both = matmul(x, gate_up);
-  if (!takes_codes(next, x.rows)) return silu_mul(both);
+  if (!takes_codes(next, x.rows)) return gate_mul(both, activation);
   const Tensor codes = allocate_codes(x.rows, weight.out / 2);
   require(cuda::silu_mul(rows_of(both), rows_of(codes), scales_of(codes), stream_), "silu_mul");
   return codes;

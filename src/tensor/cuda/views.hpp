@@ -19,6 +19,10 @@ inline const CudaVector& vector_of(const Linear& weight) {
   return static_cast<const CudaVector&>(weight.body());
 }
 
+inline void require_silu(Activation activation) {
+  if (activation != Activation::silu) throw DeviceFailure("no other activation than silu on a GPU yet");
+}
+
 inline cuda::Rows rows_of(const Tensor& x) {
   return {x.data, x.stride, static_cast<std::int32_t>(x.rows), static_cast<std::int32_t>(x.cols),
           element_on_gpu(x.dtype)};
