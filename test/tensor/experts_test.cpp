@@ -17,30 +17,41 @@ using Row = std::vector<double>;
 struct Layer {
   std::vector<std::unique_ptr<Weight>> gates, ups, downs;
   std::vector<ExpertView> views;
-  std::unique_ptr<Weight> router;
+  std::unique_ptr<Weight> router, router_bias;  // the bias only where the experts have some
+  std::vector<std::unique_ptr<Weight>> biases;  // of gate, up and down of each expert, or none
 
-  Layer(DType dtype, std::int32_t count, std::int64_t in, std::int64_t ffn) {
+  Layer(DType dtype, std::int32_t count, std::int64_t in, std::int64_t ffn, bool biased = false) {
     for (std::int32_t e = 0; e < count; ++e) {
       const auto seed = static_cast<unsigned>(100 + 3 * e);
       gates.push_back(std::make_unique<Weight>(dtype, ffn, in, seed));
       ups.push_back(std::make_unique<Weight>(dtype, ffn, in, seed + 1));
       downs.push_back(std::make_unique<Weight>(dtype, in, ffn, seed + 2));
       views.push_back({gates.back()->view(), ups.back()->view(), downs.back()->view()});
+      if (!biased) continue;
+      for (WeightView* view : {&views.back().gate, &views.back().up, &views.back().down}) {
+        biases.push_back(std::make_unique<Weight>(dtype, 1, view->out, seed + 1000 + biases.size() % 3));
+        view->bias = biases.back()->view().data;
+      }
     }
+    if (biased) router_bias = std::make_unique<Weight>(dtype, 1, count, 98);
     router = std::make_unique<Weight>(dtype, count, in, 99);
   }
 };
 
-Row product(const Row& x, const Matrix& w) {
+Row product(const Row& x, const Matrix& w, const Weight* bias) {
   Row y(static_cast<std::size_t>(w.rows));
+  if (bias) y.assign(bias->exact().values.begin(), bias->exact().values.end());
   for (std::int64_t o = 0; o < w.rows; ++o)
     for (std::int64_t i = 0; i < w.cols; ++i)
       y[static_cast<std::size_t>(o)] += x[static_cast<std::size_t>(i)] * static_cast<double>(w.at(o, i));
   return y;
 }
 
-Row naive_mixture(const Layer& layer, const Row& x, const ExpertChoice& choice) {
-  const Row logits = product(x, layer.router->exact());
+Row naive_mixture(const Layer& layer, const Row& x, const ExpertChoice& choice, Activation activation) {
+  const Row logits = product(x, layer.router->exact(), layer.router_bias.get());
+  const auto bias = [&](std::size_t expert, std::size_t which) {
+    return layer.biases.empty() ? nullptr : layer.biases[3 * expert + which].get();
+  };
   Row shares;
   for (const double logit : logits) shares.push_back(std::exp(logit));
   const double all = std::accumulate(shares.begin(), shares.end(), 0.0);
@@ -52,11 +63,10 @@ Row naive_mixture(const Layer& layer, const Row& x, const ExpertChoice& choice) 
   for (const std::size_t e : order) kept += shares[e];
   Row y(x.size());
   for (const std::size_t e : order) {
-    Row hidden = product(x, layer.gates[e]->exact());
-    const Row up = product(x, layer.ups[e]->exact());
-    for (std::size_t i = 0; i < hidden.size(); ++i)
-      hidden[i] = hidden[i] / (1 + std::exp(-hidden[i])) * up[i];
-    const Row down = product(hidden, layer.downs[e]->exact());
+    Row hidden = product(x, layer.gates[e]->exact(), bias(e, 0));
+    const Row up = product(x, layer.ups[e]->exact(), bias(e, 1));
+    for (std::size_t i = 0; i < hidden.size(); ++i) hidden[i] = gated(activation, hidden[i], up[i]);
+    const Row down = product(hidden, layer.downs[e]->exact(), bias(e, 2));
     const double weight = shares[e] / (choice.renormalise ? kept : all);
     for (std::size_t i = 0; i < y.size(); ++i) y[i] += weight * down[i];
   }
@@ -64,7 +74,8 @@ Row naive_mixture(const Layer& layer, const Row& x, const ExpertChoice& choice) 
 }
 
 Linear require_router(Ops& ops, const Layer& layer) {
-  const WeightView view = layer.router->view();
+  WeightView view = layer.router->view();
+  if (layer.router_bias) view.bias = layer.router_bias->view().data;
   return require_pack(ops, {&view, 1});
 }
 
@@ -88,14 +99,21 @@ TEST_CASE("a mixture is the weighted sum of the chosen experts") {
     std::int32_t experts;
     std::int64_t in, ffn, rows;
     ExpertChoice choice;
+    bool biased = false;
+    Activation activation = Activation::silu;
   };
-  const Case cases[] = {{DType::f32, 1, 17, 5, 3, {1, true}},    {DType::bf16, 8, 48, 40, 1, {2, true}},
-                        {DType::f16, 8, 64, 33, 29, {2, false}}, {DType::bf16, 40, 32, 16, 70, {8, true}},
-                        {DType::f32, 3, 24, 70, 9, {3, false}},  {DType::bf16, 128, 32, 8, 5, {32, true}}};
+  const Case cases[] = {{DType::f32, 1, 17, 5, 3, {1, true}},
+                        {DType::bf16, 8, 48, 40, 1, {2, true}},
+                        {DType::f16, 8, 64, 33, 29, {2, false}},
+                        {DType::bf16, 40, 32, 16, 70, {8, true}},
+                        {DType::f32, 3, 24, 70, 9, {3, false}},
+                        {DType::bf16, 128, 32, 8, 5, {32, true}},
+                        {DType::bf16, 8, 48, 40, 21, {4, true}, true, Activation::clamped_silu},
+                        {DType::f32, 5, 33, 17, 2, {2, false}, true, Activation::gelu}};
   for (const OpsOptions& options : backends()) {
     for (const Case& c : cases) {
       INFO(options.isa << " " << c.experts << " experts, " << c.rows << " rows");
-      const Layer layer(c.dtype, c.experts, c.in, c.ffn);
+      const Layer layer(c.dtype, c.experts, c.in, c.ffn, c.biased);
       auto ops = require_ops(options);
       const Linear router = require_router(*ops, layer);
       const Experts experts = require_experts(*ops, layer);
@@ -103,15 +121,14 @@ TEST_CASE("a mixture is the weighted sum of the chosen experts") {
       CHECK(experts.in() == c.in);
       CHECK(experts.ffn() == c.ffn);
       const Matrix x = Matrix::random(c.rows, c.in, 5, 1.0F);
-      const Matrix y =
-          download(*ops, ops->mixture(upload(*ops, x), router, experts, c.choice, Activation::silu));
+      const Matrix y = download(*ops, ops->mixture(upload(*ops, x), router, experts, c.choice, c.activation));
       REQUIRE(y.rows == c.rows);
       REQUIRE(y.cols == c.in);
       for (std::int64_t r = 0; r < c.rows; ++r) {
         Row row(static_cast<std::size_t>(c.in));
         for (std::int64_t i = 0; i < c.in; ++i)
           row[static_cast<std::size_t>(i)] = static_cast<double>(x.at(r, i));
-        const Row want = naive_mixture(layer, row, c.choice);
+        const Row want = naive_mixture(layer, row, c.choice, c.activation);
         double size = 0;
         for (const double value : want) size = std::max(size, std::abs(value));
         for (std::int64_t i = 0; i < c.in; ++i)

@@ -2,6 +2,8 @@
 // alone, so that the same tests run on any device.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -135,6 +137,21 @@ inline Tensor rows_of(const Tensor& x, std::int64_t first, std::int64_t count) {
 
 inline bool same_bits(const float* a, const float* b, std::int64_t count) {
   return std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(float)) == 0;
+}
+
+// An activation as its authors write it.
+inline double gated(Activation activation, double gate, double up) {
+  switch (activation) {
+    case Activation::silu:
+      return gate / (1 + std::exp(-gate)) * up;
+    case Activation::gelu:
+      // (1 + tanh z) / 2, without the difference of nearly equal numbers where z is far below 0
+      return gate / (1 + std::exp(-1.5957691216057308 * (gate + 0.044715 * gate * gate * gate))) * up;
+    case Activation::clamped_silu:
+      gate = std::min(gate, 7.0), up = std::clamp(up, -7.0, 7.0);
+      return gate / (1 + std::exp(-1.702 * gate)) * (up + 1);
+  }
+  return 0;
 }
 
 // A cut of [0, total) into pieces of random length.

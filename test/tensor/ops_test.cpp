@@ -14,6 +14,8 @@ struct Shape {
   std::int64_t rows, in, out;
 };
 
+constexpr float kNone = -std::numeric_limits<float>::infinity();  // a sink that takes nothing
+
 void check_product(const Matrix& got, const Matrix& x, const Matrix& w, const Matrix* bias) {
   for (std::int64_t r = 0; r < x.rows; ++r) {
     for (std::int64_t n = 0; n < w.rows; ++n) {
@@ -155,7 +157,7 @@ TEST_CASE("rms_norm divides by the root of the mean square") {
   }
 }
 
-TEST_CASE("add, silu_mul and gather_rows") {
+TEST_CASE("add, gate_mul and gather_rows") {
   for (const OpsOptions& options : backends()) {
     auto ops = require_ops(options);
     const Matrix a = Matrix::random(9, 37, 1), b = Matrix::random(9, 37, 2);
@@ -182,14 +184,18 @@ TEST_CASE("add, silu_mul and gather_rows") {
       REQUIRE(same_bits(normed.values.data(), apart.values.data(), 9 * 37));
     }
 
-    const Matrix gate_up = Matrix::random(9, 74, 3, 120.0F);
-    const Matrix y = download(*ops, ops->gate_mul(upload(*ops, gate_up), Activation::silu));
-    REQUIRE(y.cols == 37);
-    for (std::int64_t r = 0; r < 9; ++r) {
-      for (std::int64_t c = 0; c < 37; ++c) {
-        const double gate = static_cast<double>(gate_up.at(r, c));
-        const double want = gate / (1 + std::exp(-gate)) * static_cast<double>(gate_up.at(r, 37 + c));
-        REQUIRE(static_cast<double>(y.at(r, c)) == Approx(want).epsilon(2e-6).margin(1e-30));
+    for (const float width : {3.0F, 120.0F}) {
+      const Matrix gate_up = Matrix::random(9, 74, 3, width);
+      for (const Activation activation : {Activation::silu, Activation::gelu, Activation::clamped_silu}) {
+        const Matrix y = download(*ops, ops->gate_mul(upload(*ops, gate_up), activation));
+        REQUIRE(y.cols == 37);
+        for (std::int64_t r = 0; r < 9; ++r) {
+          for (std::int64_t c = 0; c < 37; ++c) {
+            INFO(static_cast<int>(activation) << " of " << gate_up.at(r, c) << ", " << gate_up.at(r, 37 + c));
+            const double want = gated(activation, gate_up.at(r, c), gate_up.at(r, 37 + c));
+            REQUIRE(static_cast<double>(y.at(r, c)) == Approx(want).epsilon(5e-6).margin(1e-30));
+          }
+        }
       }
     }
 
@@ -256,19 +262,28 @@ TEST_CASE("rope rotates the pairs of every head by position times frequency") {
   }
 }
 
-TEST_CASE("attention is the softmax over a row's own positions") {
+TEST_CASE("attention is the softmax over the positions that a row sees") {
   struct Case {
     std::int32_t query_heads, kv_heads, head_dim, block_size;
     std::int64_t tokens;
     DType dtype;
+    std::int32_t window = 0;
+    std::vector<float> sinks = {};
   };
   for (const OpsOptions& options : backends()) {
-    for (const Case c : {Case{1, 1, 4, 8, 5, DType::f32}, Case{8, 4, 8, 16, 140, DType::f32},
+    for (const Case& c : {Case{1, 1, 4, 8, 5, DType::f32}, Case{8, 4, 8, 16, 140, DType::f32},
                          Case{6, 2, 24, 8, 130, DType::bf16}, Case{7, 1, 64, 32, 300, DType::bf16},
                          Case{4, 4, 100, 16, 257, DType::f16}, Case{6, 3, 64, 16, 150, DType::e4m3},
-                         Case{2, 1, 20, 8, 70, DType::e4m3}}) {
-      INFO(options.isa << " heads " << c.query_heads << "/" << c.kv_heads << " dim " << c.head_dim);
+                         Case{2, 1, 20, 8, 70, DType::e4m3}, Case{2, 1, 8, 8, 40, DType::f32, 1},
+                         Case{4, 2, 16, 16, 150, DType::bf16, 7}, Case{5, 1, 64, 32, 300, DType::bf16, 100},
+                         Case{8, 2, 24, 8, 290, DType::f32, 129}, Case{2, 2, 64, 16, 400, DType::e4m3, 256},
+                         Case{4, 1, 32, 16, 70, DType::f32, 1000},
+                         Case{4, 2, 16, 16, 140, DType::f32, 0, {0.5F, -3.0F, 40.0F, -200.0F}},
+                         Case{2, 1, 64, 16, 270, DType::bf16, 128, {2.0F, kNone}}}) {
+      INFO(options.isa << " heads " << c.query_heads << "/" << c.kv_heads << " dim " << c.head_dim
+                       << " window " << c.window);
       auto ops = require_ops(options, 2);
+      REQUIRE(ops->begin_model({.weights = DType::f32, .window = c.window}).has_value());
       const KvLayout layout{.dtype = c.dtype,
                             .layers = 2,
                             .kv_heads = c.kv_heads,
@@ -283,14 +298,19 @@ TEST_CASE("attention is the softmax over a row's own positions") {
           v(c.dtype, c.tokens, c.kv_heads * c.head_dim, 3);
       const Matrix q = Matrix::random(c.tokens, c.query_heads * c.head_dim, 4, 3.0F);
       ops->store_kv(1, upload(*ops, k.exact()), upload(*ops, v.exact()));
-      const AttentionShape shape{c.query_heads, c.kv_heads, c.head_dim, 0.3F};
+      AttentionShape shape{c.query_heads, c.kv_heads, c.head_dim, 0.3F, c.window};
+      const WeightView sinks{.data = c.sinks.data(), .dtype = DType::f32, .out = 1, .in = c.query_heads};
+      const Linear packed = c.sinks.empty() ? Linear() : *ops->pack_vector(sinks);
+      if (packed) shape.sinks = &packed;
       const Matrix y = download(*ops, ops->attention(1, upload(*ops, q), shape));
       for (std::int64_t r = 0; r < c.tokens; r += r < 10 ? 1 : 13) {
         for (std::int64_t h = 0; h < c.query_heads; ++h) {
           const std::int64_t kv_column = h / (c.query_heads / c.kv_heads) * c.head_dim;
-          std::vector<double> weights;
-          double total = 0;
-          for (std::int64_t j = 0; j <= r; ++j) {
+          const std::int64_t first = c.window > 0 ? std::max<std::int64_t>(0, r + 1 - c.window) : 0;
+          std::vector<double> weights(static_cast<std::size_t>(first));
+          double total =
+              c.sinks.empty() ? 0 : std::exp(static_cast<double>(c.sinks[static_cast<std::size_t>(h)]));
+          for (std::int64_t j = first; j <= r; ++j) {
             double score = 0;
             for (std::int64_t d = 0; d < c.head_dim; ++d) {
               score += static_cast<double>(q.at(r, h * c.head_dim + d)) *
@@ -301,7 +321,7 @@ TEST_CASE("attention is the softmax over a row's own positions") {
           }
           for (std::int64_t d = 0; d < c.head_dim; ++d) {
             double want = 0;
-            for (std::int64_t j = 0; j <= r; ++j) {
+            for (std::int64_t j = first; j <= r; ++j) {
               want += weights[static_cast<std::size_t>(j)] / total *
                       static_cast<double>(v.exact().at(j, kv_column + d));
             }

@@ -119,6 +119,7 @@ RopeTable rope_table(std::int32_t head_dim) {
 // rope, store_kv and attention over the whole sequence, in chunks.
 Matrix attend(const OpsOptions& options, const AttentionCase& c, const Run& run) {
   auto ops = require_ops(options, run.threads);
+  REQUIRE(ops->begin_model({.weights = DType::f32, .window = c.shape.window}).has_value());
   const Ops::Scope scope(*ops);
   const KvLayout layout{.dtype = c.dtype,
                         .layers = 1,
@@ -161,7 +162,9 @@ TEST_CASE("attention is the same for any chunking, block size, batch and number 
   for (const OpsOptions& options : backends()) {
     for (const AttentionCase& c : {AttentionCase({8, 2, 16, 0.25F}, DType::bf16, 300, 1),
                                    AttentionCase({3, 3, 20, 0.2F}, DType::f32, 270, 5),
-                                   AttentionCase({7, 1, 64, 0.125F}, DType::bf16, 150, 9)}) {
+                                   AttentionCase({7, 1, 64, 0.125F}, DType::bf16, 150, 9),
+                                   AttentionCase({4, 2, 16, 0.25F, 3}, DType::bf16, 270, 13),
+                                   AttentionCase({5, 1, 24, 0.2F, 130}, DType::f32, 390, 17)}) {
       const Matrix want = attend(options, c, {});
       for (const Run& run :
            {Run{.block_size = 8, .threads = 2, .longest_chunk = 50, .seed = 2},
@@ -195,6 +198,24 @@ TEST_CASE("a row never sees a later row, not even its NaN") {
     const Matrix got = attend(options, c, {});
     CHECK(same_bits(got.values.data(), want.values.data(), poisoned * want.cols));
     CHECK(std::isnan(got.at(poisoned, 0)));
+  }
+}
+
+TEST_CASE("a row sees nothing before its window, not even its NaN") {
+  for (const OpsOptions& options : backends()) {
+    AttentionCase c({4, 2, 16, 0.25F, 9}, DType::f32, 200, 1);
+    const Matrix want = attend(options, c, {});
+    const std::int64_t poisoned = 120, free = poisoned + 9;
+    for (std::int64_t i = 0; i < c.v.cols; ++i) {
+      c.k.at(poisoned, i) = NAN;
+      c.v.at(poisoned, i) = NAN;
+    }
+    for (const Run& run : {Run{}, Run{.longest_chunk = 1}}) {
+      const Matrix got = attend(options, c, run);
+      CHECK(std::isnan(got.at(free - 1, 0)));
+      CHECK(same_bits(&got.values[static_cast<std::size_t>(free * want.cols)],
+                      &want.values[static_cast<std::size_t>(free * want.cols)], (200 - free) * want.cols));
+    }
   }
 }
 
