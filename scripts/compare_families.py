@@ -46,6 +46,13 @@ FAMILIES = {
     "Llama, biases, tied": ("Llama", dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True)),
     "Mistral": ("Mistral", dict(head_dim=24, sliding_window=None)),
     "Mixtral": ("Mixtral", dict(num_local_experts=5, sliding_window=None, **EXPERTS)),
+    "Mistral, a window": ("Mistral", dict(head_dim=24, sliding_window=20)),
+    "Qwen 2, a window above": ("Qwen2", dict(use_sliding_window=True, sliding_window=33, max_window_layers=1)),
+    "Gemma 3": ("Gemma3Text", dict(head_dim=32, sliding_window=24, query_pre_attn_scalar=20, sliding_window_pattern=3,
+                                   rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6),
+                                                        sliding_attention=dict(rope_type="default", rope_theta=1e4)))),
+    "gpt-oss": ("GptOss", dict(head_dim=16, sliding_window=24, num_local_experts=5, pad_token_id=0, rope_parameters=dict(
+        rope_type="yarn", factor=8.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0, truncate=False, rope_theta=150000.0), **EXPERTS)),
     "Granite": ("Granite", dict(embedding_multiplier=12.0, residual_multiplier=0.22, logits_scaling=2.0, attention_multiplier=0.125)),
     "Phi 3": ("Phi3", dict(sliding_window=None, pad_token_id=0)),
     "Phi 3 with an adapter": ("Phi3", dict(sliding_window=None, pad_token_id=0), dict(adapter=dict(
@@ -73,12 +80,12 @@ def make_model(name: str, fields: dict, directory: pathlib.Path, baton: str):
         (directory / stale).unlink()
     torch.manual_seed(1)
     config = getattr(transformers, name + "Config")(**{**COMMON, **fields})
-    model = getattr(transformers, name + "ForCausalLM")(config).float().eval()
+    model = getattr(transformers, name.removesuffix("Text") + "ForCausalLM")(config).float().eval()
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if "norm" in parameter_name:  # all ones otherwise, which would hide a norm that is left out
                 parameter.uniform_(0.5, 1.5)
-            elif parameter_name.endswith("bias"):  # likewise zeros
+            elif parameter_name.endswith(("bias", "sinks")):  # likewise zeros
                 parameter.uniform_(-0.5, 0.5)
     model.save_pretrained(directory)
     if hasattr(model, "set_experts_implementation"):

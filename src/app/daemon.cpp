@@ -278,9 +278,6 @@ Result<void> Daemon::Parts::load_model() {
                                    .adapters = *std::move(adapters)});
   if (!loaded) return std::move(loaded).error();
   model = std::move(*loaded);
-  if (model->config().window > 0)
-    logger.warn("the model attends through a sliding window: contexts are limited to its length",
-                {{"tokens", model->config().window}});
   if (options.max_context > model->config().max_positions)
     logger.warn("--max-context is more than the model has: the model's is kept to",
                 {{"max_context", options.max_context}, {"model", model->config().max_positions}});

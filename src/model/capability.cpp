@@ -6,10 +6,13 @@
 namespace baton {
 namespace {
 
-constexpr std::string_view kArchitectures[] = {
-    "GraniteForCausalLM", "LlamaForCausalLM",  "MistralForCausalLM", "MixtralForCausalLM",
-    "Phi3ForCausalLM",    "Qwen2ForCausalLM",  "Qwen3ForCausalLM",   "Qwen3MoeForCausalLM",
-    "SeedOssForCausalLM", "SmolLM3ForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"Gemma3ForCausalLM",  "Gemma3ForConditionalGeneration",
+                                               "GptOssForCausalLM",  "GraniteForCausalLM",
+                                               "LlamaForCausalLM",   "Mistral3ForConditionalGeneration",
+                                               "MistralForCausalLM", "MixtralForCausalLM",
+                                               "Phi3ForCausalLM",    "Qwen2ForCausalLM",
+                                               "Qwen3ForCausalLM",   "Qwen3MoeForCausalLM",
+                                               "SeedOssForCausalLM", "SmolLM3ForCausalLM"};
 constexpr Precision kWeights[] = {Precision::f32, Precision::bf16, Precision::fp8};
 
 }  // namespace

@@ -73,8 +73,25 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   return checkpoint;
 }
 
-// Models that only embed are saved without what generates, and without the "model." that tells it apart.
+// Models that also see have their language model's tensors under "language_model.", behind or before
+// "model.". Models that only embed are saved without what generates, and without the "model." that tells it
+// apart.
 void Checkpoint::name_as_usual() {
+  constexpr std::string_view kLanguage = "language_model.";
+  const auto seeing = [&](std::string_view before) {
+    return find(std::string(before) + "embed_tokens.weight") != nullptr;
+  };
+  if (seeing("language_model.model.") || seeing("model.language_model.")) {
+    std::map<std::string, TensorRef> named;
+    for (auto& [name, tensor] : tensors_) {
+      const std::size_t at = name.find(kLanguage);
+      std::string usual = name;
+      if (at == 0 || name.starts_with("model.language_model.")) usual.erase(at, kLanguage.size());
+      named.emplace(std::move(usual), std::move(tensor));
+    }
+    tensors_ = std::move(named);
+    return;
+  }
   if (find("embed_tokens.weight") == nullptr || find("model.embed_tokens.weight") != nullptr) return;
   std::map<std::string, TensorRef> named;
   for (auto& [name, tensor] : tensors_) named.emplace("model." + name, std::move(tensor));

@@ -7,13 +7,17 @@
 #include "baton/model/config.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "baton/model/capability.hpp"
+#include "baton/tensor/convert.hpp"
+#include "model/family.hpp"
 #include "model/json_reader.hpp"
 #include "model/quantization_config.hpp"
-#include "model/rope.hpp"
+#include "model/rope_config.hpp"
 
 namespace baton {
 namespace {
@@ -29,76 +33,6 @@ constexpr IntegerRange kHeadsRange{1, 1024};
 constexpr IntegerRange kHeadDimRange{2, 1024};
 constexpr IntegerRange kFfnRange{1, 1 << 20};
 constexpr IntegerRange kVocabRange{1, 1 << 22};
-constexpr IntegerRange kPositionsRange{1, 1 << 24};
-
-// A mixture's experts: every layer's, of the model's own FFN size, as Mixtral has them, or as config.json
-// says.
-struct MixtureFamily {
-  MixtureNames names;
-  bool as_asked;
-};
-constexpr MixtureFamily kMixtral{{"block_sparse_moe.", "w1", "w3", "w2"}, false};
-constexpr MixtureFamily kQwenMoe{{}, true};
-
-// What a family's code fixes or asks config.json for, as in Hugging Face's modeling files.
-struct Family {
-  enum class Bias : std::uint8_t {
-    never,
-    inputs,       // of q, k and v
-    asked,        // by attention_bias
-    asked_apart,  // by attention_bias, and of o by attention_out_bias
-  };
-  enum class Window : std::uint8_t { never, unless_null, asked };  // asked: by use_sliding_window
-
-  std::string_view architecture;
-  Bias attention = Bias::never;
-  bool mlp_bias = false;    // may be asked for
-  bool head_norms = false;  // of q and k
-  Window window = Window::never;
-  const MixtureFamily* mixture = nullptr;  // or none
-  bool fused = false;                      // q, k and v, and gate and up, are one tensor each
-  bool partial_rotary = false;             // may be asked for
-  bool skips_rotary = false;               // in some layers
-  bool multipliers = false;                // of embeddings, residuals, scores and logits
-  bool tied = false;                       // embeddings and output, unless config.json says otherwise
-};
-constexpr Family kFamilies[] = {
-    {.architecture = "GraniteForCausalLM",
-     .attention = Family::Bias::asked,
-     .mlp_bias = true,
-     .multipliers = true},
-    {.architecture = "LlamaForCausalLM", .attention = Family::Bias::asked, .mlp_bias = true},
-    {.architecture = "MistralForCausalLM", .window = Family::Window::unless_null},
-    {.architecture = "MixtralForCausalLM", .window = Family::Window::unless_null, .mixture = &kMixtral},
-    {.architecture = "Phi3ForCausalLM",
-     .window = Family::Window::unless_null,
-     .fused = true,
-     .partial_rotary = true},
-    {.architecture = "Qwen2ForCausalLM", .attention = Family::Bias::inputs, .window = Family::Window::asked},
-    {.architecture = "Qwen3ForCausalLM",
-     .attention = Family::Bias::asked,
-     .head_norms = true,
-     .window = Family::Window::asked},
-    {.architecture = "Qwen3MoeForCausalLM",
-     .attention = Family::Bias::asked,
-     .head_norms = true,
-     .window = Family::Window::asked,
-     .mixture = &kQwenMoe},
-    {.architecture = "SeedOssForCausalLM", .attention = Family::Bias::asked_apart, .mlp_bias = true},
-    {.architecture = "SmolLM3ForCausalLM",
-     .attention = Family::Bias::asked,
-     .mlp_bias = true,
-     .window = Family::Window::asked,
-     .skips_rotary = true,
-     .tied = true},
-};
-
-const Family& family_of(std::string_view architecture) {
-  return *std::ranges::find(kFamilies, architecture, &Family::architecture);
-}
-
-// What a model is called that was saved without its head, to embed: "Qwen3Model".
-constexpr std::string_view kBare = "Model";
 
 // The family's name, "Qwen3ForCausalLM", also of a model without its head, whose embeddings then do for one.
 std::string read_architecture(JsonReader& config, bool& headless) {
@@ -108,11 +42,8 @@ std::string read_architecture(JsonReader& config, bool& headless) {
                 "must be a list with the model's class; supported: " + supported_architectures());
     return {};
   }
-  auto name = list->front().get<std::string>();
-  headless = name.ends_with(kBare);
-  if (headless) name.replace(name.size() - kBare.size(), kBare.size(), "ForCausalLM");
-  for (const std::string_view supported : capability().architectures)
-    if (name == supported) return name;
+  auto name = language_architecture(list->front().get_ref<const std::string&>(), headless);
+  if (find_family(name) != nullptr) return name;
   config.fail(ErrorCode::unsupported, "architectures",
               "names " + list->front().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
                   ", which is not supported; supported: " + supported_architectures());
@@ -158,9 +89,24 @@ void read_dimensions(JsonReader& config, ModelConfig& model) {
                 "is " + std::to_string(model.head_dim) + ", must be even for rotary embedding");
 }
 
-void refuse_what_we_do_not_do(JsonReader& config) {
-  const std::string act = config.text("hidden_act", "silu");
-  if (act != "silu") config.fail(ErrorCode::unsupported, "hidden_act", "is '" + act + "'; supported: silu");
+void refuse_what_we_do_not_do(JsonReader& config, const Family& family) {
+  const bool gelu = family.activation == Activation::gelu;
+  const std::string_view key = config.find("hidden_activation") ? "hidden_activation" : "hidden_act";
+  const std::string wanted = gelu ? "gelu_pytorch_tanh" : "silu", act = config.text(key, wanted);
+  if (act != wanted) config.fail(ErrorCode::unsupported, key, "is '" + act + "'; supported: " + wanted);
+  if (family.activation == Activation::clamped_silu) {
+    constexpr NumberRange kAny{0, 1e6};
+    for (const auto& [name, value] :
+         {std::pair{"swiglu_limit", kClampedSiluLimit}, std::pair{"swiglu_alpha", kClampedSiluSlope}})
+      if (static_cast<float>(config.number(name, kAny, static_cast<double>(value))) != value)
+        config.fail(ErrorCode::unsupported, name, "is not " + std::to_string(value));
+  }
+  if (!family.gemma) return;
+  for (const char* name : {"attn_logit_softcapping", "final_logit_softcapping"})
+    if (config.find(name)) config.fail(ErrorCode::unsupported, name, "is set; supported: null");
+  if (config.boolean("use_bidirectional_attention", false))
+    config.fail(ErrorCode::unsupported, "use_bidirectional_attention",
+                "is true; supported: causal attention");
 }
 
 void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
@@ -172,23 +118,60 @@ void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
   model.mlp_bias = family.mlp_bias && config.boolean("mlp_bias", false);
 }
 
-// Attention here is to all that came before. Within a window's length that is what a sliding window is, too:
-// so far the context goes.
-void limit_to_window(JsonReader& config, const Family& family, ModelConfig& model) {
-  if (family.window == Family::Window::never) return;
-  bool slides = false;
-  if (const nlohmann::json* types = config.find("layer_types"); types != nullptr && types->is_array()) {
-    for (const nlohmann::json& type : *types) {
-      slides = slides || type == "sliding_attention";
-      if (type != "full_attention" && type != "sliding_attention")
-        config.fail(ErrorCode::unsupported, "layer_types",
-                    "names other than full_attention and sliding_attention");
-    }
+// Which layers have a window by themselves, where layer_types is silent.
+bool slides(const Family& family, const ModelConfig& model, std::int32_t layer, std::int32_t from,
+            std::int32_t pattern) {
+  switch (family.window) {
+    case Family::Window::never:
+      return false;
+    case Family::Window::everywhere:
+    case Family::Window::asked:
+      return true;
+    case Family::Window::asked_above:
+      return layer >= from;
+    case Family::Window::asked_unrotated:
+      return std::ranges::binary_search(model.unrotated_layers, layer);
+    case Family::Window::patterned:
+      return (layer + 1) % pattern != 0;
   }
-  const bool asked = family.window != Family::Window::asked || config.boolean("use_sliding_window", false);
-  if (!asked && !slides) return;
+  return false;
+}
+
+// layer_types: "sliding_attention" or "full_attention" for each layer. Null where there is no such list.
+const nlohmann::json* read_layer_types(JsonReader& config, std::int32_t layers) {
+  const nlohmann::json* types = config.find("layer_types");
+  if (!types) return nullptr;
+  if (!types->is_array() || types->size() != static_cast<std::size_t>(layers)) {
+    config.fail(ErrorCode::invalid_argument, "layer_types",
+                "must be a list of " + std::to_string(layers) + " names");
+    return nullptr;
+  }
+  for (const nlohmann::json& type : *types)
+    if (type != "full_attention" && type != "sliding_attention")
+      config.fail(ErrorCode::unsupported, "layer_types",
+                  "names other than full_attention and sliding_attention");
+  return types;
+}
+
+void read_windows(JsonReader& config, const Family& family, ModelConfig& model) {
+  using Window = Family::Window;
+  if (family.window == Window::never) return;
+  const nlohmann::json* types = read_layer_types(config, model.layers);
+  const bool always = family.window == Window::everywhere || family.window == Window::patterned;
+  const bool asked = always || config.boolean("use_sliding_window", false);
+  const std::int32_t from = config.integer("max_window_layers", {0, kLayersRange.maximum}, 28);
+  const std::int32_t pattern =
+      config.integer("sliding_window_pattern", kLayersRange, std::max(1, family.pattern));
   const auto window = config.optional_integer("sliding_window", {0, INT32_MAX});
-  if (window && *window > 0 && *window < model.max_positions) model.max_positions = model.window = *window;
+  // One that no sequence outgrows is none, unless those layers have another rotation.
+  const bool outgrown = family.gemma || (window && *window < model.max_positions);
+  if (config.error() || !window || *window == 0 || !outgrown) return;
+  for (std::int32_t layer = 0; layer < model.layers; ++layer) {
+    const bool here = types ? (*types)[static_cast<std::size_t>(layer)] == "sliding_attention"
+                            : asked && slides(family, model, layer, from, pattern);
+    if (here) model.windowed_layers.push_back(layer);
+  }
+  if (!model.windowed_layers.empty()) model.window = *window;
 }
 
 // With embeddings m times as large, and r times what the layers add, the residual stream is m times one with
@@ -200,7 +183,23 @@ void read_multipliers(JsonReader& config, ModelConfig& model) {
   model.residual_factor = static_cast<float>(config.number("residual_multiplier", kFactor, 1.0) / embedding);
   model.logits_factor = static_cast<float>(1 / config.number("logits_scaling", kFactor, 1.0));
   model.attention_factor = static_cast<float>(config.number("attention_multiplier", kFactor, 1.0));
-  model.norm_epsilon = static_cast<float>(model.norm_epsilon / (embedding * embedding));
+  model.stream_epsilon = static_cast<float>(model.norm_epsilon / (embedding * embedding));
+}
+
+// Likewise with embeddings sqrt(hidden) times as large, in their own precision.
+void read_gemma(JsonReader& config, ModelConfig& model) {
+  constexpr NumberRange kScalar{0, 1e9, true};
+  const float root = std::sqrt(static_cast<float>(model.hidden));
+  float embedding = 0;
+  std::array<std::byte, sizeof(float)> rounded{};
+  convert_values(&root, DType::f32, 1, model.weights, rounded.data());
+  convert_values(rounded.data(), model.weights, 1, DType::f32, reinterpret_cast<std::byte*>(&embedding));
+  model.residual_factor = 1 / embedding;
+  model.stream_epsilon = model.norm_epsilon / (embedding * embedding);
+  model.attention_factor =
+      static_cast<float>(1 / std::sqrt(config.number("query_pre_attn_scalar", kScalar, 256.0)));
+  model.norm_offset = 1.0F;
+  model.added_norms = true;
 }
 
 // no_rope_layers has a 1 for each layer that is rotated; without it every so many layers one is not.
@@ -256,130 +255,6 @@ void read_mixture(JsonReader& config, const MixtureFamily& family, ModelConfig& 
   mixture.dense_layers = read_dense_layers(config, model.layers);
 }
 
-void read_yarn(JsonReader& rope, std::int32_t max_positions, RopeScaling& scaling) {
-  constexpr NumberRange kBeta{0, 1e6, true};
-  const double implied = static_cast<double>(max_positions) / scaling.original_max_positions;
-  scaling.factor = rope.number("factor", {1, 1e4}, std::max(implied, 1.0));
-  scaling.beta_fast = rope.number("beta_fast", kBeta, 32.0);
-  scaling.beta_slow = rope.number("beta_slow", kBeta, 1.0);
-  if (scaling.beta_fast < scaling.beta_slow)
-    rope.fail(ErrorCode::invalid_argument, "beta_fast", "must not be below beta_slow");
-  scaling.truncate = rope.boolean("truncate", true);
-  scaling.attention_factor = rope.optional_number("attention_factor", {0, 1e4, true});
-  scaling.mscale = rope.number("mscale", {0, 1e4}, 0.0);
-  scaling.mscale_all_dim = rope.number("mscale_all_dim", {0, 1e4}, 0.0);
-}
-
-void read_llama3(JsonReader& rope, RopeScaling& scaling) {
-  constexpr NumberRange kFrequencyFactor{0, 1e6, true};
-  scaling.factor = rope.number("factor", {1, 1e4});
-  scaling.low_freq_factor = rope.number("low_freq_factor", kFrequencyFactor);
-  scaling.high_freq_factor = rope.number("high_freq_factor", kFrequencyFactor);
-  if (!rope.error() && scaling.high_freq_factor <= scaling.low_freq_factor)
-    rope.fail(ErrorCode::invalid_argument, "high_freq_factor", "must be above low_freq_factor");
-}
-
-// A divisor for each rotated pair: those for short contexts, or those for contexts beyond the original
-// length.
-void read_longrope(JsonReader& rope, std::int32_t pairs, std::int32_t max_positions, std::int32_t max_context,
-                   RopeScaling& scaling) {
-  if (scaling.original_max_positions < 2)
-    rope.fail(ErrorCode::invalid_argument, "original_max_position_embeddings", "must be at least 2");
-  const double implied = static_cast<double>(max_positions) / scaling.original_max_positions;
-  scaling.factor = rope.number("factor", {0, 1e4, true}, implied);
-  scaling.attention_factor = rope.optional_number("attention_factor", {0, 1e4, true});
-  const std::int32_t longest = max_context > 0 ? std::min(max_context, max_positions) : max_positions;
-  const char* const key = longest > scaling.original_max_positions ? "long_factor" : "short_factor";
-  const nlohmann::json* list = rope.find(key);
-  const auto is_divisor = [](const nlohmann::json& v) { return v.is_number() && v > 0.0 && v < 1e6; };
-  if (!list || !list->is_array() || list->size() != static_cast<std::size_t>(pairs) ||
-      !std::all_of(list->begin(), list->end(), is_divisor)) {
-    rope.fail(ErrorCode::invalid_argument, key,
-              "must be a list of " + std::to_string(pairs) + " numbers above 0");
-    return;
-  }
-  for (const nlohmann::json& divisor : *list) scaling.divisors.push_back(divisor.get<float>());
-}
-
-// One of the two spellings: `rope_scaling` (with rope_theta beside it) or `rope_parameters` (with it inside).
-void read_rope_object(JsonReader& rope, std::int32_t pairs, std::int32_t max_positions,
-                      std::int32_t max_context, RopeScaling& scaling) {
-  constexpr NumberRange kTheta{1, 1e15, true};
-  scaling.theta = rope.number("rope_theta", kTheta, scaling.theta);
-  const std::string_view type_key = rope.find("rope_type") ? "rope_type" : "type";
-  const std::string type = rope.text(type_key, "default");
-  scaling.original_max_positions =
-      rope.integer("original_max_position_embeddings", kPositionsRange,
-                   scaling.original_max_positions ? scaling.original_max_positions : max_positions);
-  if (type == "default") {
-    scaling.type = RopeType::none;
-  } else if (type == "linear" || type == "dynamic") {
-    scaling.type = type == "linear" ? RopeType::linear : RopeType::dynamic;
-    scaling.factor = rope.number("factor", {1, 1e4});
-  } else if (type == "yarn") {
-    scaling.type = RopeType::yarn;
-    read_yarn(rope, max_positions, scaling);
-  } else if (type == "llama3") {
-    scaling.type = RopeType::llama3;
-    read_llama3(rope, scaling);
-  } else if (type == "longrope" || type == "su") {
-    scaling.type = RopeType::longrope;
-    read_longrope(rope, pairs, max_positions, max_context, scaling);
-  } else {
-    rope.fail(ErrorCode::unsupported, type_key,
-              "is '" + type + "'; supported: default, linear, dynamic, yarn, llama3, longrope");
-  }
-}
-
-// How much of a head is rotated; the key stands beside rope_parameters or in it.
-std::int32_t read_rotary_dim(JsonReader& config, const Family& family, std::int32_t head_dim) {
-  const char* const key = "partial_rotary_factor";
-  double share = config.number(key, {0, 1, true}, 1.0);
-  for (const char* const outer : {"rope_scaling", "rope_parameters"}) {
-    const nlohmann::json* object = config.find(outer);
-    if (!object || !object->is_object()) continue;
-    JsonReader rope(*object, config.file(), std::string(outer) + ".");
-    share = rope.number(key, {0, 1, true}, share);
-    config.adopt(rope.error());
-  }
-  const auto rotary = static_cast<std::int32_t>(head_dim * share);
-  if (rotary == head_dim) return head_dim;
-  if (!family.partial_rotary)
-    config.fail(ErrorCode::unsupported, key, "must be 1");
-  else if (rotary < 2 || rotary % 2 != 0)
-    config.fail(ErrorCode::invalid_argument, key,
-                "gives " + std::to_string(rotary) + " rotated elements of a head, must be an even number");
-  return std::max(rotary / 2 * 2, 2);
-}
-
-void read_rope(JsonReader& config, const Family& family, std::int32_t max_context, ModelConfig& model) {
-  model.rotary_dim = read_rotary_dim(config, family, model.head_dim);
-  const std::int32_t positions = config.integer("max_position_embeddings", kPositionsRange, 2048);
-  RopeScaling scaling;
-  scaling.theta = config.number("rope_theta", {1, 1e15, true}, scaling.theta);
-  scaling.original_max_positions =
-      config.integer("original_max_position_embeddings", kPositionsRange, positions);
-  const std::string key = config.find("rope_scaling") ? "rope_scaling" : "rope_parameters";
-  if (const nlohmann::json* object = config.find(key)) {
-    if (!object->is_object()) {
-      config.fail(ErrorCode::invalid_argument, key, "must be an object");
-      return;
-    }
-    JsonReader rope(*object, config.file(), key + ".");
-    read_rope_object(rope, model.rotary_dim / 2, positions, max_context, scaling);
-    config.adopt(rope.error());
-  }
-  if (config.error()) return;
-  if (scaling.type == RopeType::dynamic && model.rotary_dim <= 2)
-    config.fail(ErrorCode::unsupported, key, "of type dynamic needs a head_dim above 2");
-  if (scaled_context_length(scaling, positions) > static_cast<double>(kPositionsRange.maximum))
-    config.fail(ErrorCode::invalid_argument, key,
-                "stretches the context beyond " + std::to_string(kPositionsRange.maximum) + " positions");
-  if (config.error()) return;
-  model.rope = make_rope_table(scaling, model.rotary_dim, positions, model.head_dim);
-  model.max_positions = model.rope.max_positions;
-}
-
 // eos_token_id: an id, a list of ids, or nothing.
 std::vector<std::int32_t> read_token_ids(JsonReader& reader, std::string_view key, std::int32_t vocab) {
   std::vector<std::int32_t> ids;
@@ -424,27 +299,32 @@ Result<ModelConfig> parse_model_config(std::string_view config_json, std::string
                                        std::int32_t max_context) {
   auto json = parse_json_object(config_json, kConfigFile, kMaxConfigBytes);
   if (!json) return std::move(json).error();
-  JsonReader config(*json, kConfigFile);
+  const nlohmann::json language = language_config(*std::move(json));
+  JsonReader config(language, kConfigFile);
   ModelConfig model;
   bool headless = false;
   model.architecture = read_architecture(config, headless);
   if (config.error()) return *config.error();  // before complaining about another family's keys
-  refuse_what_we_do_not_do(config);
+  const Family& family = *find_family(model.architecture);
+  refuse_what_we_do_not_do(config, family);
   read_dimensions(config, model);
   model.weights = read_dtype(config);
-  read_quantization(config, model);
   model.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", {0, 1, true}, 1e-6));
-  const Family& family = family_of(model.architecture);
+  model.stream_epsilon = model.norm_epsilon;
   model.tied_embeddings = config.boolean("tie_word_embeddings", family.tied) || headless;
   read_biases(config, family, model);
   model.head_norms = family.head_norms;
   model.fused = family.fused;
+  model.sinks = family.sinks;
+  model.activation = family.activation;
   if (family.mixture != nullptr) read_mixture(config, *family.mixture, model);
+  read_quantization(config, model);
   if (family.multipliers) read_multipliers(config, model);
+  if (family.gemma) read_gemma(config, model);
   if (family.skips_rotary) read_unrotated_layers(config, model);
   if (config.error()) return *config.error();
   read_rope(config, family, max_context, model);
-  limit_to_window(config, family, model);
+  read_windows(config, family, model);
   model.bos_token_id = config.optional_integer("bos_token_id", {0, model.vocab - 1});
   const auto eos = read_token_ids(config, "eos_token_id", model.vocab);
   if (config.error()) return *config.error();

@@ -35,10 +35,21 @@ Hash128 hash_config(const ModelConfig& c) {
   const auto add_float = [&](float value) {
     facts += ' ' + std::to_string(std::bit_cast<std::uint32_t>(value));
   };
+  if (c.window > 0) {
+    facts += " window " + std::to_string(c.window);
+    for (const std::int32_t layer : c.windowed_layers) facts += ' ' + std::to_string(layer);
+  }
+  if (c.added_norms) facts += " added norms";
+  if (c.sinks) facts += " sinks";
+  if (c.activation != Activation::silu)
+    facts += " activation " + std::to_string(static_cast<int>(c.activation));
   for (const float factor : {c.residual_factor, c.logits_factor, c.attention_factor}) add_float(factor);
-  add_float(c.norm_epsilon);
+  add_float(c.stream_epsilon);
+  if (c.norm_epsilon != c.stream_epsilon) add_float(c.norm_epsilon);
+  if (c.norm_offset != 0) add_float(c.norm_offset);
   add_float(c.rope.scale);
   for (const float frequency : c.rope.inv_frequency) add_float(frequency);
+  for (const float frequency : c.window_rope.inv_frequency) add_float(frequency);
   return hash_string(facts);
 }
 
@@ -76,7 +87,7 @@ Result<std::unique_ptr<Model>> DecoderModel::load(const ModelFiles& files, Ops& 
   if (model->config_.weights == DType::e4m3)
     return make_error(ErrorCode::unsupported, "the embeddings are F8_E4M3; supported: F32, F16, BF16",
                       "model.embed_tokens.weight");
-  const ModelTypes types{model->config_.weights, model->config_.fp8 == Fp8::products};
+  const ModelTypes types{model->config_.weights, model->config_.fp8 == Fp8::products, model->config_.window};
   if (auto begun = ops.begin_model(types); !begun) return std::move(begun).error();
   if (auto prepared = model->prepare_rope(ops); !prepared) return std::move(prepared).error();
   source.start_packing(ops, progress);
@@ -88,16 +99,19 @@ Result<std::unique_ptr<Model>> DecoderModel::load(const ModelFiles& files, Ops& 
 }
 
 Result<void> DecoderModel::prepare_rope(Ops& ops) {
-  RopeTable table = config_.rope;
-  auto rope = ops.prepare_rope(table);
-  if (!rope) return std::move(rope).error();
-  rope_ = *std::move(rope);
+  const auto prepare = [&](const RopeTable& table, std::shared_ptr<const void>& into) -> Result<void> {
+    auto made = ops.prepare_rope(table);
+    if (!made) return std::move(made).error();
+    into = *std::move(made);
+    return {};
+  };
+  if (auto made = prepare(config_.rope, rope_); !made) return made;
+  if (!config_.window_rope.inv_frequency.empty())
+    if (auto made = prepare(config_.window_rope, window_rope_); !made) return made;
   if (config_.unrotated_layers.empty()) return {};
-  std::ranges::fill(table.inv_frequency, 0.0F);
-  auto none = ops.prepare_rope(table);
-  if (!none) return std::move(none).error();
-  no_rope_ = *std::move(none);
-  return {};
+  RopeTable none = config_.rope;
+  std::ranges::fill(none.inv_frequency, 0.0F);
+  return prepare(none, no_rope_);
 }
 
 void DecoderModel::read_weights(WeightSource& source) {
@@ -106,7 +120,7 @@ void DecoderModel::read_weights(WeightSource& source) {
   layers_.clear();
   for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
   source.absent("model.layers." + std::to_string(c.layers) + ".input_layernorm.weight", "num_hidden_layers");
-  norm_ = source.vector("model.norm.weight", c.hidden, c.logits_factor);
+  norm_ = source.vector("model.norm.weight", c.hidden, {c.logits_factor, c.norm_offset});
   if (c.tied_embeddings) source.absent_packed("lm_head", "tie_word_embeddings");
   if (!c.tied_embeddings)
     lm_head_ = source.linear(c.hidden, {"lm_head", c.vocab, false, true}, Split::outputs);
@@ -125,21 +139,34 @@ DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t 
   const std::string layer = "model.layers." + std::to_string(index) + ".";
   const std::string attention = layer + "self_attn.";
   Layer w;
-  w.attention_norm = source.vector(layer + "input_layernorm.weight", c.hidden);
+  const auto norm = [&](const std::string& name, std::int64_t size) {
+    return source.vector(name + ".weight", size, {1.0F, c.norm_offset});
+  };
+  w.attention_norm = norm(layer + "input_layernorm", c.hidden);
   std::vector<std::int32_t> order;
   if (c.rotary_dim < c.head_dim) order = rotary_order(c.head_dim, c.rotary_dim);
-  w.rope = std::ranges::binary_search(c.unrotated_layers, index) ? no_rope_.get() : rope_.get();
+  const bool windowed = std::ranges::binary_search(c.windowed_layers, index);
+  w.window = windowed ? c.window : 0;
+  w.rope = std::ranges::binary_search(c.unrotated_layers, index) ? no_rope_.get()
+           : windowed && window_rope_                            ? window_rope_.get()
+                                                                 : rope_.get();
   Projections qkv{{.name = attention + "q_proj", .out = q, .bias = bias, .head_order = order},
                   {.name = attention + "k_proj", .out = kv, .bias = bias, .head_order = order},
                   {.name = attention + "v_proj", .out = kv, .bias = bias}};
   if (c.fused) fuse(qkv, attention + "qkv_proj");
   w.qkv = source.linear(c.hidden, qkv, Split::outputs);
   if (c.head_norms) {
-    w.query_norm = source.vector(attention + "q_norm.weight", c.head_dim);
-    w.key_norm = source.vector(attention + "k_norm.weight", c.head_dim);
+    w.query_norm = norm(attention + "q_norm", c.head_dim);
+    w.key_norm = norm(attention + "k_norm", c.head_dim);
   }
+  if (c.sinks) w.sinks = source.vector(attention + "sinks", c.query_heads, {}, Split::outputs);
   w.output = source.linear(q, {attention + "o_proj", c.hidden, c.attention_output_bias}, Split::inputs);
-  w.ffn_norm = source.vector(layer + "post_attention_layernorm.weight", c.hidden);
+  if (c.added_norms) {
+    w.attended_norm = norm(layer + "post_attention_layernorm", c.hidden);
+    w.fed_norm = norm(layer + "post_feedforward_layernorm", c.hidden);
+  }
+  w.ffn_norm =
+      norm(layer + (c.added_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm"), c.hidden);
   read_feed_forward(source, index, w);
   return w;
 }
@@ -158,8 +185,11 @@ void DecoderModel::read_feed_forward(WeightSource& source, std::int32_t index, L
     return;
   }
   const std::string block = layer + c.mixture.names.block;
-  w.router = source.linear(c.hidden, {block + "gate", c.mixture.experts, false, true});
-  w.experts = source.experts(block + "experts.", c.mixture.experts, c.hidden, c.mixture.ffn, c.mixture.names);
+  const MixtureConfig& m = c.mixture;
+  w.router = source.linear(c.hidden, {block + m.names.router, m.experts, m.one_tensor(), true});
+  w.experts = m.one_tensor()
+                  ? source.experts_of_one_tensor(block + "experts.", m.experts, c.hidden, m.ffn, m.names)
+                  : source.experts(block + "experts.", m.experts, c.hidden, m.ffn, m.names);
 }
 
 KvSpec DecoderModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const {
@@ -179,6 +209,11 @@ Tensor DecoderModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
   return batch.wants_hidden ? run(batch) : ops.run_step(batch, kv, run);  // a recording has one result
 }
 
+// `added`, or its norm where there is one.
+Tensor DecoderModel::normed_by(const Linear& norm, const Tensor& added, Ops& ops) const {
+  return norm ? ops.rms_norm(added, norm, config_.norm_epsilon) : added;
+}
+
 Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) const {
   if (w.experts)
     return ops.mixture(x, w.router, w.experts, {config_.mixture.per_token, config_.mixture.renormalise},
@@ -186,10 +221,17 @@ Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) con
   return ops.matmul(ops.gated_matmul(x, w.gate_up, config_.activation, &w.down), w.down);
 }
 
+AttentionShape DecoderModel::attention_shape(const Layer& w) const {
+  return {.query_heads = config_.query_heads / place_.width,
+          .kv_heads = config_.kv_heads / place_.width,
+          .head_dim = config_.head_dim,
+          .scale = attention_factor(config_),
+          .window = w.window,
+          .sinks = w.sinks ? &w.sinks : nullptr};
+}
+
 Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) {
-  const AttentionShape shape{config_.query_heads / place_.width, config_.kv_heads / place_.width,
-                             config_.head_dim, attention_factor(config_)};
-  const float epsilon = config_.norm_epsilon;
+  const float epsilon = config_.stream_epsilon;
   const float factor = config_.residual_factor;
   Tensor x = ops.embed(embed_, batch.tokens);  // [tokens, hidden]: the residual stream
   Tensor room = ops.rms_norm(x, layers_.front().attention_norm, epsilon);  // [tokens, hidden]
@@ -204,16 +246,17 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) {
     const Ops::Scope scope(ops);
     const Tensor qkv = ops.matmul(normed, w.qkv);
     const HeadNorms norms{w.query_norm ? &w.query_norm : nullptr, w.key_norm ? &w.key_norm : nullptr,
-                          epsilon};
+                          config_.norm_epsilon};
+    const AttentionShape shape = attention_shape(w);
     const Tensor q = ops.rope_store(layer, qkv, shape, w.rope, norms);
     if (last && batch.logit_rows.empty()) return {};
     Tensor heads = ops.attention(layer, q, shape);  // [tokens, query_heads * head_dim]
     if (fewer) heads = ops.gather_rows(heads, batch.logit_rows);
-    const Tensor attended = ops.all_reduce(ops.matmul(heads, w.output));
+    const Tensor attended = normed_by(w.attended_norm, ops.all_reduce(ops.matmul(heads, w.output)), ops);
     room.rows = x.rows;
     normed =
         ops.add_rms_norm(x, attended, factor, w.ffn_norm, epsilon, room, w.experts ? nullptr : &w.gate_up);
-    const Tensor fed = ops.all_reduce(feed_forward(normed, w, ops));
+    const Tensor fed = normed_by(w.fed_norm, ops.all_reduce(feed_forward(normed, w, ops)), ops);
     normed = last ? ops.add_rms_norm(x, fed, factor, norm_, epsilon, room, nullptr)
                   : ops.add_rms_norm(x, fed, factor, layers_[i + 1].attention_norm, epsilon, room,
                                      &layers_[i + 1].qkv);

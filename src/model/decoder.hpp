@@ -1,8 +1,9 @@
 // The pre-norm decoder with rotary embedding, grouped-query attention and SwiGLU (arXiv 2302.13971,
 // 2307.09288, 2407.21783), and its variants: biases and norms of heads (Qwen 2 and 3: 2407.10671,
-// 2505.09388), mixtures of experts in place of the FFN (Mixtral: 2401.04088), and what is settled when
-// weights are loaded (docs/decisions/0018-families.md). Written in terms of Ops only; owns its packed
-// weights: in a group, its rank's share of heads, FFNs and outputs.
+// 2505.09388), mixtures of experts in place of the FFN (Mixtral: 2401.04088), layers that see a window
+// (Mistral: 2310.06825), norms around attention and FFN (Gemma 3: 2503.19786), sinks (gpt-oss: 2508.10925),
+// and what is settled when weights are loaded (docs/decisions/0018-families.md). Written in terms of Ops
+// only; owns its packed weights: in a group, its rank's share of heads, FFNs and outputs.
 #pragma once
 
 #include <memory>
@@ -28,15 +29,19 @@ class DecoderModel : public Model {
 
  private:
   struct Layer {
-    const void* rope = nullptr;  // rope_ or no_rope_
+    const void* rope = nullptr;  // one of rope_, window_rope_ and no_rope_
+    std::int32_t window = 0;     // positions that attention sees; 0: all
     Linear attention_norm;       // [hidden]
     Linear qkv;                  // [hidden] -> [(query_heads + 2 * kv_heads) * head_dim]
     Linear query_norm;           // [head_dim], or none
     Linear key_norm;             // [head_dim], or none
+    Linear sinks;                // [query_heads], or none
     Linear output;               // [query_heads * head_dim] -> [hidden]
+    Linear attended_norm;        // [hidden], of what attention adds, or none
     Linear ffn_norm;             // [hidden]
     Linear gate_up;              // [hidden] -> [2 * ffn]; none where there are experts
     Linear down;                 // [ffn] -> [hidden]
+    Linear fed_norm;             // [hidden], of what the FFN adds, or none
     Linear router;               // [hidden] -> [experts]
     Experts experts;
   };
@@ -46,6 +51,8 @@ class DecoderModel : public Model {
   void read_weights(class WeightSource& source);
   Layer read_layer(class WeightSource& source, std::int32_t index) const;
   void read_feed_forward(class WeightSource& source, std::int32_t index, Layer& layer) const;
+  AttentionShape attention_shape(const Layer& layer) const;
+  Tensor normed_by(const Linear& norm, const Tensor& added, Ops& ops) const;
   Tensor feed_forward(const Tensor& x, const Layer& layer, Ops& ops) const;
   Tensor run_layers(const Batch& batch, Ops& ops);  // logits of batch.logit_rows
 
@@ -57,7 +64,8 @@ class DecoderModel : public Model {
   Linear norm_;     // [hidden]
   Linear lm_head_;  // [hidden] -> [vocab]; embed_ where tied
   std::shared_ptr<const void> rope_;
-  std::shared_ptr<const void> no_rope_;  // of layers that are not rotated; null where there are none
+  std::shared_ptr<const void> window_rope_;  // of windowed layers; null where they have no other
+  std::shared_ptr<const void> no_rope_;      // of layers that are not rotated; null where there are none
   std::vector<Layer> layers_;
   Tensor hidden_;
 };

@@ -20,6 +20,7 @@ struct IntegerRange {
   std::int64_t minimum = 0;
   std::int64_t maximum = 0;
 };
+inline constexpr IntegerRange kPositionsRange{1, 1 << 24};  // of a context: far above any published model's
 struct NumberRange {
   double minimum = 0;
   double maximum = 0;

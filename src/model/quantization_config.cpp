@@ -9,7 +9,7 @@ namespace {
 constexpr const char* kSupported =
     "; supported: FP8 weights (e4m3) with a scale for each tensor or each output, by compressed-tensors, "
     "fbgemm_fp8, modelopt or fp8, or for each block, by fp8; weights of 4 or 8 bits by awq (gemm), gptq or "
-    "compressed-tensors (pack-quantized)";
+    "compressed-tensors (pack-quantized); gpt-oss' experts by mxfp4";
 constexpr std::int32_t kMostInGroup = 1 << 20;
 
 // One of compressed-tensors' groups: e4m3 weights, a scale for each tensor or each output.
@@ -232,6 +232,8 @@ void read_quantization(JsonReader& config, ModelConfig& model) {
   } else if (method == "fp8" || method == "fbgemm_fp8") {
     model.fp8 = Fp8::products;
     if (method == "fp8") model.fp8_blocks = read_blocks(reader);
+  } else if (method == "mxfp4" && model.mixture.one_tensor() && model.mixture.experts > 0) {
+    // only the experts, which say so by their tensors' names
   } else {
     reader.fail(ErrorCode::unsupported, "quant_method", "is '" + method + "'" + kSupported);
   }

@@ -101,6 +101,8 @@ float longrope_attention_factor(const RopeScaling& s) {
 double scaled_context_length(const RopeScaling& scaling, std::int32_t max_position_embeddings) {
   switch (scaling.type) {
     case RopeType::linear:
+      if (scaling.length_is_scaled) break;
+      [[fallthrough]];
     case RopeType::dynamic:
       return std::floor(max_position_embeddings * scaling.factor);
     case RopeType::yarn:

@@ -24,6 +24,7 @@ struct RopeScaling {
   double high_freq_factor = 4.0;            // llama3
   double beta_fast = 32.0;                  // yarn
   double beta_slow = 1.0;                   // yarn
+  bool length_is_scaled = false;            // linear: max_position_embeddings is the scaled length, too
   bool truncate = true;                     // yarn: round the ramp's ends outwards
   std::optional<double> attention_factor;   // yarn; computed from factor where absent
   double mscale = 0.0;                      // yarn; 0: absent
@@ -31,8 +32,9 @@ struct RopeScaling {
   std::vector<float> divisors;              // longrope: of each pair's frequency
 };
 
-// The context length with scaling: `max_position_embeddings` is the scaled length for llama3 and the unscaled
-// one for linear and dynamic; yarn scales the original length. In double: the caller checks the bound.
+// The context length with scaling: `max_position_embeddings` is the scaled length for llama3 and, unless
+// length_is_scaled, the unscaled one for linear and dynamic; yarn scales the original length. In double: the
+// caller checks the bound.
 double scaled_context_length(const RopeScaling& scaling, std::int32_t max_position_embeddings);
 
 // head_dim is even, and above 2 for dynamic; theta > 1; factor >= 1. Of partly rotated heads it is the

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "baton/model/config.hpp"
+#include "model/family.hpp"
 #include "model/json_reader.hpp"
 
 namespace baton {
@@ -82,21 +83,25 @@ void read_attention(JsonReader& reader, ModelShape& s) {
   s.output_gate = reader.boolean("attn_output_gate", false);
 }
 
-// Which of the attention layers slide: a list, a pattern of n - 1 sliding ones before each full one, or all.
+// Which of the attention layers slide: a list, a pattern of n - 1 sliding ones before each full one, those
+// from one on, or all.
 void read_window(JsonReader& reader, ModelShape& s) {
   if (reader.find("sliding_window") == nullptr) return;
   s.window = first_of(reader, {"sliding_window"});
   const bool longer = s.window >= s.max_positions;  // than any sequence: no window at all
   if (s.window <= 0 || longer || !reader.boolean("use_sliding_window", true)) return;
   const nlohmann::json* types = reader.find("layer_types");
-  const double every =
-      first_of(reader, {"sliding_window_pattern"}, s.architecture == "Gemma2ForCausalLM" ? 2 : 0);
+  bool headless = false;
+  const Family* family = find_family(language_architecture(s.architecture, headless));
+  const double pattern = family ? family->pattern : s.architecture == "Gemma2ForCausalLM" ? 2 : 0;
+  const double every = first_of(reader, {"sliding_window_pattern"}, pattern);
+  const bool above = family && family->window == Family::Window::asked_above;
   if (types != nullptr)
     s.window_layers = count_in(types, "sliding_attention");
   else if (every > 0)
     s.window_layers = s.layers - static_cast<double>(static_cast<std::int64_t>(s.layers / every));
   else
-    s.window_layers = s.layers;
+    s.window_layers = std::max(0.0, s.layers - (above ? first_of(reader, {"max_window_layers"}, 28) : 0));
 }
 
 void read_linear(JsonReader& reader, ModelShape& s) {
@@ -207,12 +212,7 @@ double ModelShape::active_parameters() const {
 Result<ModelShape> parse_model_shape(std::string_view config_json, const std::string& file) {
   auto parsed = parse_json_object(config_json, file, kMaxConfig);
   if (!parsed) return parsed.error();
-  nlohmann::json config = *std::move(parsed);
-  // A model that also sees keeps its language model's sizes in an object of their own.
-  if (const auto text = config.find("text_config"); text != config.end() && text->is_object()) {
-    const nlohmann::json inner = *text;
-    config.update(inner);
-  }
+  const nlohmann::json config = language_config(*std::move(parsed));
   JsonReader reader(config, file);
   ModelShape s;
   if (const nlohmann::json* names = reader.find("architectures");
@@ -259,6 +259,7 @@ ModelShape shape_of(const ModelConfig& c) {
   s.hidden = c.hidden, s.vocab = c.vocab, s.ffn = c.ffn, s.tied = c.tied_embeddings;
   s.query_heads = c.query_heads, s.kv_heads = c.kv_heads, s.head_dim = c.head_dim;
   s.max_positions = c.max_positions;
+  s.window = c.window, s.window_layers = static_cast<double>(c.windowed_layers.size());
   // Packed weights are expanded: in an engine they are as large as the embeddings' type makes them.
   s.stored = c.fp8 != Fp8::none ? Precision::fp8 : c.weights == DType::f32 ? Precision::f32 : Precision::bf16;
   s.block_scales = c.fp8_blocks.out > 0;

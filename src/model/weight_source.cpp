@@ -453,20 +453,24 @@ void WeightSource::absent_packed(const std::string& name, const std::string& fie
   if (packed_.kind != PackedWeights::Kind::none) absent(codes_of(name, packed_.kind), field);
 }
 
-Linear WeightSource::vector(const std::string& name, std::int64_t size, float factor) {
+Linear WeightSource::vector(const std::string& name, std::int64_t size, VectorChange change, Split split) {
   if (error_) return {};
   auto view = keep_error(checkpoint_.vector(name, size));
   if (!view) return {};
-  std::vector<float> scaled;
-  if (factor != 1.0F) {
-    scaled.resize(static_cast<std::size_t>(size));
+  std::vector<float> values(static_cast<std::size_t>(size));
+  if (change.factor != 1.0F || change.offset != 0.0F) {
     convert_values(view->data, view->dtype, size, DType::f32,
-                   std::as_writable_bytes(std::span(scaled)).data(), factor);
-    view->data = scaled.data();
+                   std::as_writable_bytes(std::span(values)).data());
+    for (float& value : values) value = (value + change.offset) * change.factor;
+    view->data = values.data();
     view->dtype = DType::f32;
   }
   Linear packed;
   if (ops_) {
+    const Share mine = split == Split::outputs ? share_of(size, place_) : Share{0, size};
+    view->data = static_cast<const std::byte*>(view->data) +
+                 static_cast<std::size_t>(mine.first) * size_of(view->dtype);
+    view->in = mine.count;
     auto result = keep_error(ops_->pack_vector(*view));
     if (!result) return {};
     packed = *std::move(result);
@@ -505,6 +509,57 @@ Experts WeightSource::experts(const std::string& prefix, std::int32_t count, std
     packed = *std::move(result);
   }
   for (const Projection& wanted : taken) take(wanted);
+  return packed;
+}
+
+WeightView WeightSource::stacked(const StackedExperts::Stack& stack, std::int64_t expert,
+                                 StackedExperts::Outputs outputs) {
+  const DType type = stack.type();
+  const std::int64_t in = stack.in();
+  WeightView view{.dtype = type, .out = outputs.count, .in = in};
+  std::byte* const rows = room_for(outputs.count * in, type);
+  std::byte* const biases = room_for(outputs.count, type);
+  on_all_cores(outputs.count, outputs.count * in, [&](std::int64_t begin, std::int64_t end) {
+    stack.weight(expert, {outputs.first + begin * outputs.step, outputs.step, end - begin}, type,
+                 rows + static_cast<std::size_t>(begin * in) * size_of(type));
+  });
+  stack.bias(expert, outputs, type, biases);
+  view.data = rows;
+  view.bias = biases;
+  return quantization_ == Quantization::fp8 ? quantised(view) : view;
+}
+
+Experts WeightSource::experts_of_one_tensor(const std::string& prefix, std::int32_t count, std::int64_t in,
+                                            std::int64_t ffn, const MixtureNames& names) {
+  if (error_) return {};
+  scales_.clear();
+  expanded_.clear();
+  const auto stacks = keep_error(
+      StackedExperts::open(checkpoint_, prefix + names.gate, prefix + names.down, {count, in, ffn}));
+  if (!stacks) return {};
+  Experts packed;
+  if (ops_) {
+    const Share mine = share_of(ffn, place_);
+    std::vector<ExpertView> views;
+    for (std::int32_t e = 0; e < count; ++e) {
+      ExpertView& view = views.emplace_back();
+      view.gate = stacked(stacks->gate_up(), e, {2 * mine.first, 2, mine.count});
+      view.up = stacked(stacks->gate_up(), e, {2 * mine.first + 1, 2, mine.count});
+      view.down = stacked(stacks->down(), e, {0, 1, in});
+      if (place_.width == 1) continue;
+      view.down = share_of_inputs(view.down);
+      if (view.down.bias) continue;  // the first rank's: others add nothing
+      std::byte* const nothing = room_for(in, view.down.bias_type());
+      std::memset(nothing, 0, static_cast<std::size_t>(in) * size_of(view.down.bias_type()));
+      view.down.bias = nothing;
+    }
+    auto result = keep_error(ops_->pack_experts(views));
+    if (!result) return {};
+    packed = *std::move(result);
+  } else if (quantization_ == Quantization::fp8) {
+    fingerprint_ = hash_string("experts rounded to e4m3", fingerprint_);
+  }
+  for (const std::string& name : stacks->tensors()) take(name);
   return packed;
 }
 

@@ -25,6 +25,7 @@
 #include "baton/tensor/ops.hpp"
 #include "model/adapter.hpp"
 #include "model/checkpoint.hpp"
+#include "model/stacked_experts.hpp"
 
 namespace baton {
 
@@ -33,6 +34,12 @@ enum class Split {
   none,     // each rank has all of it
   outputs,  // share_of() the outputs of each projection
   inputs,   // share_of() the inputs; rank 0 has the biases
+};
+
+// What becomes of a vector's elements: each is (value + offset) * factor.
+struct VectorChange {
+  float factor = 1.0F;
+  float offset = 0.0F;
 };
 
 class WeightSource {
@@ -78,11 +85,16 @@ class WeightSource {
   }
   // One that was asked for already, packed once more: it counts once.
   Linear linear_again(std::int64_t in, const Projection& projection, Split split);
-  Linear vector(const std::string& name, std::int64_t size, float factor = 1.0F);  // each times `factor`
+  Linear vector(const std::string& name, std::int64_t size, VectorChange change = {},
+                Split split = Split::none);
   // A layer's experts: "<prefix><index>.<name>.weight", gate and up [ffn, in], down [in, ffn]. Each rank has
   // its share of every expert's ffn.
   Experts experts(const std::string& prefix, std::int32_t count, std::int64_t in, std::int64_t ffn,
                   const MixtureNames& names);
+  // Likewise of "<prefix><gate>" and "<prefix><down>", which hold all experts (MixtureNames): [experts, in,
+  // 2 * ffn] and [experts, ffn, in], or in MXFP4 (stacked_experts.hpp).
+  Experts experts_of_one_tensor(const std::string& prefix, std::int32_t count, std::int64_t in,
+                                std::int64_t ffn, const MixtureNames& names);
   // A tensor that would be there only if config.json were wrong about `field`: it is not silently left out.
   void absent(const std::string& name, const std::string& field);
   void absent_packed(const std::string& name, const std::string& field);  // a projection's
@@ -120,6 +132,8 @@ class WeightSource {
   WeightView share_of_outputs(const WeightView& whole, Share mine) const;
   WeightView in_order(const WeightView& view, std::span<const std::int32_t> head_order);
   WeightView share_of_inputs(const WeightView& whole);
+  WeightView stacked(const StackedExperts::Stack& stack, std::int64_t expert,
+                     StackedExperts::Outputs outputs);
   Linear pack(std::int64_t in, std::span<const Projection> projections, Split split);
   // The Linear of these projections with what the adapters add to it; the survey only looks.
   Linear adapted(const Linear& packed, std::int64_t in, std::span<const Projection> projections, Split split);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "baton/model/shape.hpp"
+#include "small_config.hpp"
 #include "support/catch.hpp"
 #include "support/test_data.hpp"
 
@@ -14,27 +15,9 @@ namespace baton {
 namespace {
 
 using nlohmann::json;
-
-json base_config() {
-  return json::parse(R"({
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64,
-    "intermediate_size": 172, "num_hidden_layers": 5, "num_attention_heads": 8,
-    "num_key_value_heads": 4, "vocab_size": 512, "max_position_embeddings": 512,
-    "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "hidden_act": "silu",
-    "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2,
-    "torch_dtype": "float32", "some_key_of_tomorrow": {"a": [1, 2]}, "head_dim": null
-  })");
-}
-
-Result<ModelConfig> parse(const json& config, const std::string& generation = {}) {
-  return parse_model_config(config.dump(), generation);
-}
-
-json patched(const char* patch) {
-  json config = base_config();
-  config.merge_patch(json::parse(patch));
-  return config;
-}
+using test::base_config;
+using test::parse;
+using test::patched;
 
 // 1 where equal; the distance in representable floats otherwise.
 bool within_one_ulp(float a, float b) { return a == b || std::nextafter(a, b) == b; }
@@ -94,28 +77,6 @@ TEST_CASE("what a family's code fixes is not asked of its config") {
   CHECK(qwen3->attention_output_bias);
   CHECK(qwen3->head_norms);
   CHECK_FALSE(qwen3->has_experts(0));
-}
-
-TEST_CASE("a sliding window limits the context to what it shows whole") {
-  const auto context = [](const char* patch) {
-    const auto config = parse(patched(patch));
-    REQUIRE(config);
-    CHECK(config->window == (config->max_positions < 512 ? config->max_positions : 0));
-    return config->max_positions;
-  };
-  CHECK(context(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 511})") == 511);
-  CHECK(context(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 512})") == 512);
-  CHECK(context(R"({"architectures": ["MistralForCausalLM"], "sliding_window": null})") == 512);
-  CHECK(context(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 0})") == 512);
-  CHECK(context(R"({"sliding_window": 64})") == 512);  // Llama's code has none
-  CHECK(context(R"({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64})") == 512);
-  CHECK(context(
-            R"({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64, "use_sliding_window": true})") ==
-        64);
-  CHECK(context(R"({"architectures": ["Qwen3ForCausalLM"], "sliding_window": 64,
-                    "layer_types": ["full_attention", "sliding_attention"]})") == 64);
-  CHECK(context(R"({"architectures": ["Qwen3ForCausalLM"], "sliding_window": 64,
-                    "layer_types": ["full_attention", "full_attention"]})") == 512);
 }
 
 TEST_CASE("FP8 checkpoints are known by their quantization_config") {
@@ -323,8 +284,9 @@ TEST_CASE("what is wrong in config.json is named") {
   };
   const auto c = GENERATE(from_range(std::vector<Case>{
       {R"({"architectures": ["GemmaForCausalLM"]})", ErrorCode::unsupported, "architectures",
-       "\"GemmaForCausalLM\", which is not supported; supported: GraniteForCausalLM, LlamaForCausalLM"},
-      {R"({"architectures": ["Qwen3ForCausalLM"], "layer_types": ["full_attention", "linear_attention"]})",
+       "\"GemmaForCausalLM\", which is not supported; supported: Gemma3ForCausalLM, "},
+      {R"({"architectures": ["Qwen3ForCausalLM"], "layer_types":
+           ["full_attention", "linear_attention", "full_attention", "full_attention", "full_attention"]})",
        ErrorCode::unsupported, "layer_types", "full_attention"},
       {R"({"architectures": ["MixtralForCausalLM"], "num_experts_per_tok": 2})", ErrorCode::invalid_argument,
        "num_experts", "missing"},
@@ -467,7 +429,7 @@ TEST_CASE("Granite's multipliers become factors of what is added, of scores and 
   CHECK(c->residual_factor == 0.125F);
   CHECK(c->logits_factor == 0.125F);
   CHECK(c->attention_factor == 0.25F);
-  CHECK(c->norm_epsilon == 1e-5F / 16);
+  CHECK(c->stream_epsilon == 1e-5F / 16);
   const auto llama = parse(patched(R"({"embedding_multiplier": 4})"));  // whose code knows no such key
   REQUIRE(llama);
   CHECK(llama->residual_factor == 1.0F);

@@ -27,8 +27,10 @@ class OracleDecoder {
     const auto& embedding = weights_.at("model.embed_tokens.weight");
     for (const std::int32_t t : tokens)
       x.emplace_back(embedding.begin() + t * c_.hidden, embedding.begin() + (t + 1) * c_.hidden);
-    for (int i = 0; i < c_.layers; ++i)
-      run_layer("model.layers." + std::to_string(i) + ".", !std::ranges::count(c_.unrotated_layers, i), x);
+    if (gemma())
+      for (Values& row : x)
+        for (double& value : row) value *= std::sqrt(c_.hidden);
+    for (int i = 0; i < c_.layers; ++i) run_layer(i, x);
     const Values last = norm(x.back(), "model.norm.weight");
     Values all = project(last, c_.tied_embeddings ? "model.embed_tokens" : "lm_head", c_.vocab, false);
     for (double& logit : all) logit *= c_.logits_factor;
@@ -36,7 +38,12 @@ class OracleDecoder {
   }
 
  private:
-  void run_layer(const std::string& layer, bool rotated, std::vector<Values>& x) const {
+  bool gemma() const { return c_.architecture == "Gemma3ForCausalLM"; }
+
+  void run_layer(int index, std::vector<Values>& x) const {
+    const std::string layer = "model.layers." + std::to_string(index) + ".";
+    const bool windowed = std::ranges::count(c_.windowed_layers, index) > 0;
+    const double factor = gemma() ? 1 : c_.residual_factor;
     const int q_size = c_.query_heads * c_.head_dim;
     const int kv_size = c_.kv_heads * c_.head_dim;
     std::vector<Values> k;
@@ -46,28 +53,34 @@ class OracleDecoder {
       const std::string attention = layer + "self_attn.";
       const Values q = rotate(
           head_norm(project(h, attention + "q_proj", q_size, c_.attention_bias), attention + "q_norm.weight"),
-          p, rotated);
+          p, index);
       k.push_back(rotate(head_norm(project(h, attention + "k_proj", kv_size, c_.attention_bias),
                                    attention + "k_norm.weight"),
-                         p, rotated));
+                         p, index));
       v.push_back(project(h, attention + "v_proj", kv_size, c_.attention_bias));
-      const Values mixed =
-          project(attend(q, k, v), attention + "o_proj", c_.hidden, c_.attention_output_bias);
-      for (int i = 0; i < c_.hidden; ++i) x[p][i] += c_.residual_factor * mixed[i];
-      const Values f = norm(x[p], layer + "post_attention_layernorm.weight");
-      const Values fed = feed_forward(layer, f);
-      for (int i = 0; i < c_.hidden; ++i) x[p][i] += c_.residual_factor * fed[i];
+      const std::size_t first =
+          windowed && p + 1 > static_cast<std::size_t>(c_.window) ? p + 1 - c_.window : 0;
+      Values mixed = project(attend(q, k, v, first, attention + "sinks"), attention + "o_proj", c_.hidden,
+                             c_.attention_output_bias);
+      if (gemma()) mixed = norm(mixed, layer + "post_attention_layernorm.weight");
+      for (int i = 0; i < c_.hidden; ++i) x[p][i] += factor * mixed[i];
+      const Values f = norm(
+          x[p], layer + (gemma() ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight"));
+      Values fed = feed_forward(layer, f);
+      if (gemma()) fed = norm(fed, layer + "post_feedforward_layernorm.weight");
+      for (int i = 0; i < c_.hidden; ++i) x[p][i] += factor * fed[i];
     }
   }
 
   Values feed_forward(const std::string& layer, const Values& x) const {
+    const bool gpt_oss = weights_.contains(layer + "mlp.router.weight");
     const bool mixtral = weights_.contains(layer + "block_sparse_moe.gate.weight");
-    if (!mixtral && !weights_.contains(layer + "mlp.gate.weight"))
+    if (!mixtral && !gpt_oss && !weights_.contains(layer + "mlp.gate.weight"))
       return gated(x, layer + "mlp.gate_proj", layer + "mlp.up_proj", layer + "mlp.down_proj", c_.ffn,
                    c_.mlp_bias);
     const std::string block = layer + (mixtral ? "block_sparse_moe." : "mlp.");
     const int experts = c_.mixture.experts;
-    const Values logits = project(x, block + "gate", experts, false);
+    const Values logits = project(x, block + (gpt_oss ? "router" : "gate"), experts, gpt_oss);
     double all = 0;
     std::vector<std::pair<double, int>> order;  // by -probability: the largest first, ties to the lower id
     for (const double logit : logits) all += std::exp(logit);
@@ -79,9 +92,10 @@ class OracleDecoder {
     Values sum(x.size(), 0.0);
     for (const auto& [share, e] : order) {
       const std::string expert = block + "experts." + std::to_string(e) + ".";
-      const Values y = mixtral ? gated(x, expert + "w1", expert + "w3", expert + "w2", c_.mixture.ffn, false)
-                               : gated(x, expert + "gate_proj", expert + "up_proj", expert + "down_proj",
-                                       c_.mixture.ffn, false);
+      const Values y = mixtral || gpt_oss
+                           ? gated(x, expert + "w1", expert + "w3", expert + "w2", c_.mixture.ffn, gpt_oss)
+                           : gated(x, expert + "gate_proj", expert + "up_proj", expert + "down_proj",
+                                   c_.mixture.ffn, false);
       for (std::size_t i = 0; i < sum.size(); ++i)
         sum[i] -= share / (c_.mixture.renormalise ? kept : 1) * y[i];
     }
@@ -92,8 +106,16 @@ class OracleDecoder {
                const std::string& down_name, int ffn, bool bias) const {
     Values gate = project(x, gate_name, ffn, bias);
     const Values up = project(x, up_name, ffn, bias);
-    for (int i = 0; i < ffn; ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+    for (int i = 0; i < ffn; ++i) gate[i] = activated(gate[i], up[i]);
     return project(gate, down_name, c_.hidden, bias);
+  }
+
+  double activated(double gate, double up) const {
+    if (gemma())
+      return gate * (1 + std::tanh(0.7978845608028654 * (gate + 0.044715 * gate * gate * gate))) / 2 * up;
+    if (!c_.sinks) return gate / (1 + std::exp(-gate)) * up;
+    gate = std::min(gate, 7.0);
+    return gate / (1 + std::exp(-1.702 * gate)) * (std::clamp(up, -7.0, 7.0) + 1);
   }
 
   Values head_norm(Values x, const std::string& name) const {
@@ -108,9 +130,10 @@ class OracleDecoder {
   Values norm(const Values& x, const std::string& name) const {
     double squares = 0;
     for (const double value : x) squares += value * value;
-    const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + c_.norm_epsilon);
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) +
+                                       (gemma() ? c_.norm_epsilon : c_.stream_epsilon));
     Values y(x);
-    for (std::size_t i = 0; i < y.size(); ++i) y[i] *= scale * weights_.at(name)[i];
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] *= scale * (weights_.at(name)[i] + (gemma() ? 1 : 0));
     return y;
   }
 
@@ -125,13 +148,15 @@ class OracleDecoder {
   }
 
   // The first elements of each head, in pairs that lie half of these apart.
-  Values rotate(Values x, std::size_t position, bool rotated) const {
-    const int half = rotated ? c_.rotary_dim / 2 : 0;
+  Values rotate(Values x, std::size_t position, int layer) const {
+    const bool local = gemma() && std::ranges::count(c_.windowed_layers, layer) > 0;
+    const RopeTable& rope = local ? c_.window_rope : c_.rope;
+    const int half = std::ranges::count(c_.unrotated_layers, layer) ? 0 : c_.rotary_dim / 2;
     for (std::size_t head = 0; head < x.size(); head += static_cast<std::size_t>(c_.head_dim))
       for (int i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(position) * c_.rope.inv_frequency[i];
-        const double cosine = std::cos(angle) * c_.rope.scale;
-        const double sine = std::sin(angle) * c_.rope.scale;
+        const double angle = static_cast<double>(position) * rope.inv_frequency[i];
+        const double cosine = std::cos(angle) * rope.scale;
+        const double sine = std::sin(angle) * rope.scale;
         const double a = x[head + i];
         const double b = x[head + i + half];
         x[head + i] = a * cosine - b * sine;
@@ -140,16 +165,18 @@ class OracleDecoder {
     return x;
   }
 
-  Values attend(const Values& q, const std::vector<Values>& k, const std::vector<Values>& v) const {
+  // Over the positions from `first` on.
+  Values attend(const Values& q, const std::vector<Values>& k, const std::vector<Values>& v,
+                std::size_t first, const std::string& sinks) const {
     const int dim = c_.head_dim;
     Values out(q.size(), 0.0);
     for (int head = 0; head < c_.query_heads; ++head) {
       const int kv = head / (c_.query_heads / c_.kv_heads);
-      Values weight;
-      double sum = 0;
-      for (const Values& key : k) {
+      Values weight(first, 0.0);
+      double sum = c_.sinks ? std::exp(static_cast<double>(weights_.at(sinks)[head])) : 0;
+      for (std::size_t p = first; p < k.size(); ++p) {
         double dot = 0;
-        for (int i = 0; i < dim; ++i) dot += q[head * dim + i] * key[kv * dim + i];
+        for (int i = 0; i < dim; ++i) dot += q[head * dim + i] * k[p][kv * dim + i];
         weight.push_back(
             std::exp(dot * (c_.attention_factor > 0 ? c_.attention_factor : 1 / std::sqrt(dim))));
         sum += weight.back();

@@ -120,11 +120,11 @@ struct TinyModel {
       "head_dim": 8, "vocab_size": 61, "max_position_embeddings": 128, "rms_norm_eps": 1e-5,
       "torch_dtype": "float32", "eos_token_id": 2})");
     config.merge_patch(nlohmann::json::parse(patch));
-    const std::int64_t hidden = 24;
+    const std::int64_t hidden = config["hidden_size"];
     const std::int64_t q = config["num_attention_heads"].get<std::int64_t>() * 8;
     const std::int64_t kv = config["num_key_value_heads"].get<std::int64_t>() * 8;
     const auto family = config["architectures"][0].get<std::string>();
-    const bool output_bias = config.value("attention_bias", false);
+    const bool output_bias = config.value("attention_bias", family == "GptOssForCausalLM");
     const bool bias = output_bias || family == "Qwen2ForCausalLM";
     const bool mlp_bias = config.value("mlp_bias", false);
     add("model.embed_tokens.weight", {61, hidden}, dtype);
@@ -138,11 +138,19 @@ struct TinyModel {
       projection(layer + "self_attn.v_proj", kv, hidden, bias, dtype);
       if (fused) fuse(layer + "self_attn.qkv_proj", 3);
       projection(layer + "self_attn.o_proj", hidden, q, output_bias, dtype);
-      if (family.starts_with("Qwen3")) {
+      const bool gemma = family.starts_with("Gemma3"), stacked = family == "GptOssForCausalLM";
+      if (gemma) {
+        add(layer + "pre_feedforward_layernorm.weight", {hidden}, dtype);
+        add(layer + "post_feedforward_layernorm.weight", {hidden}, dtype);
+      }
+      if (stacked) add(layer + "self_attn.sinks", {q / 8}, dtype);
+      if (family.starts_with("Qwen3") || gemma) {
         add(layer + "self_attn.q_norm.weight", {8}, dtype);
         add(layer + "self_attn.k_norm.weight", {8}, dtype);
       }
-      if (family == "MixtralForCausalLM") {
+      if (stacked) {
+        stacked_experts(layer + "mlp.", 5, config["intermediate_size"].get<std::int64_t>(), dtype);
+      } else if (family == "MixtralForCausalLM") {
         experts(layer + "block_sparse_moe.", 5, 40, {"w1", "w3", "w2"}, dtype);
       } else if (family == "Qwen3MoeForCausalLM" && i != config.value("dense_layer", -1)) {
         experts(layer + "mlp.", 6, 16, {"gate_proj", "up_proj", "down_proj"}, dtype);
@@ -154,7 +162,8 @@ struct TinyModel {
       }
     }
     add("model.norm.weight", {hidden}, dtype);
-    if (!config.value("tie_word_embeddings", false)) add("lm_head.weight", {61, hidden}, dtype);
+    if (!config.value("tie_word_embeddings", family.starts_with("Gemma3")))
+      add("lm_head.weight", {61, hidden}, dtype);
     write();
   }
 
@@ -209,9 +218,64 @@ struct TinyModel {
     }
   }
 
+  // gpt-oss' experts: tensors for all of them, in floats or, where config.json says so, in MXFP4. In
+  // `weights` under the names that Mixtral's family would have.
+  void stacked_experts(const std::string& block, std::int64_t count, std::int64_t ffn,
+                       const std::string& dtype) {
+    const std::int64_t hidden = config["hidden_size"];
+    add(block + "router.weight", {count, hidden}, dtype);
+    add(block + "router.bias", {count}, dtype);
+    stack(block + "experts.", "gate_up_proj", {"w1", "w3"}, {count, 2 * ffn, hidden}, dtype);
+    stack(block + "experts.", "down_proj", {"w2"}, {count, hidden, ffn}, dtype);
+  }
+
+  struct StackSize {
+    std::int64_t count, out, in;
+  };
+  // Output o of the tensor is output o / parts of part o % parts.
+  void stack(const std::string& prefix, const std::string& name, const std::vector<std::string>& parts,
+             StackSize size, const std::string& dtype) {
+    const bool codes = config.contains("quantization_config");
+    std::vector<float> across(static_cast<std::size_t>(size.count * size.out * size.in));
+    std::string blocks, scales;
+    const auto [count, out, in] = size;
+    for (std::int64_t e = 0; e < count; ++e) {
+      for (std::int64_t o = 0; o < out; ++o) {
+        const auto taking_turns = static_cast<std::int64_t>(parts.size());
+        auto& row = weights[prefix + std::to_string(e) + '.' +
+                            parts[static_cast<std::size_t>(o % taking_turns)] + ".weight"];
+        for (std::int64_t i = 0; i < in; ++i) {
+          constexpr float kValues[] = {0, 0.5F, 1, 1.5F, 2, 3, 4, 6};
+          if (codes && i % 32 == 0) scales += static_cast<char>(122 + engine_() % 4);
+          const auto code = static_cast<unsigned>(engine_() % 16);
+          const float value = codes ? std::ldexp(code < 8 ? kValues[code] : -kValues[code - 8],
+                                                 static_cast<unsigned char>(scales.back()) - 127)
+                                    : (static_cast<float>(engine_() % 255) - 127) / 256;
+          if (codes && i % 2 == 0) blocks += static_cast<char>(code);
+          if (codes && i % 2 == 1) blocks.back() = static_cast<char>(blocks.back() | code << 4);
+          row.push_back(value);
+          across[static_cast<std::size_t>((e * in + i) * out + o)] = value;
+        }
+      }
+    }
+    if (codes) {
+      tensors.push_back({prefix + name + "_blocks", "U8", {count, out, in / 32, 16}, blocks});
+      tensors.push_back({prefix + name + "_scales", "U8", {count, out, in / 32}, scales});
+    } else {
+      tensors.push_back({prefix + name, dtype, {count, in, out}, encode(across, dtype)});
+    }
+    add(prefix + name + "_bias", {count, out}, dtype);
+    const std::vector<float> biases = weights[prefix + name + "_bias"];
+    for (std::size_t i = 0; i < biases.size(); ++i) {
+      const std::size_t e = i / static_cast<std::size_t>(out), part = i % parts.size();
+      weights[prefix + std::to_string(e) + '.' + parts[part] + ".bias"].push_back(biases[i]);
+    }
+  }
+
   void projection(const std::string& name, std::int64_t out, std::int64_t in, bool bias,
                   const std::string& dtype) {
-    const bool fp8 = config.contains("quantization_config");
+    const bool fp8 =
+        config.contains("quantization_config") && config["quantization_config"]["quant_method"] != "mxfp4";
     add(name + ".weight", {out, in}, fp8 ? "F8_E4M3" : dtype);
     if (bias) add(name + ".bias", {out}, dtype);
     if (fp8) scale(name, out, in);

@@ -22,9 +22,12 @@ struct GenerationDefaults {
 };
 
 // Experts instead of one FFN, in some layers or in all.
-// What a checkpoint calls a layer's router ("<block>gate") and experts ("<block>experts.<n>.<gate>").
+// What a checkpoint calls a layer's router ("<block><router>") and experts ("<block>experts.<n>.<gate>").
+// With no name for `up`, a layer's experts are one tensor, "<block>experts.<gate>", in which gates and ups
+// take turns, and one of `down`; they and the router have biases.
 struct MixtureNames {
   const char* block = "mlp.";
+  const char* router = "gate";
   const char* gate = "gate_proj";
   const char* up = "up_proj";
   const char* down = "down_proj";
@@ -38,6 +41,8 @@ struct MixtureConfig {
   std::int32_t every = 1;                  // layers every - 1, 2 * every - 1, ... have experts,
   std::vector<std::int32_t> dense_layers;  // but for these; ascending
   MixtureNames names;
+
+  bool one_tensor() const { return names.up == nullptr; }
 };
 
 // Whether projections may be e4m3 with scales ("<name>.weight_scale"), and whether the checkpoint is made for
@@ -72,9 +77,13 @@ struct ModelConfig {
   std::int32_t head_dim = 0;
   std::int32_t ffn = 0;
   std::int32_t vocab = 0;
-  std::int32_t max_positions = 0;  // the context length, rope scaling included; at most a sliding window's
-  std::int32_t window = 0;         // the sliding window that limits it; 0: none does
-  float norm_epsilon = 1e-5F;
+  std::int32_t max_positions = 0;             // the context length, rope scaling included
+  std::int32_t window = 0;                    // positions that windowed_layers attend to; 0: there are none
+  std::vector<std::int32_t> windowed_layers;  // ascending
+  float norm_epsilon = 1e-5F;                 // of norms of heads and of what is added to the residual stream
+  float stream_epsilon = 1e-5F;               // of norms of the residual stream
+  float norm_offset = 0.0F;                   // what is added to the weights of norms
+  bool added_norms = false;                   // of what attention and FFN add to the residual stream
   bool tied_embeddings = false;
   bool attention_bias = false;         // of q, k and v
   bool attention_output_bias = false;  // of o
@@ -84,6 +93,7 @@ struct ModelConfig {
   std::vector<std::int32_t> unrotated_layers;  // whose heads are not rotated at all; ascending
   bool mlp_bias = false;
   Activation activation = Activation::silu;
+  bool sinks = false;             // each head has a score without a value
   float residual_factor = 1.0F;   // of what attention and FFN add to the residual stream
   float logits_factor = 1.0F;     // of the logits
   float attention_factor = 0.0F;  // of the scores; 0: 1 / sqrt(head_dim)
@@ -93,6 +103,7 @@ struct ModelConfig {
   PackedWeights packed;
   DType weights = DType::bf16;
   RopeTable rope;
+  RopeTable window_rope;  // of windowed_layers, where they have one of their own; else empty
   std::optional<std::int32_t> bos_token_id;
   GenerationDefaults generation;
 

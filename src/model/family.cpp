@@ -1,0 +1,126 @@
+#include "model/family.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace baton {
+namespace {
+
+constexpr MixtureFamily kMixtral{{"block_sparse_moe.", "gate", "w1", "w3", "w2"}, false};
+constexpr MixtureFamily kQwenMoe{{}, true};
+constexpr MixtureFamily kGptOss{
+    {.router = "router", .gate = "gate_up_proj", .up = nullptr, .down = "down_proj"}, false};
+
+constexpr const char* kGemma3 = R"({"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216,
+  "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+  "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 131072, "rms_norm_eps": 1e-6,
+  "query_pre_attn_scalar": 256, "sliding_window": 4096, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
+  "eos_token_id": 1, "bos_token_id": 2})";
+constexpr const char* kGptOssDefaults =
+    R"({"sliding_window": 128, "rope_theta": 150000, "rms_norm_eps": 1e-5, "attention_bias": true})";
+
+constexpr Family kFamilies[] = {
+    {.architecture = "Gemma3ForCausalLM",
+     .attention = Family::Bias::asked,
+     .head_norms = true,
+     .window = Family::Window::patterned,
+     .pattern = 6,
+     .tied = true,
+     .gemma = true,
+     .activation = Activation::gelu,
+     .defaults = kGemma3},
+    {.architecture = "GptOssForCausalLM",
+     .attention = Family::Bias::asked,
+     .window = Family::Window::patterned,
+     .pattern = 2,
+     .mixture = &kGptOss,
+     .sinks = true,
+     .activation = Activation::clamped_silu,
+     .defaults = kGptOssDefaults},
+    {.architecture = "GraniteForCausalLM",
+     .attention = Family::Bias::asked,
+     .mlp_bias = true,
+     .multipliers = true},
+    {.architecture = "LlamaForCausalLM", .attention = Family::Bias::asked, .mlp_bias = true},
+    {.architecture = "MistralForCausalLM", .window = Family::Window::everywhere},
+    {.architecture = "MixtralForCausalLM", .window = Family::Window::everywhere, .mixture = &kMixtral},
+    {.architecture = "Phi3ForCausalLM",
+     .window = Family::Window::everywhere,
+     .fused = true,
+     .partial_rotary = true},
+    {.architecture = "Qwen2ForCausalLM",
+     .attention = Family::Bias::inputs,
+     .window = Family::Window::asked_above},
+    {.architecture = "Qwen3ForCausalLM",
+     .attention = Family::Bias::asked,
+     .head_norms = true,
+     .window = Family::Window::asked_above},
+    {.architecture = "Qwen3MoeForCausalLM",
+     .attention = Family::Bias::asked,
+     .head_norms = true,
+     .window = Family::Window::asked,
+     .mixture = &kQwenMoe},
+    {.architecture = "SeedOssForCausalLM", .attention = Family::Bias::asked_apart, .mlp_bias = true},
+    {.architecture = "SmolLM3ForCausalLM",
+     .attention = Family::Bias::asked,
+     .mlp_bias = true,
+     .window = Family::Window::asked_unrotated,
+     .skips_rotary = true,
+     .tied = true},
+};
+
+// Models that also see, whose language model is another family's. Their config.json has it in text_config.
+struct Seeing {
+  std::string_view architecture, language, model_type;  // of text_config
+};
+constexpr Seeing kSeeing[] = {
+    {"Gemma3ForConditionalGeneration", "Gemma3ForCausalLM", "gemma3_text"},
+    {"Mistral3ForConditionalGeneration", "MistralForCausalLM", "mistral"},
+};
+
+// The class that config.json names, or nothing.
+std::string architecture_of(const nlohmann::json& config) {
+  const auto list = config.find("architectures");
+  if (list == config.end() || !list->is_array() || list->empty() || !list->front().is_string()) return {};
+  return list->front().get<std::string>();
+}
+
+}  // namespace
+
+const Family* find_family(std::string_view architecture) {
+  const auto* const found = std::ranges::find(kFamilies, architecture, &Family::architecture);
+  return found == std::end(kFamilies) ? nullptr : found;
+}
+
+std::string language_architecture(std::string_view architecture, bool& headless) {
+  constexpr std::string_view kBare = "Model";
+  for (const Seeing& seeing : kSeeing)
+    if (seeing.architecture == architecture) return std::string(seeing.language);
+  headless = architecture.ends_with(kBare);
+  if (headless) architecture.remove_suffix(kBare.size());
+  return std::string(architecture) + (headless ? "ForCausalLM" : "");
+}
+
+nlohmann::json language_config(nlohmann::json config) {
+  const std::string architecture = architecture_of(config);
+  if (const auto text = config.find("text_config"); text != config.end() && text->is_object()) {
+    const nlohmann::json inner = *text;
+    for (const auto& [key, value] : inner.items())
+      if (!value.is_null() && key != "architectures") config[key] = value;
+    // Another language model than the one that this class usually has.
+    const auto type = inner.find("model_type");
+    const auto* const seeing = std::ranges::find(kSeeing, architecture, &Seeing::architecture);
+    if (seeing != std::end(kSeeing) && (type == inner.end() || *type != std::string(seeing->model_type)))
+      config["architectures"] = {architecture + " with another text_config.model_type than " +
+                                 std::string(seeing->model_type)};
+  }
+  bool headless = false;
+  const Family* family = find_family(language_architecture(architecture, headless));
+  if (family == nullptr || family->defaults == nullptr) return config;
+  const nlohmann::json defaults = nlohmann::json::parse(family->defaults);
+  for (const auto& [key, value] : defaults.items())
+    if (const auto said = config.find(key); said == config.end() || said->is_null()) config[key] = value;
+  return config;
+}
+
+}  // namespace baton
