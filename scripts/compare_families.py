@@ -53,6 +53,9 @@ FAMILIES = {
                                                         sliding_attention=dict(rope_type="default", rope_theta=1e4)))),
     "gpt-oss": ("GptOss", dict(head_dim=16, sliding_window=24, num_local_experts=5, pad_token_id=0, rope_parameters=dict(
         rope_type="yarn", factor=8.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0, truncate=False, rope_theta=150000.0), **EXPERTS)),
+    "GLM 4.5": ("Glm4Moe", dict(
+        head_dim=16, attention_bias=True, use_qk_norm=True, n_routed_experts=8, n_shared_experts=2, moe_intermediate_size=48, n_group=4, topk_group=2,
+        routed_scaling_factor=1.5, first_k_dense_replace=1, rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5), **EXPERTS)),
     "Granite": ("Granite", dict(embedding_multiplier=12.0, residual_multiplier=0.22, logits_scaling=2.0, attention_multiplier=0.125)),
     "Phi 3": ("Phi3", dict(sliding_window=None, pad_token_id=0)),
     "Phi 3 with an adapter": ("Phi3", dict(sliding_window=None, pad_token_id=0), dict(adapter=dict(
@@ -87,6 +90,9 @@ def make_model(name: str, fields: dict, directory: pathlib.Path, baton: str):
                 parameter.uniform_(0.5, 1.5)
             elif parameter_name.endswith(("bias", "sinks")):  # likewise zeros
                 parameter.uniform_(-0.5, 0.5)
+        for buffer_name, buffer in model.named_buffers():
+            if buffer_name.endswith("e_score_correction_bias"):
+                buffer.uniform_(-0.5, 0.5)
     model.save_pretrained(directory)
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # the others do not take doubles

@@ -3,22 +3,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/family.hpp"
+
 namespace baton {
 namespace {
 
-constexpr std::string_view kArchitectures[] = {"Gemma3ForCausalLM",  "Gemma3ForConditionalGeneration",
-                                               "GptOssForCausalLM",  "GraniteForCausalLM",
-                                               "LlamaForCausalLM",   "Mistral3ForConditionalGeneration",
-                                               "MistralForCausalLM", "MixtralForCausalLM",
-                                               "Phi3ForCausalLM",    "Qwen2ForCausalLM",
-                                               "Qwen3ForCausalLM",   "Qwen3MoeForCausalLM",
-                                               "SeedOssForCausalLM", "SmolLM3ForCausalLM"};
 constexpr Precision kWeights[] = {Precision::f32, Precision::bf16, Precision::fp8};
 
 }  // namespace
 
 const Capability& capability() {
-  static constexpr Capability kTable{kArchitectures, kWeights};
+  static const Capability kTable{architectures(), kWeights};
   return kTable;
 }
 
@@ -37,12 +32,13 @@ Result<void> runnable(const ModelShape& model, Precision weights) {
         ErrorCode::unsupported,
         "baton serve does not run " + model.architecture + " yet; it runs " + supported_architectures(),
         "architectures");
-  if (weights == Precision::int4)
-    return make_error(
-        ErrorCode::unsupported,
-        "baton serve expands int4 weights when it loads them: plan with bf16, or with fp8, to which "
-        "--quantization fp8 rounds them",
-        "--precision");
+  const bool expands = weights == Precision::int4 || (weights == Precision::fp4 && model.stored == weights);
+  if (expands)
+    return make_error(ErrorCode::unsupported,
+                      "baton serve expands " + std::string(to_string(weights)) +
+                          " weights when it loads them: plan with bf16, or with fp8, to which "
+                          "--quantization fp8 rounds them",
+                      "--precision");
   if (std::ranges::find(can.weights, weights) == can.weights.end())
     return make_error(ErrorCode::unsupported,
                       "baton serve does not run " + std::string(to_string(weights)) +

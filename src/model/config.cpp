@@ -111,10 +111,11 @@ void refuse_what_we_do_not_do(JsonReader& config, const Family& family) {
 
 void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
   const bool apart = family.attention == Family::Bias::asked_apart;
+  const bool inputs = family.attention == Family::Bias::asked_inputs;
   const bool asked =
-      (family.attention == Family::Bias::asked || apart) && config.boolean("attention_bias", apart);
+      (family.attention == Family::Bias::asked || apart || inputs) && config.boolean("attention_bias", apart);
   model.attention_bias = asked || family.attention == Family::Bias::inputs;
-  model.attention_output_bias = apart ? config.boolean("attention_out_bias", false) : asked;
+  model.attention_output_bias = apart ? config.boolean("attention_out_bias", false) : asked && !inputs;
   model.mlp_bias = family.mlp_bias && config.boolean("mlp_bias", false);
 }
 
@@ -237,10 +238,36 @@ std::vector<std::int32_t> read_dense_layers(JsonReader& config, std::int32_t lay
   return dense;
 }
 
+// DeepSeek V3's words for what a mixture has (arXiv 2412.19437).
+void read_deepseek_mixture(JsonReader& config, ModelConfig& model) {
+  constexpr NumberRange kFactor{0, 1e6, true};
+  MixtureConfig& m = model.mixture;
+  m.scores = ExpertChoice::Scores::sigmoid;
+  m.choice_bias = true;
+  m.factor = static_cast<float>(config.number("routed_scaling_factor", kFactor, 1.0));
+  m.groups = config.integer("n_group", {1, kMostExpertGroups}, 1);
+  m.kept_groups = config.integer("topk_group", {1, kMostExpertGroups}, 1);
+  if (m.experts % m.groups != 0 || m.kept_groups > m.groups ||
+      m.experts / m.groups * m.kept_groups < m.per_token)
+    config.fail(ErrorCode::invalid_argument, "n_group",
+                "(" + std::to_string(m.groups) + ") and topk_group (" + std::to_string(m.kept_groups) +
+                    ") do not fit " + std::to_string(m.experts) + " experts, of which " +
+                    std::to_string(m.per_token) + " are chosen");
+  const std::int32_t shared = config.integer("n_shared_experts", {0, 64}, 1);
+  if (shared > 0 && m.ffn > kFfnRange.maximum / shared)
+    config.fail(ErrorCode::invalid_argument, "n_shared_experts", "makes too wide an FFN");
+  else
+    m.shared_ffn = shared * m.ffn;
+  const std::int32_t dense = config.integer("first_k_dense_replace", {0, model.layers}, 1);
+  for (std::int32_t layer = 0; layer < dense; ++layer) m.dense_layers.push_back(layer);
+}
+
 void read_mixture(JsonReader& config, const MixtureFamily& family, ModelConfig& model) {
   MixtureConfig& mixture = model.mixture;
   mixture.names = family.names;
-  const std::string_view key = config.find("num_local_experts") ? "num_local_experts" : "num_experts";
+  const std::string_view key = family.deepseek                    ? "n_routed_experts"
+                               : config.find("num_local_experts") ? "num_local_experts"
+                                                                  : "num_experts";
   mixture.experts = config.integer(key, {1, kMostExperts});
   mixture.per_token = config.integer("num_experts_per_tok", {1, kMostExpertsPerToken});
   if (mixture.per_token > mixture.experts)
@@ -251,6 +278,8 @@ void read_mixture(JsonReader& config, const MixtureFamily& family, ModelConfig& 
   if (!family.as_asked) return;
   mixture.ffn = config.integer("moe_intermediate_size", kFfnRange);
   mixture.renormalise = config.boolean("norm_topk_prob", false);
+  if (config.error()) return;
+  if (family.deepseek) return read_deepseek_mixture(config, model);
   mixture.every = config.integer("decoder_sparse_step", {1, kLayersRange.maximum}, 1);
   mixture.dense_layers = read_dense_layers(config, model.layers);
 }
@@ -313,7 +342,8 @@ Result<ModelConfig> parse_model_config(std::string_view config_json, std::string
   model.stream_epsilon = model.norm_epsilon;
   model.tied_embeddings = config.boolean("tie_word_embeddings", family.tied) || headless;
   read_biases(config, family, model);
-  model.head_norms = family.head_norms;
+  model.head_norms = family.head_norms || (family.asked_head_norms && config.boolean("use_qk_norm", false));
+  model.predicting_layers = config.integer("num_nextn_predict_layers", {0, kLayersRange.maximum}, 0);
   model.fused = family.fused;
   model.sinks = family.sinks;
   model.activation = family.activation;

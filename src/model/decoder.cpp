@@ -22,6 +22,10 @@ Hash128 hash_config(const ModelConfig& c) {
     for (const std::int32_t fact : {m.experts, m.per_token, m.ffn, std::int32_t{m.renormalise}, m.every})
       facts += ' ' + std::to_string(fact);
     for (const std::int32_t layer : m.dense_layers) facts += " dense " + std::to_string(layer);
+    if (m.scores != ExpertChoice::Scores::softmax)
+      facts += " sigmoid " + std::to_string(m.groups) + ' ' + std::to_string(m.kept_groups) + ' ' +
+               std::to_string(std::bit_cast<std::uint32_t>(m.factor)) + " shared " +
+               std::to_string(m.shared_ffn);
   }
   if (c.rotary_dim < c.head_dim) facts += " rotary " + std::to_string(c.rotary_dim);
   for (const std::int32_t layer : c.unrotated_layers) facts += " unrotated " + std::to_string(layer);
@@ -119,7 +123,8 @@ void DecoderModel::read_weights(WeightSource& source) {
   embed_ = source.linear(c.hidden, {"model.embed_tokens", c.vocab, false, true});
   layers_.clear();
   for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
-  source.absent("model.layers." + std::to_string(c.layers) + ".input_layernorm.weight", "num_hidden_layers");
+  source.absent("model.layers." + std::to_string(c.layers + c.predicting_layers) + ".input_layernorm.weight",
+                "num_hidden_layers");
   norm_ = source.vector("model.norm.weight", c.hidden, {c.logits_factor, c.norm_offset});
   if (c.tied_embeddings) source.absent_packed("lm_head", "tie_word_embeddings");
   if (!c.tied_embeddings)
@@ -156,8 +161,9 @@ DecoderModel::Layer DecoderModel::read_layer(WeightSource& source, std::int32_t 
   if (c.fused) fuse(qkv, attention + "qkv_proj");
   w.qkv = source.linear(c.hidden, qkv, Split::outputs);
   if (c.head_norms) {
-    w.query_norm = norm(attention + "q_norm", c.head_dim);
-    w.key_norm = norm(attention + "k_norm", c.head_dim);
+    const VectorChange change{1.0F, c.norm_offset, order};
+    w.query_norm = source.vector(attention + "q_norm.weight", c.head_dim, change);
+    w.key_norm = source.vector(attention + "k_norm.weight", c.head_dim, change);
   }
   if (c.sinks) w.sinks = source.vector(attention + "sinks", c.query_heads, {}, Split::outputs);
   w.output = source.linear(q, {attention + "o_proj", c.hidden, c.attention_output_bias}, Split::inputs);
@@ -184,12 +190,23 @@ void DecoderModel::read_feed_forward(WeightSource& source, std::int32_t index, L
     w.down = source.linear(c.ffn, {mlp + "down_proj", c.hidden, c.mlp_bias}, Split::inputs);
     return;
   }
-  const std::string block = layer + c.mixture.names.block;
-  const MixtureConfig& m = c.mixture;
-  w.router = source.linear(c.hidden, {block + m.names.router, m.experts, m.one_tensor(), true});
-  w.experts = m.one_tensor()
-                  ? source.experts_of_one_tensor(block + "experts.", m.experts, c.hidden, m.ffn, m.names)
-                  : source.experts(block + "experts.", m.experts, c.hidden, m.ffn, m.names);
+  read_mixture(source, layer + c.mixture.names.block, w);
+}
+
+void DecoderModel::read_mixture(WeightSource& source, const std::string& block, Layer& w) const {
+  const std::int64_t hidden = config_.hidden;
+  const MixtureConfig& m = config_.mixture;
+  const std::string router = block + m.names.router, experts = block + "experts.";
+  w.router = source.linear(hidden, {router, m.experts, m.one_tensor(), true});
+  if (m.choice_bias) w.choice_bias = source.vector(router + ".e_score_correction_bias", m.experts);
+  w.experts = m.one_tensor() ? source.experts_of_one_tensor(experts, m.experts, hidden, m.ffn, m.names)
+                             : source.experts(experts, m.experts, hidden, m.ffn, m.names);
+  if (m.shared_ffn == 0) return;
+  const std::string shared = block + m.names.shared;
+  const WeightSource::Projection gate_up[] = {{.name = shared + "gate_proj", .out = m.shared_ffn},
+                                              {.name = shared + "up_proj", .out = m.shared_ffn}};
+  w.shared_gate_up = source.linear(hidden, gate_up, Split::outputs);
+  w.shared_down = source.linear(m.shared_ffn, {shared + "down_proj", hidden}, Split::inputs);
 }
 
 KvSpec DecoderModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const {
@@ -214,11 +231,24 @@ Tensor DecoderModel::normed_by(const Linear& norm, const Tensor& added, Ops& ops
   return norm ? ops.rms_norm(added, norm, config_.norm_epsilon) : added;
 }
 
+ExpertChoice DecoderModel::expert_choice(const Layer& w) const {
+  const MixtureConfig& m = config_.mixture;
+  return {.per_token = m.per_token,
+          .renormalise = m.renormalise,
+          .scores = m.scores,
+          .factor = m.factor,
+          .bias = w.choice_bias ? &w.choice_bias : nullptr,
+          .groups = m.groups,
+          .kept_groups = m.kept_groups};
+}
+
 Tensor DecoderModel::feed_forward(const Tensor& x, const Layer& w, Ops& ops) const {
-  if (w.experts)
-    return ops.mixture(x, w.router, w.experts, {config_.mixture.per_token, config_.mixture.renormalise},
-                       config_.activation);
-  return ops.matmul(ops.gated_matmul(x, w.gate_up, config_.activation, &w.down), w.down);
+  const auto ffn = [&](const Linear& gate_up, const Linear& down) {
+    return ops.matmul(ops.gated_matmul(x, gate_up, config_.activation, &down), down);
+  };
+  if (!w.experts) return ffn(w.gate_up, w.down);
+  const Tensor mixed = ops.mixture(x, w.router, w.experts, expert_choice(w), config_.activation);
+  return w.shared_down ? ops.add(mixed, ffn(w.shared_gate_up, w.shared_down)) : mixed;
 }
 
 AttentionShape DecoderModel::attention_shape(const Layer& w) const {

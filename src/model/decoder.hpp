@@ -43,7 +43,10 @@ class DecoderModel : public Model {
     Linear down;                 // [ffn] -> [hidden]
     Linear fed_norm;             // [hidden], of what the FFN adds, or none
     Linear router;               // [hidden] -> [experts]
+    Linear choice_bias;          // [experts], or none
     Experts experts;
+    Linear shared_gate_up;  // [hidden] -> [2 * shared ffn], beside experts, or none
+    Linear shared_down;     // [shared ffn] -> [hidden]
   };
 
   DecoderModel(ModelConfig config, GroupPlace place) : config_(std::move(config)), place_(place) {}
@@ -51,8 +54,10 @@ class DecoderModel : public Model {
   void read_weights(class WeightSource& source);
   Layer read_layer(class WeightSource& source, std::int32_t index) const;
   void read_feed_forward(class WeightSource& source, std::int32_t index, Layer& layer) const;
+  void read_mixture(class WeightSource& source, const std::string& block, Layer& layer) const;
   AttentionShape attention_shape(const Layer& layer) const;
   Tensor normed_by(const Linear& norm, const Tensor& added, Ops& ops) const;
+  ExpertChoice expert_choice(const Layer& layer) const;
   Tensor feed_forward(const Tensor& x, const Layer& layer, Ops& ops) const;
   Tensor run_layers(const Batch& batch, Ops& ops);  // logits of batch.logit_rows
 

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 namespace baton {
 namespace {
 
 constexpr MixtureFamily kMixtral{{"block_sparse_moe.", "gate", "w1", "w3", "w2"}, false};
 constexpr MixtureFamily kQwenMoe{{}, true};
+constexpr MixtureFamily kGlm{{}, true, true};
 constexpr MixtureFamily kGptOss{
     {.router = "router", .gate = "gate_up_proj", .up = nullptr, .down = "down_proj"}, false};
 
@@ -29,6 +31,12 @@ constexpr Family kFamilies[] = {
      .gemma = true,
      .activation = Activation::gelu,
      .defaults = kGemma3},
+    {.architecture = "Glm4MoeForCausalLM",
+     .attention = Family::Bias::asked_inputs,
+     .asked_head_norms = true,
+     .mixture = &kGlm,
+     .partial_rotary = true,
+     .defaults = R"({"partial_rotary_factor": 0.5, "norm_topk_prob": true, "rms_norm_eps": 1e-5})"},
     {.architecture = "GptOssForCausalLM",
      .attention = Family::Bias::asked,
      .window = Family::Window::patterned,
@@ -86,6 +94,17 @@ std::string architecture_of(const nlohmann::json& config) {
 }
 
 }  // namespace
+
+std::span<const std::string_view> architectures() {
+  static const auto kAll = [] {
+    std::vector<std::string_view> all;
+    for (const Family& family : kFamilies) all.push_back(family.architecture);
+    for (const Seeing& seeing : kSeeing) all.push_back(seeing.architecture);
+    std::ranges::sort(all);
+    return all;
+  }();
+  return kAll;
+}
 
 const Family* find_family(std::string_view architecture) {
   const auto* const found = std::ranges::find(kFamilies, architecture, &Family::architecture);

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "baton/model/config.hpp"
@@ -15,14 +17,16 @@ namespace baton {
 struct MixtureFamily {
   MixtureNames names;
   bool as_asked = false;
+  bool deepseek = false;  // in DeepSeek V3's words: shared experts, sigmoid scores with a bias, groups
 };
 
 struct Family {
   enum class Bias : std::uint8_t {
     never,
-    inputs,       // of q, k and v
-    asked,        // by attention_bias
-    asked_apart,  // by attention_bias, and of o by attention_out_bias
+    inputs,        // of q, k and v
+    asked,         // by attention_bias
+    asked_inputs,  // by attention_bias, of q, k and v
+    asked_apart,   // by attention_bias, and of o by attention_out_bias
   };
   // Which layers attend to sliding_window positions only, unless layer_types says it.
   enum class Window : std::uint8_t {
@@ -36,8 +40,9 @@ struct Family {
 
   std::string_view architecture;
   Bias attention = Bias::never;
-  bool mlp_bias = false;    // may be asked for
-  bool head_norms = false;  // of q and k
+  bool mlp_bias = false;          // may be asked for
+  bool head_norms = false;        // of q and k
+  bool asked_head_norms = false;  // by use_qk_norm
   Window window = Window::never;
   std::int32_t pattern = 0;                // of sliding_window_pattern, which may say another
   const MixtureFamily* mixture = nullptr;  // or none
@@ -52,7 +57,10 @@ struct Family {
   const char* defaults = nullptr;  // JSON: what config.json may leave out
 };
 
-// Of an architecture of capability(); null for another.
+// Every class of config.json that loads, in alphabetical order.
+std::span<const std::string_view> architectures();
+
+// Of a language model's class; null for an unknown one.
 const Family* find_family(std::string_view architecture);
 
 // The name of the language model that is computed: of a model that also sees, and of one that was saved

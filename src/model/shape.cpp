@@ -253,6 +253,7 @@ ModelShape shape_of(const ModelConfig& c) {
   s.layers = s.attention_layers = s.dense_layers = c.layers;
   if (const MixtureConfig& m = c.mixture; m.experts > 0) {
     s.experts = m.experts, s.experts_per_token = m.per_token, s.expert_ffn = m.ffn;
+    s.shared_ffn = m.shared_ffn;
     for (std::int32_t i = 0; i < c.layers; ++i) s.expert_layers += c.has_experts(i) ? 1 : 0;
     s.dense_layers -= s.expert_layers;
   }

@@ -458,10 +458,14 @@ Linear WeightSource::vector(const std::string& name, std::int64_t size, VectorCh
   auto view = keep_error(checkpoint_.vector(name, size));
   if (!view) return {};
   std::vector<float> values(static_cast<std::size_t>(size));
-  if (change.factor != 1.0F || change.offset != 0.0F) {
+  if (change.factor != 1.0F || change.offset != 0.0F || !change.order.empty()) {
     convert_values(view->data, view->dtype, size, DType::f32,
                    std::as_writable_bytes(std::span(values)).data());
-    for (float& value : values) value = (value + change.offset) * change.factor;
+    const std::vector<float> was = values;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::size_t from = change.order.empty() ? i : static_cast<std::size_t>(change.order[i]);
+      values[i] = (was[from] + change.offset) * change.factor;
+    }
     view->data = values.data();
     view->dtype = DType::f32;
   }

@@ -40,6 +40,7 @@ enum class Split {
 struct VectorChange {
   float factor = 1.0F;
   float offset = 0.0F;
+  std::span<const std::int32_t> order = {};  // the order that they are to be in; empty: as they are
 };
 
 class WeightSource {

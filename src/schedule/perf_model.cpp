@@ -47,7 +47,10 @@ double table_share(const EngineSetup& e) {
   return table * (e.model.tied ? 1 : 2) / tensor;
 }
 
-double full_layers(const ModelShape& model) { return model.attention_layers - model.window_layers; }
+// Layers whose cache grows with the sequence.
+double growing_layers(const EngineSetup& e) {
+  return e.model.attention_layers - (e.profile.traits.keeps_windows ? 0 : e.model.window_layers);
+}
 
 }  // namespace
 
@@ -73,16 +76,17 @@ double EngineSetup::weight_bytes() const {
 }
 
 double EngineSetup::kv_bytes_per_token() const {
-  return full_layers(model) * model.kv_elements() * bytes_per_element(kv) / kv_divided(*this) /
+  return growing_layers(*this) * model.kv_elements() * bytes_per_element(kv) / kv_divided(*this) /
          split.pipeline;
 }
 
 double EngineSetup::kv_transfer_bytes() const {
-  return full_layers(model) * model.kv_elements() * bytes_per_element(kv);
+  return growing_layers(*this) * model.kv_elements() * bytes_per_element(kv);
 }
 
 double EngineSetup::state_bytes() const {
-  const double windows = model.window_layers * model.kv_elements() * model.window * bytes_per_element(kv);
+  const double passing = model.attention_layers - growing_layers(*this);
+  const double windows = passing * model.kv_elements() * model.window * bytes_per_element(kv);
   const double states = model.linear_layers * model.linear_state * bytes_per_element(Precision::bf16);
   return (windows + states) / kv_divided(*this) / split.pipeline;
 }

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 
 #include "cpu_ops.hpp"
 #include "experts.hpp"
@@ -28,30 +30,77 @@ Result<Experts> pack_experts(std::span<const ExpertView> experts, const kernels:
   return Experts(std::move(body));
 }
 
-void choose_experts(std::span<const float> logits, const ExpertChoice& choice,
-                    std::span<ChosenExpert> chosen) {
-  const auto score = [&](std::int32_t id) {
-    const float logit = logits[static_cast<std::size_t>(id)];
-    return std::isnan(logit) ? -std::numeric_limits<float>::infinity() : logit;
+namespace {
+
+// The scores that weights are made of; of a NaN the least. The softmax is relative to the largest output, so
+// that an infinite one has it all.
+std::vector<double> scores_of(std::span<const float> outputs, const ExpertChoice& choice) {
+  const auto logit = [](float output) {
+    return std::isnan(output) ? -std::numeric_limits<double>::infinity() : static_cast<double>(output);
   };
-  std::vector<std::int32_t> order(logits.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
+  std::vector<double> scores;
+  if (choice.scores == ExpertChoice::Scores::sigmoid) {
+    for (const float output : outputs) scores.push_back(1 / (1 + std::exp(-logit(output))));
+    return scores;
+  }
+  double largest = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (const float output : outputs) largest = std::max(largest, logit(output));
+  for (const float output : outputs) {
+    const double x = logit(output);
+    scores.push_back(x == largest ? 1 : std::exp(x - largest));
+    sum += scores.back();
+  }
+  for (double& score : scores) score /= sum;
+  return scores;
+}
+
+// Experts outside the best groups are not to be chosen.
+void keep_best_groups(const ExpertChoice& choice, std::vector<double>& merits) {
+  const std::size_t each = merits.size() / static_cast<std::size_t>(choice.groups);
+  std::vector<std::pair<double, std::size_t>> order;  // by -merit: the best first, ties to the lower one
+  for (std::size_t first = 0; first < merits.size(); first += each) {
+    std::vector<double> group(merits.begin() + static_cast<std::ptrdiff_t>(first),
+                              merits.begin() + static_cast<std::ptrdiff_t>(first + each));
+    std::ranges::sort(group, std::greater());
+    order.emplace_back(-(choice.bias && each > 1 ? group[0] + group[1] : group[0]), first);
+  }
+  std::ranges::sort(order);
+  for (std::size_t g = static_cast<std::size_t>(choice.kept_groups); g < order.size(); ++g)
+    std::fill_n(merits.begin() + static_cast<std::ptrdiff_t>(order[g].second), each,
+                -std::numeric_limits<double>::infinity());
+}
+
+}  // namespace
+
+void choose_experts(std::span<const float> outputs, const ExpertChoice& choice,
+                    std::span<ChosenExpert> chosen) {
+  const std::vector<double> scores = scores_of(outputs, choice);
+  std::vector<double> merits(scores);
+  // Of a softmax the outputs tell more apart than the scores, some of which are 0.
+  if (choice.scores == ExpertChoice::Scores::softmax && !choice.bias)
+    for (std::size_t i = 0; i < merits.size(); ++i) merits[i] = static_cast<double>(outputs[i]);
+  if (choice.bias) {
+    const float* bias = static_cast<const NormVector&>(choice.bias->body()).data();
+    for (std::size_t i = 0; i < merits.size(); ++i) merits[i] += static_cast<double>(bias[i]);
+  }
+  for (double& merit : merits)
+    if (std::isnan(merit)) merit = -std::numeric_limits<double>::infinity();
+  if (choice.groups > 1) keep_best_groups(choice, merits);
+
+  std::vector<std::int32_t> order(outputs.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto merit = [&](std::int32_t id) { return merits[static_cast<std::size_t>(id)]; };
   const auto taken = static_cast<std::ptrdiff_t>(chosen.size());
   std::partial_sort(order.begin(), order.begin() + taken, order.end(), [&](std::int32_t a, std::int32_t b) {
-    return score(a) != score(b) ? score(a) > score(b) : a < b;
+    return merit(a) != merit(b) ? merit(a) > merit(b) : a < b;
   });
-  // Relative to the largest, so that its own share is 1 whatever it is, infinite ones included.
-  const float largest = score(order.front());
-  const auto share = [&](std::int32_t id) {
-    return score(id) == largest ? 1.0
-                                : std::exp(static_cast<double>(score(id)) - static_cast<double>(largest));
-  };
-  double sum = 0;
-  const std::size_t summed = choice.renormalise ? chosen.size() : order.size();
-  for (std::size_t i = 0; i < summed; ++i)
-    sum += share(choice.renormalise ? order[i] : static_cast<std::int32_t>(i));
+  const auto score = [&](std::int32_t id) { return scores[static_cast<std::size_t>(id)]; };
+  double sum = choice.renormalise ? 0 : 1;
+  if (choice.renormalise)
+    for (std::size_t i = 0; i < chosen.size(); ++i) sum += score(order[i]);
   for (std::size_t i = 0; i < chosen.size(); ++i)
-    chosen[i] = {order[i], static_cast<float>(share(order[i]) / sum)};
+    chosen[i] = {order[i], static_cast<float>(score(order[i]) / std::max(sum, 1e-20) *
+                                              static_cast<double>(choice.factor))};
 }
 
 Tensor CpuOps::mixture(const Tensor& x, const Linear& router, const Experts& experts,

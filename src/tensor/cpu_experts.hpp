@@ -26,9 +26,9 @@ struct ChosenExpert {
   float weight = 0.0F;
 };
 
-// What a row whose router says `logits` chooses: `choice.per_token` experts, most likely first. A NaN is
-// chosen last.
-void choose_experts(std::span<const float> logits, const ExpertChoice& choice,
+// What a row whose router says `outputs` chooses: `choice.per_token` experts, the best first. A NaN is chosen
+// last.
+void choose_experts(std::span<const float> outputs, const ExpertChoice& choice,
                     std::span<ChosenExpert> chosen);
 
 }  // namespace baton

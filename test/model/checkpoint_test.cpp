@@ -216,7 +216,7 @@ TEST_CASE("a checkpoint in shards") {
   }
 }
 
-TEST_CASE("tensors of a model that was saved without its head get the names that it would have had") {
+TEST_CASE("tensors get the names that a language model alone would have had") {
   const auto names = [](const std::vector<std::string>& saved) {
     const TempDirectory directory;
     std::vector<TestTensor> tensors;
@@ -240,6 +240,15 @@ TEST_CASE("tensors of a model that was saved without its head get the names that
         Names{"model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "model.norm.weight"});
   CHECK(names({"lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"}) ==
         Names{"lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"});
+  // Inside a model that also sees, as saved before and since transformers 4.52.
+  CHECK(
+      names({"language_model.lm_head.weight", "language_model.model.embed_tokens.weight",
+             "language_model.model.norm.weight", "vision_tower.embed.weight"}) ==
+      Names{"lm_head.weight", "model.embed_tokens.weight", "model.norm.weight", "vision_tower.embed.weight"});
+  CHECK(names({"lm_head.weight", "model.language_model.embed_tokens.weight",
+               "model.language_model.norm.weight", "model.vision_tower.language_model.weight"}) ==
+        Names{"lm_head.weight", "model.embed_tokens.weight", "model.norm.weight",
+              "model.vision_tower.language_model.weight"});
   CHECK(names({"embed_tokens.weight", "model.embed_tokens.weight"}) ==
         Names{"embed_tokens.weight", "model.embed_tokens.weight"});
 }

@@ -81,25 +81,54 @@ class OracleDecoder {
     const std::string block = layer + (mixtral ? "block_sparse_moe." : "mlp.");
     const int experts = c_.mixture.experts;
     const Values logits = project(x, block + (gpt_oss ? "router" : "gate"), experts, gpt_oss);
+    const bool glm = weights_.contains(block + "gate.e_score_correction_bias");
     double all = 0;
-    std::vector<std::pair<double, int>> order;  // by -probability: the largest first, ties to the lower id
     for (const double logit : logits) all += std::exp(logit);
-    for (int e = 0; e < experts; ++e) order.emplace_back(-std::exp(logits[e]) / all, e);
+    std::vector<std::pair<double, int>> order;  // by -merit: the largest first, ties to the lower id
+    Values shares;
+    for (int e = 0; e < experts; ++e) {
+      shares.push_back(glm ? 1 / (1 + std::exp(-logits[e])) : std::exp(logits[e]) / all);
+      const double bias = glm ? weights_.at(block + "gate.e_score_correction_bias")[e] : 0;
+      order.emplace_back(-(shares.back() + bias), e);
+    }
+    if (glm && c_.mixture.groups > 1) order = of_the_best_groups(order);
     std::sort(order.begin(), order.end());
     order.resize(static_cast<std::size_t>(c_.mixture.per_token));
     double kept = 0;
-    for (const auto& [share, e] : order) kept -= share;
+    for (const auto& [merit, e] : order) kept += shares[e];
     Values sum(x.size(), 0.0);
-    for (const auto& [share, e] : order) {
+    for (const auto& [merit, e] : order) {
       const std::string expert = block + "experts." + std::to_string(e) + ".";
       const Values y = mixtral || gpt_oss
                            ? gated(x, expert + "w1", expert + "w3", expert + "w2", c_.mixture.ffn, gpt_oss)
                            : gated(x, expert + "gate_proj", expert + "up_proj", expert + "down_proj",
                                    c_.mixture.ffn, false);
       for (std::size_t i = 0; i < sum.size(); ++i)
-        sum[i] -= share / (c_.mixture.renormalise ? kept : 1) * y[i];
+        sum[i] += c_.mixture.factor * shares[e] / (c_.mixture.renormalise ? kept : 1) * y[i];
     }
+    if (!glm) return sum;
+    const std::string shared = block + "shared_experts.";
+    const Values beside = gated(x, shared + "gate_proj", shared + "up_proj", shared + "down_proj",
+                                c_.mixture.shared_ffn, false);
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += beside[i];
     return sum;
+  }
+
+  // Of experts by -merit, in order of id, those of the groups whose two best have the largest sums.
+  std::vector<std::pair<double, int>> of_the_best_groups(
+      const std::vector<std::pair<double, int>>& all) const {
+    const std::size_t each = all.size() / static_cast<std::size_t>(c_.mixture.groups);
+    std::vector<std::pair<double, std::size_t>> groups;
+    for (std::size_t first = 0; first < all.size(); first += each) {
+      std::vector<std::pair<double, int>> group(all.begin() + first, all.begin() + first + each);
+      std::sort(group.begin(), group.end());
+      groups.emplace_back(group[0].first + (each > 1 ? group[1].first : 0), first);
+    }
+    std::sort(groups.begin(), groups.end());
+    std::vector<std::pair<double, int>> kept;
+    for (int g = 0; g < c_.mixture.kept_groups; ++g)
+      kept.insert(kept.end(), all.begin() + groups[g].second, all.begin() + groups[g].second + each);
+    return kept;
   }
 
   Values gated(const Values& x, const std::string& gate_name, const std::string& up_name,

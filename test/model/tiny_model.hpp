@@ -124,8 +124,9 @@ struct TinyModel {
     const std::int64_t q = config["num_attention_heads"].get<std::int64_t>() * 8;
     const std::int64_t kv = config["num_key_value_heads"].get<std::int64_t>() * 8;
     const auto family = config["architectures"][0].get<std::string>();
-    const bool output_bias = config.value("attention_bias", family == "GptOssForCausalLM");
-    const bool bias = output_bias || family == "Qwen2ForCausalLM";
+    const bool input_bias = config.value("attention_bias", family == "GptOssForCausalLM");
+    const bool output_bias = input_bias && family != "Glm4MoeForCausalLM";
+    const bool bias = input_bias || family == "Qwen2ForCausalLM";
     const bool mlp_bias = config.value("mlp_bias", false);
     add("model.embed_tokens.weight", {61, hidden}, dtype);
     for (int i = 0; i < 3; ++i) {
@@ -144,7 +145,7 @@ struct TinyModel {
         add(layer + "post_feedforward_layernorm.weight", {hidden}, dtype);
       }
       if (stacked) add(layer + "self_attn.sinks", {q / 8}, dtype);
-      if (family.starts_with("Qwen3") || gemma) {
+      if (family.starts_with("Qwen3") || gemma || config.value("use_qk_norm", false)) {
         add(layer + "self_attn.q_norm.weight", {8}, dtype);
         add(layer + "self_attn.k_norm.weight", {8}, dtype);
       }
@@ -152,6 +153,14 @@ struct TinyModel {
         stacked_experts(layer + "mlp.", 5, config["intermediate_size"].get<std::int64_t>(), dtype);
       } else if (family == "MixtralForCausalLM") {
         experts(layer + "block_sparse_moe.", 5, 40, {"w1", "w3", "w2"}, dtype);
+      } else if (family == "Glm4MoeForCausalLM" && i >= config.value("first_k_dense_replace", 1)) {
+        const std::int64_t count = config["n_routed_experts"],
+                           shared = 16 * config.value("n_shared_experts", 1);
+        experts(layer + "mlp.", static_cast<int>(count), 16, {"gate_proj", "up_proj", "down_proj"}, dtype);
+        add(layer + "mlp.gate.e_score_correction_bias", {count}, dtype);
+        projection(layer + "mlp.shared_experts.gate_proj", shared, hidden, false, dtype);
+        projection(layer + "mlp.shared_experts.up_proj", shared, hidden, false, dtype);
+        projection(layer + "mlp.shared_experts.down_proj", hidden, shared, false, dtype);
       } else if (family == "Qwen3MoeForCausalLM" && i != config.value("dense_layer", -1)) {
         experts(layer + "mlp.", 6, 16, {"gate_proj", "up_proj", "down_proj"}, dtype);
       } else {

@@ -150,6 +150,7 @@ TEST_CASE("Baton's GPUs that share layers: whole embeddings and routers, logits 
   CHECK(p.experts == Approx(experts * 2 / 2));
   CHECK(e.weight_bytes() == Approx((attention / 2 + routers + experts / 2 + table + table / 2) * 2));
   CHECK(parse_system_spec(spec_text(), "x.json")->baton->traits.one_process);
+  CHECK(parse_system_spec(spec_text(), "x.json")->baton->traits.keeps_windows);
 }
 
 TEST_CASE("quantised weights: fewer bytes, the hardware's rate for them, or bf16's where it has none") {
@@ -172,6 +173,18 @@ TEST_CASE("sliding windows and sparse attention bound what a sequence reads") {
   const double each = p.kv_token;
   CHECK(p.step_cost({2, 2, 16, 16, 2}).attention == Approx(each * 16));  // 8 tokens each: inside
   CHECK(p.step_cost({2, 2, 200, 200, 2}).attention == Approx(each * 2 * (50 + 5)));
+  // What stays of such a layer: a window, or everything.
+  EngineSetup e = unit_engine(m);
+  const double layer = 2 * 2 * 2 * 2;  // bytes of a token
+  CHECK(e.kv_bytes_per_token() == layer);
+  CHECK(e.state_bytes() == 10 * layer);
+  CHECK(e.kv_transfer_bytes() == layer);
+  e.profile.traits.keeps_windows = true;
+  CHECK(e.kv_bytes_per_token() == 2 * layer);
+  CHECK(e.state_bytes() == 0);
+  CHECK(e.kv_transfer_bytes() == 2 * layer);
+  CHECK(make_perf_profile(e).window_share == 0.5);  // it is not read, all the same
+
   p.window_share = 0, p.sparse = 30;
   CHECK(p.step_cost({2, 2, 200, 200, 2}).attention == Approx(each * 60));
 }

@@ -18,6 +18,7 @@ struct Layer {
   std::vector<std::unique_ptr<Weight>> gates, ups, downs;
   std::vector<ExpertView> views;
   std::unique_ptr<Weight> router, router_bias;  // the bias only where the experts have some
+  std::vector<float> choice_bias;               // [experts]
   std::vector<std::unique_ptr<Weight>> biases;  // of gate, up and down of each expert, or none
 
   Layer(DType dtype, std::int32_t count, std::int64_t in, std::int64_t ffn, bool biased = false) {
@@ -35,6 +36,7 @@ struct Layer {
     }
     if (biased) router_bias = std::make_unique<Weight>(dtype, 1, count, 98);
     router = std::make_unique<Weight>(dtype, count, in, 99);
+    choice_bias = Matrix::random(1, count, 97, 0.5F).values;
   }
 };
 
@@ -52,12 +54,27 @@ Row naive_mixture(const Layer& layer, const Row& x, const ExpertChoice& choice, 
   const auto bias = [&](std::size_t expert, std::size_t which) {
     return layer.biases.empty() ? nullptr : layer.biases[3 * expert + which].get();
   };
-  Row shares;
-  for (const double logit : logits) shares.push_back(std::exp(logit));
-  const double all = std::accumulate(shares.begin(), shares.end(), 0.0);
-  std::vector<std::size_t> order(shares.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return shares[a] > shares[b]; });
+  const bool sigmoid = choice.scores == ExpertChoice::Scores::sigmoid;
+  Row shares, merits;
+  for (const double logit : logits) shares.push_back(sigmoid ? 1 / (1 + std::exp(-logit)) : std::exp(logit));
+  const double all = sigmoid ? 1 : std::accumulate(shares.begin(), shares.end(), 0.0);
+  for (double& share : shares) share /= all;
+  for (std::size_t e = 0; e < shares.size(); ++e)
+    merits.push_back(shares[e] + (choice.bias ? static_cast<double>(layer.choice_bias[e]) : 0));
+  std::vector<std::size_t> order;
+  const std::size_t each = shares.size() / static_cast<std::size_t>(choice.groups);
+  Row of_groups;
+  for (std::size_t first = 0; first < shares.size(); first += each) {
+    Row group(merits.begin() + static_cast<std::ptrdiff_t>(first),
+              merits.begin() + static_cast<std::ptrdiff_t>(first + each));
+    std::sort(group.rbegin(), group.rend());
+    of_groups.push_back(choice.bias && each > 1 ? group[0] + group[1] : group[0]);
+  }
+  for (std::size_t e = 0; e < shares.size(); ++e)
+    if (std::ranges::count_if(of_groups, [&](double g) { return g > of_groups[e / each]; }) <
+        choice.kept_groups)
+      order.push_back(e);
+  std::stable_sort(order.begin(), order.end(), [&](auto x1, auto x2) { return merits[x1] > merits[x2]; });
   order.resize(static_cast<std::size_t>(choice.per_token));
   double kept = 0;
   for (const std::size_t e : order) kept += shares[e];
@@ -67,7 +84,7 @@ Row naive_mixture(const Layer& layer, const Row& x, const ExpertChoice& choice, 
     const Row up = product(x, layer.ups[e]->exact(), bias(e, 1));
     for (std::size_t i = 0; i < hidden.size(); ++i) hidden[i] = gated(activation, hidden[i], up[i]);
     const Row down = product(hidden, layer.downs[e]->exact(), bias(e, 2));
-    const double weight = shares[e] / (choice.renormalise ? kept : all);
+    const double weight = shares[e] / (choice.renormalise ? kept : 1) * static_cast<double>(choice.factor);
     for (std::size_t i = 0; i < y.size(); ++i) y[i] += weight * down[i];
   }
   return y;
@@ -101,22 +118,34 @@ TEST_CASE("a mixture is the weighted sum of the chosen experts") {
     ExpertChoice choice;
     bool biased = false;
     Activation activation = Activation::silu;
+    bool choice_bias = false;
   };
-  const Case cases[] = {{DType::f32, 1, 17, 5, 3, {1, true}},
-                        {DType::bf16, 8, 48, 40, 1, {2, true}},
-                        {DType::f16, 8, 64, 33, 29, {2, false}},
-                        {DType::bf16, 40, 32, 16, 70, {8, true}},
-                        {DType::f32, 3, 24, 70, 9, {3, false}},
-                        {DType::bf16, 128, 32, 8, 5, {32, true}},
-                        {DType::bf16, 8, 48, 40, 21, {4, true}, true, Activation::clamped_silu},
-                        {DType::f32, 5, 33, 17, 2, {2, false}, true, Activation::gelu}};
+  constexpr auto kSigmoid = ExpertChoice::Scores::sigmoid;
+  const Case cases[] = {
+      {DType::f32, 1, 17, 5, 3, {1, true}},
+      {DType::bf16, 8, 48, 40, 1, {2, true}},
+      {DType::f16, 8, 64, 33, 29, {2, false}},
+      {DType::bf16, 40, 32, 16, 70, {8, true}},
+      {DType::f32, 3, 24, 70, 9, {3, false}},
+      {DType::bf16, 128, 32, 8, 5, {32, true}},
+      {DType::bf16, 8, 48, 40, 21, {4, true}, true, Activation::clamped_silu},
+      {DType::f32, 5, 33, 17, 2, {2, false}, true, Activation::gelu},
+      {DType::f32, 12, 33, 17, 9, {3, true, kSigmoid, 2.5F}},
+      {DType::bf16, 9, 32, 24, 9, {2, false, kSigmoid}},
+      {DType::f32, 12, 33, 17, 40, {4, true, kSigmoid, 1.5F, nullptr, 4, 2}},
+      {DType::f32, 12, 33, 17, 40, {4, true, kSigmoid, 1.5F, nullptr, 4, 2}, false, Activation::silu, true},
+      {DType::f32, 6, 16, 8, 20, {2, false, {}, 1.0F, nullptr, 6, 3}, false, Activation::silu, true}};
   for (const OpsOptions& options : backends()) {
-    for (const Case& c : cases) {
+    for (Case c : cases) {
       INFO(options.isa << " " << c.experts << " experts, " << c.rows << " rows");
       const Layer layer(c.dtype, c.experts, c.in, c.ffn, c.biased);
       auto ops = require_ops(options);
       const Linear router = require_router(*ops, layer);
       const Experts experts = require_experts(*ops, layer);
+      const WeightView bias{.data = layer.choice_bias.data(), .dtype = DType::f32, .out = 1, .in = c.experts};
+      const auto packed_bias = ops->pack_vector(bias);
+      REQUIRE(packed_bias.has_value());
+      if (c.choice_bias) c.choice.bias = &*packed_bias;
       CHECK(experts.count() == c.experts);
       CHECK(experts.in() == c.in);
       CHECK(experts.ffn() == c.ffn);

@@ -31,6 +31,7 @@ struct MixtureNames {
   const char* gate = "gate_proj";
   const char* up = "up_proj";
   const char* down = "down_proj";
+  const char* shared = "shared_experts.";  // "<block><shared>gate_proj"
 };
 
 struct MixtureConfig {
@@ -38,6 +39,12 @@ struct MixtureConfig {
   std::int32_t per_token = 0;
   std::int32_t ffn = 0;  // of one expert
   bool renormalise = true;
+  ExpertChoice::Scores scores = ExpertChoice::Scores::softmax;
+  float factor = 1.0F;
+  bool choice_bias =
+      false;  // each expert has one (ExpertChoice::bias): "<block><router>.e_score_correction_bias"
+  std::int32_t groups = 1, kept_groups = 1;
+  std::int32_t shared_ffn = 0;             // of the FFN that every token passes beside its experts; 0: none
   std::int32_t every = 1;                  // layers every - 1, 2 * every - 1, ... have experts,
   std::vector<std::int32_t> dense_layers;  // but for these; ascending
   MixtureNames names;
@@ -106,6 +113,8 @@ struct ModelConfig {
   RopeTable window_rope;  // of windowed_layers, where they have one of their own; else empty
   std::optional<std::int32_t> bos_token_id;
   GenerationDefaults generation;
+
+  std::int32_t predicting_layers = 0;  // behind the last one, to predict tokens further ahead: not used
 
   bool has_experts(std::int32_t layer) const;
 };

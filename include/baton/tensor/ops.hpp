@@ -121,12 +121,22 @@ class Experts {
 inline constexpr std::int32_t kMostExperts = 512;
 inline constexpr std::int32_t kMostExpertsPerToken = 32;
 
-// How a row chooses: the `per_token` experts with the largest softmax probability among all, ties to the
-// lower id. Their probabilities are the weights, divided by their sum where `renormalise`.
+// How a row chooses: the `per_token` experts with the largest scores, ties to the lower id. Their scores are
+// the weights, divided by their sum where `renormalise`, times `factor`.
 struct ExpertChoice {
+  enum class Scores : std::uint8_t { softmax, sigmoid };  // of the router's outputs
+
   std::int32_t per_token = 1;
   bool renormalise = true;
+  Scores scores = Scores::softmax;
+  float factor = 1.0F;
+  const Linear* bias = nullptr;  // [experts], added to scores for the choice alone (DeepSeek V3), or null
+  // Chosen are experts of the `kept_groups` best of `groups` groups of consecutive experts: those with the
+  // largest score, or with a bias the largest sum of two.
+  std::int32_t groups = 1;
+  std::int32_t kept_groups = 1;
 };
+inline constexpr std::int32_t kMostExpertGroups = 32;
 
 // Norms of single heads before the rotation (Qwen 3): weights [head_dim], or null for none.
 struct HeadNorms {

@@ -52,6 +52,11 @@ Tensor CudaOps::mixture(const Tensor& x, const Linear& router, const Experts& ex
   route.logits = rows_of(scores);
   route.choices = choice.per_token;
   route.renormalise = choice.renormalise;
+  if (choice.scores == ExpertChoice::Scores::sigmoid) route.scores = cuda::MoeScores::sigmoid;
+  if (choice.bias) route.bias = vector_of(*choice.bias).data();
+  route.groups = choice.groups;
+  route.kept_groups = choice.kept_groups;
+  route.factor = choice.factor;
   route.experts = integers(entries);
   route.weights = static_cast<float*>(allocate(1, entries, DType::f32).data);
   require(cuda::moe_route(route, stream_), "moe_route");
