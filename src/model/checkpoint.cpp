@@ -73,25 +73,24 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   return checkpoint;
 }
 
-// Models that also see have their language model's tensors under "language_model.", behind or before
-// "model.". Models that only embed are saved without what generates, and without the "model." that tells it
-// apart.
-void Checkpoint::name_as_usual() {
+// The names that a language model's tensors would have if it were not inside one that also sees.
+void Checkpoint::name_language_model() {
   constexpr std::string_view kLanguage = "language_model.";
-  const auto seeing = [&](std::string_view before) {
-    return find(std::string(before) + "embed_tokens.weight") != nullptr;
-  };
-  if (seeing("language_model.model.") || seeing("model.language_model.")) {
-    std::map<std::string, TensorRef> named;
-    for (auto& [name, tensor] : tensors_) {
-      const std::size_t at = name.find(kLanguage);
-      std::string usual = name;
-      if (at == 0 || name.starts_with("model.language_model.")) usual.erase(at, kLanguage.size());
-      named.emplace(std::move(usual), std::move(tensor));
-    }
-    tensors_ = std::move(named);
-    return;
+  std::map<std::string, TensorRef> named;
+  for (auto& [name, tensor] : tensors_) {
+    std::string usual = name;
+    for (const char* before : {"", "model.", "base_model.model.", "base_model.model.model."})
+      if (name.starts_with(std::string(before).append(kLanguage)))
+        usual.erase(std::string_view(before).size(), kLanguage.size());
+    named.emplace(std::move(usual), std::move(tensor));
   }
+  tensors_ = std::move(named);
+}
+
+// Models that only embed are saved without what generates, and without the "model." that tells it apart.
+void Checkpoint::name_as_usual() {
+  if (find("language_model.model.embed_tokens.weight") || find("model.language_model.embed_tokens.weight"))
+    return name_language_model();
   if (find("embed_tokens.weight") == nullptr || find("model.embed_tokens.weight") != nullptr) return;
   std::map<std::string, TensorRef> named;
   for (auto& [name, tensor] : tensors_) named.emplace("model." + name, std::move(tensor));
@@ -101,6 +100,7 @@ void Checkpoint::name_as_usual() {
 Result<Checkpoint> Checkpoint::open_file(const std::filesystem::path& path) {
   Checkpoint checkpoint;
   if (auto opened = checkpoint.open_single(path); !opened) return std::move(opened).error();
+  checkpoint.name_language_model();
   return checkpoint;
 }
 

@@ -1,5 +1,5 @@
-// Checkpoint: the tensors of a Hugging Face directory by name: model.safetensors, or
-// model.safetensors.index.json and its shards, mapped into memory.
+// Checkpoint: the tensors of a Hugging Face directory by the names that a language model alone has:
+// model.safetensors, or model.safetensors.index.json and its shards, mapped into memory.
 //
 // Every tensor's bytes have been checked to lie inside its file (safetensors.hpp). Views stay valid as long
 // as the Checkpoint lives.
@@ -26,7 +26,7 @@ class Checkpoint {
   };
 
   static Result<Checkpoint> open(const std::filesystem::path& directory);
-  static Result<Checkpoint> open_file(const std::filesystem::path& path);  // of one file
+  static Result<Checkpoint> open_file(const std::filesystem::path& path);  // an adapter's
 
   // A float tensor of exactly this shape. Errors name the tensor, and what was expected and found.
   Result<WeightView> matrix(const std::string& name, std::int64_t out, std::int64_t in) const;
@@ -44,6 +44,7 @@ class Checkpoint {
   };
 
   Result<void> open_single(const std::filesystem::path& path);
+  void name_language_model();
   void name_as_usual();
   Result<void> open_sharded(const std::filesystem::path& directory, std::span<const std::byte> index);
   Result<std::vector<SafetensorsEntry>> add_file(const std::filesystem::path& path);

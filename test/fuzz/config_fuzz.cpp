@@ -29,6 +29,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::abort();
   for (const std::int32_t layer : mixture.dense_layers)
     if (layer < 0 || layer >= config->layers || config->has_experts(layer)) std::abort();
+  if (mixture.experts > 0 && (mixture.groups < 1 || mixture.experts % mixture.groups != 0 ||
+                              mixture.kept_groups < 1 || mixture.kept_groups > mixture.groups))
+    std::abort();
+  if ((config->window > 0) == config->windowed_layers.empty()) std::abort();
+  for (std::size_t i = 0; i < config->windowed_layers.size(); ++i) {
+    const std::int32_t layer = config->windowed_layers[i];
+    if (layer < 0 || layer >= config->layers || (i > 0 && layer <= config->windowed_layers[i - 1]))
+      std::abort();
+  }
+  for (const float frequency : config->window_rope.inv_frequency)
+    if (!std::isfinite(frequency)) std::abort();
+  if (!std::isfinite(config->stream_epsilon) || !std::isfinite(config->residual_factor) ||
+      !std::isfinite(config->attention_factor))
+    std::abort();
   if (config->rope.inv_frequency.size() != static_cast<std::size_t>(config->head_dim) / 2) std::abort();
   for (const float frequency : config->rope.inv_frequency)
     if (!std::isfinite(frequency)) std::abort();

@@ -249,6 +249,16 @@ TEST_CASE("tensors get the names that a language model alone would have had") {
                "model.language_model.norm.weight", "model.vision_tower.language_model.weight"}) ==
         Names{"lm_head.weight", "model.embed_tokens.weight", "model.norm.weight",
               "model.vision_tower.language_model.weight"});
+  const TempDirectory adapter;
+  std::vector<TestTensor> tensors;
+  for (const char* name :
+       {"base_model.model.language_model.model.layers.0.a", "base_model.model.model.layers.0.b",
+        "base_model.model.model.language_model.layers.0.c"})
+    tensors.push_back({name, "F32", {1}, f32_bytes({1})});
+  adapter.write("adapter.safetensors", safetensors_file(tensors));
+  CHECK(Checkpoint::open_file(adapter.path() / "adapter.safetensors")->names() ==
+        Names{"base_model.model.model.layers.0.a", "base_model.model.model.layers.0.b",
+              "base_model.model.model.layers.0.c"});
   CHECK(names({"embed_tokens.weight", "model.embed_tokens.weight"}) ==
         Names{"embed_tokens.weight", "model.embed_tokens.weight"});
 }
