@@ -91,7 +91,9 @@ Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group
                                      static_cast<std::uint64_t>(config->hidden) *
                                      (config->tied_embeddings ? 1 : 2);
     const bool to_fp8 = quantization == Quantization::fp8;
-    if (config->packed.kind != PackedWeights::Kind::none) {
+    const bool expanded = config->packed.kind != PackedWeights::Kind::none;
+    const bool maybe_mxfp4 = config->mixture.experts > 0 && config->mixture.one_tensor();
+    if (expanded || maybe_mxfp4) {
       const ModelShape shape = shape_of(*config);
       const double weights = shape.dense_parameters() + shape.routed_parameters();
       bytes = embeddings + static_cast<std::uint64_t>(weights) * (to_fp8 ? 1 : element);
