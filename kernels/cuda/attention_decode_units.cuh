@@ -19,11 +19,18 @@ inline constexpr int kEarlyBytes = 96 * 1024;
 struct Unit {
   std::int32_t row;  // -1: there is no such unit
   std::int32_t position;
+  std::int32_t first_seen;  // the first position that the row sees
   std::int32_t split;
   std::int32_t head;
   std::int32_t item;
   std::int32_t completes_row;
   std::int32_t blocks[kTiles];
+
+  // Of the unit's row: how many splits it has, and the item of the first of them.
+  __device__ __forceinline__ int splits() const {
+    return position / kSplitTokens - first_seen / kSplitTokens + 1;
+  }
+  __device__ __forceinline__ int first_item() const { return item - (split - first_seen / kSplitTokens); }
 };
 
 struct MaxSum {
@@ -137,9 +144,10 @@ __device__ void look_up(const Arguments& arguments, const Shared<S>& shared, int
   const int lane = static_cast<int>(threadIdx.x) % 32;
   Unit& unit = shared.unit(i);
   const bool exists = unit.row >= 0;
-  int position = 0, sequence = 0, taken = total;
+  int position = 0, seen = 0, sequence = 0, taken = total;
   if (exists) {
     position = arguments.tables.positions[unit.row];
+    seen = first_seen(position, arguments.rows.window);
     sequence = arguments.tables.sequence_of[unit.row];
     taken = take_unit(arguments, i + 1, total);
   }
@@ -149,10 +157,14 @@ __device__ void look_up(const Arguments& arguments, const Shared<S>& shared, int
     const int table = arguments.tables.sequences[sequence].table_offset;
     const int token = unit.split * kSplitTokens + lane * kTileTokens;
     if (lane < kTiles) {
-      unit.blocks[lane] =
-          token <= position ? arguments.tables.block_table[table + (token >> arguments.block_shift)] : 0;
+      unit.blocks[lane] = token <= position && token + kTileTokens > seen
+                              ? arguments.tables.block_table[table + (token >> arguments.block_shift)]
+                              : 0;
     }
-    if (lane == 0) unit.position = position;
+    if (lane == 0) {
+      unit.position = position;
+      unit.first_seen = seen;
+    }
   }
   set_unit(arguments, shared, i + 1, taken, total, work);
   __syncwarp();
@@ -166,7 +178,7 @@ __device__ __forceinline__ const std::byte* keys_of_tile(const Arguments& argume
          unit.head * arguments.kv.head_stride + (first & (arguments.kv.block_size - 1)) * S::kRowBytes;
 }
 
-// Asks for the first `tiles` tiles of unit i, up to 16.
+// Asks for what the row sees of the first `tiles` tiles of unit i, up to 16.
 template <class S>
 __device__ __forceinline__ void ask_for_tiles(const Arguments& arguments, const Shared<S>& shared, int i,
                                               int tiles) {
@@ -174,7 +186,8 @@ __device__ __forceinline__ void ask_for_tiles(const Arguments& arguments, const 
   const Unit& unit = shared.unit(i);
   const int tile = static_cast<int>(threadIdx.x) % kTiles;
   const int first = unit.split * kSplitTokens + tile * kTileTokens;
-  if (tile >= tiles || unit.row < 0 || first > unit.position) return;
+  if (tile >= tiles || unit.row < 0 || first > unit.position || first + kTileTokens <= unit.first_seen)
+    return;
   const std::byte* from = keys_of_tile<S>(arguments, unit, tile, first);
   if (threadIdx.x % 32 >= kTiles) from += arguments.kv.value_offset;
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from)),
