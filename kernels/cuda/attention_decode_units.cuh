@@ -144,10 +144,9 @@ __device__ void look_up(const Arguments& arguments, const Shared<S>& shared, int
   const int lane = static_cast<int>(threadIdx.x) % 32;
   Unit& unit = shared.unit(i);
   const bool exists = unit.row >= 0;
-  int position = 0, seen = 0, sequence = 0, taken = total;
+  int position = 0, sequence = 0, taken = total;
   if (exists) {
     position = arguments.tables.positions[unit.row];
-    seen = first_seen(position, arguments.rows.window);
     sequence = arguments.tables.sequence_of[unit.row];
     taken = take_unit(arguments, i + 1, total);
   }
@@ -157,13 +156,12 @@ __device__ void look_up(const Arguments& arguments, const Shared<S>& shared, int
     const int table = arguments.tables.sequences[sequence].table_offset;
     const int token = unit.split * kSplitTokens + lane * kTileTokens;
     if (lane < kTiles) {
-      unit.blocks[lane] = token <= position && token + kTileTokens > seen
-                              ? arguments.tables.block_table[table + (token >> arguments.block_shift)]
-                              : 0;
+      unit.blocks[lane] =
+          token <= position ? arguments.tables.block_table[table + (token >> arguments.block_shift)] : 0;
     }
     if (lane == 0) {
       unit.position = position;
-      unit.first_seen = seen;
+      unit.first_seen = first_seen(position, arguments.rows.window);
     }
   }
   set_unit(arguments, shared, i + 1, taken, total, work);

@@ -286,56 +286,86 @@ struct Result {
 
 constexpr int kExtraColumns = 24;  // queries are a part of wider rows
 
-Result run(const World& world, const Step& step) {
-  const Setup& setup = world.setup;
-  const std::size_t element = size_of(setup.element);
-  const auto columns = static_cast<std::size_t>(setup.query_heads * setup.head_dim),
-             stride = columns + kExtraColumns;
+// What a step is made of, on the host.
+struct Tables {
   std::vector<SequenceEntry> entries;
   std::vector<std::int32_t> positions, sequence_of;
   std::vector<DecodeItem> items;
   std::vector<PrefillTile> tiles;
   std::vector<std::byte> queries;
+};
+
+Tables tables_of(const World& world, const Step& step) {
+  const Setup& setup = world.setup;
+  const std::size_t element = size_of(setup.element);
+  const auto columns = static_cast<std::size_t>(setup.query_heads * setup.head_dim),
+             stride = columns + kExtraColumns;
+  Tables tables;
   for (std::size_t p = 0; p < step.parts.size(); ++p) {
     const Sequence& part = step.parts[p];
     const auto source = static_cast<std::size_t>(step.of_world[p]);
-    entries.push_back({static_cast<std::int32_t>(positions.size()), part.rows, part.first_position,
-                       world.table_offset[source]});
-    for (int t = 0; t < part.rows; t += kPrefillTileRows) tiles.push_back({static_cast<std::int32_t>(p), t});
+    tables.entries.push_back({static_cast<std::int32_t>(tables.positions.size()), part.rows,
+                              part.first_position, world.table_offset[source]});
+    for (int t = 0; t < part.rows; t += kPrefillTileRows)
+      tables.tiles.push_back({static_cast<std::int32_t>(p), t});
     for (int r = 0; r < part.rows; ++r) {
-      const int position = part.first_position + r, row = static_cast<int>(positions.size());
+      const int position = part.first_position + r, row = static_cast<int>(tables.positions.size());
       for (int s = first_seen(position, setup.window) / kSplitTokens; s <= position / kSplitTokens; ++s)
-        items.push_back({row, s});
-      positions.push_back(position);
-      sequence_of.push_back(static_cast<std::int32_t>(p));
-      queries.resize(queries.size() + stride * element, std::byte{0xff});
-      std::byte* at = queries.data() + queries.size() - stride * element;
+        tables.items.push_back({row, s});
+      tables.positions.push_back(position);
+      tables.sequence_of.push_back(static_cast<std::int32_t>(p));
+      tables.queries.resize(tables.queries.size() + stride * element, std::byte{0xff});
+      std::byte* at = tables.queries.data() + tables.queries.size() - stride * element;
       const float* from = world.query(source, position);
       for (std::size_t c = 0; c < columns; ++c) store(setup.element, at + c * element, from[c]);
     }
   }
   for (int r = 0; r < step.padding; ++r) {
-    positions.push_back(-1);
-    sequence_of.push_back(0);
-    queries.resize(queries.size() + stride * element, std::byte{0xff});
+    tables.positions.push_back(-1);
+    tables.sequence_of.push_back(0);
+    tables.queries.resize(tables.queries.size() + stride * element, std::byte{0xff});
   }
-  const std::size_t rows = positions.size();
-  const DeviceArray<std::byte> device_queries(queries), device_cache(world.cache);
-  DeviceArray<std::byte> device_out(rows * columns * element);
-  const DeviceArray<std::int32_t> device_positions(positions), device_sequence_of(sequence_of),
+  return tables;
+}
+
+// Decodes as often as the step says, with one workspace.
+void decode(DecodeAttention attention, int times, const std::string& what, Result& result) {
+  const PagedKv& kv = attention.kv;
+  DeviceArray<std::byte> workspace(
+      decode_workspace_bytes(attention.max_items, attention.rows.query_heads, kv.kv_heads, kv.head_dim));
+  workspace.fill(0xff);
+  // Only the counters need to be zero; the rest is what an earlier step left.
+  const std::size_t counters =
+      256 + sizeof(std::int32_t) * static_cast<std::size_t>(attention.max_items * kv.kv_heads);
+  check(cudaMemset(workspace.data, 0, counters), "memset");
+  attention.workspace = workspace.data;
+  for (int i = 0; i < times && result.status == cudaSuccess; ++i)
+    result.status = decode_attention(attention, nullptr);
+  check(cudaDeviceSynchronize(), what);
+  const std::vector<std::byte> after = workspace.read();
+  result.counters_zero = std::all_of(after.begin(), after.begin() + static_cast<std::ptrdiff_t>(counters),
+                                     [](std::byte b) { return b == std::byte{0}; });
+}
+
+Result run(const World& world, const Step& step) {
+  const Setup& setup = world.setup;
+  const auto columns = static_cast<std::size_t>(setup.query_heads * setup.head_dim);
+  Tables host = tables_of(world, step);
+  const DeviceArray<std::byte> device_queries(host.queries), device_cache(world.cache);
+  DeviceArray<std::byte> device_out(host.positions.size() * columns * size_of(setup.element));
+  const DeviceArray<std::int32_t> device_positions(host.positions), device_sequence_of(host.sequence_of),
       device_table(world.table);
-  const DeviceArray<SequenceEntry> device_entries(entries);
-  const std::size_t item_count = items.size();
-  items.resize(item_count + 7, {1 << 30, 1 << 30});  // that nobody may follow
-  const DeviceArray<DecodeItem> device_items(items);
-  const DeviceArray<PrefillTile> device_tiles(tiles);
+  const DeviceArray<SequenceEntry> device_entries(host.entries);
+  const std::size_t item_count = host.items.size();
+  host.items.resize(item_count + 7, {1 << 30, 1 << 30});  // that nobody may follow
+  const DeviceArray<DecodeItem> device_items(host.items);
+  const DeviceArray<PrefillTile> device_tiles(host.tiles);
   const DeviceArray<std::int32_t> device_count(
       std::vector<std::int32_t>{static_cast<std::int32_t>(item_count)});
-
   const DeviceArray<float> device_sinks(setup.sinks);
   const AttentionRows attention_rows{device_queries.data,
                                      device_out.data,
-                                     static_cast<std::int64_t>(stride),
+                                     static_cast<std::int64_t>(columns + kExtraColumns),
                                      setup.query_heads,
                                      setup.element,
                                      1.f / std::sqrt(static_cast<float>(setup.head_dim)),
@@ -348,26 +378,12 @@ Result run(const World& world, const Step& step) {
   Result result;
   device_out.fill(0xff);
   if (step.decode) {
-    const auto max_items = static_cast<std::int32_t>(items.size());
-    DeviceArray<std::byte> workspace(
-        decode_workspace_bytes(max_items, setup.query_heads, setup.kv_heads, setup.head_dim));
-    workspace.fill(0xff);
-    // Only the counters need to be zero; the rest is what an earlier step left.
-    const std::size_t counters =
-        256 + sizeof(std::int32_t) * static_cast<std::size_t>(max_items * setup.kv_heads);
-    check(cudaMemset(workspace.data, 0, counters), "memset");
-    for (int i = 0; i < step.times && result.status == cudaSuccess; ++i) {
-      result.status = decode_attention(
-          {attention_rows, kv, tables, device_items.data, device_count.data, max_items, workspace.data},
-          nullptr);
-    }
-    check(cudaDeviceSynchronize(), setup.text() + " decode");
-    const std::vector<std::byte> after = workspace.read();
-    result.counters_zero = std::all_of(after.begin(), after.begin() + static_cast<std::ptrdiff_t>(counters),
-                                       [](std::byte b) { return b == std::byte{0}; });
+    decode({attention_rows, kv, tables, device_items.data, device_count.data,
+            static_cast<std::int32_t>(host.items.size())},
+           step.times, setup.text() + " decode", result);
   } else {
     result.status = prefill_attention({attention_rows, kv, tables, device_tiles.data,
-                                       static_cast<std::int32_t>(tiles.size()), step.version},
+                                       static_cast<std::int32_t>(host.tiles.size()), step.version},
                                       nullptr);
     check(cudaDeviceSynchronize(), setup.text() + " prefill");
   }
@@ -377,6 +393,12 @@ Result run(const World& world, const Step& step) {
 
 double tolerance(Element element) {
   return element == Element::f32 ? 2e-5 : element == Element::f16 ? 1.0 / 1024 : 1.0 / 128;
+}
+
+void check_padding(const Result& result, std::size_t first, const std::string& what) {
+  const bool untouched = std::all_of(result.out.begin() + static_cast<std::ptrdiff_t>(first),
+                                     result.out.end(), [](std::byte b) { return b == std::byte{0xff}; });
+  if (!untouched) fail(what + ": a row of padding was written");
 }
 
 // Every row of `step` against the CPU where few, some of them otherwise; no row may hold NaN, and padding
@@ -439,13 +461,9 @@ void compare(const World& world, const Step& step, const Result& result, const s
                 where.c_str());
     ++failures;
   }
-  for (std::size_t b =
-           static_cast<std::size_t>(row) * static_cast<std::size_t>(setup.query_heads * dim) * element;
-       b < result.out.size(); ++b) {
-    if (result.out[b] == std::byte{0xff}) continue;
-    fail(what + ": a row of padding was written");
-    break;
-  }
+  check_padding(result,
+                static_cast<std::size_t>(row) * static_cast<std::size_t>(setup.query_heads * dim) * element,
+                what);
 }
 
 bool same_bits(const World& world, const Result& a, int a_row, const Result& b, int b_row, int rows) {
