@@ -50,7 +50,7 @@ class TwoLayers {
 
   // The cache of a sequence of its own, filled with what depends on the number of sequences so far.
   std::vector<std::int32_t> sequence(std::int64_t tokens) {
-    const std::vector<std::int32_t> table = pool_.table(tokens);
+    std::vector<std::int32_t> table = pool_.table(tokens);
     Batch batch;
     append_rows(batch, table, 0, tokens);
     ops_.begin_step(batch, pool_.view());
