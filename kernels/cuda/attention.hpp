@@ -1,6 +1,6 @@
 // Causal attention over the paged KV cache: row r of a step, at position p of its sequence, attends to
-// positions 0..p, which the cache already holds (its own key and value included). Grouped: query head h reads
-// KV head h / group.
+// positions 0..p, or to as many before p as a window leaves it, which the cache already holds (its own key
+// and value included). Grouped: query head h reads KV head h / group.
 //
 // Two entries, since the two have opposite limits. Decode streams the cache (memory-bound) and cuts a row's
 // positions into splits; prefill reuses each key for a tile of rows (compute-bound). For each, what a row
@@ -22,6 +22,13 @@
 
 namespace baton::cuda {
 
+inline constexpr std::int32_t kNoWindow = 1 << 30;  // more positions than there are
+
+// The first position that a row at `position` sees.
+__host__ __device__ constexpr std::int32_t first_seen(std::int32_t position, std::int32_t window) {
+  return position < window ? 0 : position + 1 - window;
+}
+
 struct AttentionRows {
   const void* queries = nullptr;    // [rows][query_stride], head h of a row from h * head_dim on
   void* out = nullptr;              // [rows, query_heads * head_dim]
@@ -29,6 +36,12 @@ struct AttentionRows {
   std::int32_t query_heads = 0;     // a multiple of PagedKv::kv_heads
   Element element = Element::bf16;  // of queries and out: f32, f16 or bf16
   float scale = 0;                  // of the scores, e.g. 1 / sqrt(head_dim)
+  // How many positions a row sees, its own the last. Tiles of keys of which no row of a launch's unit of work
+  // sees anything are not read.
+  std::int32_t window = kNoWindow;
+  // [query_heads], or null: scores, scaled, that count in the sum of a row's weights and have no value.
+  // -infinity changes nothing, infinity leaves nothing else.
+  const float* sinks = nullptr;
 };
 
 // ---- Decode
@@ -45,8 +58,9 @@ struct DecodeItem {
 
 // The list is device memory, as is its length, so that a recorded graph can be replayed for another step. It
 // and the tables are read before the launch before this one has ended: kernels must not write them. It
-// is ordered by row, then by split, and holds for each of its rows every split 0..position / kSplitTokens. A
-// row of position -1 has no items, and nothing is written for it.
+// is ordered by row, then by split, and holds for each of its rows every split from
+// first_seen(position, window) / kSplitTokens to position / kSplitTokens: rows with a window have a list of
+// their own. A row of position -1 has no items, and nothing is written for it.
 struct DecodeAttention {
   AttentionRows rows;
   PagedKv kv;

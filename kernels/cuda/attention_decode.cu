@@ -71,11 +71,10 @@ __device__ __forceinline__ std::int32_t count_after_writes(std::int32_t* counter
 template <class S>
 __device__ void count_finished(const Arguments& arguments, const Shared<S>& shared, int i) {
   Unit& unit = shared.unit(i);
-  if (unit.row < 0 || unit.position < kSplitTokens || threadIdx.x % 32 != 0) return;
+  if (unit.row < 0 || unit.splits() == 1 || threadIdx.x % 32 != 0) return;
   std::int32_t* finished = arguments.workspace.finished +
-                           static_cast<std::int64_t>(unit.item - unit.split) * arguments.kv.kv_heads +
-                           unit.head;
-  if (count_after_writes(finished) == unit.position / kSplitTokens) {
+                           static_cast<std::int64_t>(unit.first_item()) * arguments.kv.kv_heads + unit.head;
+  if (count_after_writes(finished) == unit.splits() - 1) {
     asm volatile("fence.acq_rel.gpu;" ::: "memory");
     *finished = 0;
     unit.completes_row = 1;
@@ -92,16 +91,16 @@ __device__ __forceinline__ void copy_tile(const Arguments& arguments, const Shar
   const Unit& unit = shared.unit(i);
   const int tile = step * kConsumers + warp;
   const int first = unit.split * kSplitTokens + tile * kTileTokens;
-  if (unit.row >= 0 && first <= unit.position) {
+  if (unit.row >= 0 && first <= unit.position && first + kTileTokens > unit.first_seen) {
     const std::byte* keys = keys_of_tile<S>(arguments, unit, tile, first);
-    const int last_token = unit.position - first;
+    const int first_token = unit.first_seen - first, last_token = unit.position - first;
 #pragma unroll
     for (int c = 0; c < S::kRowChunks / 2; ++c) {
       const int index = lane + 32 * c, token = index / S::kRowChunks, chunk = index % S::kRowChunks;
+      const bool seen = token >= first_token && token <= last_token;
       const std::uint32_t to = slot + swizzled<S::kRowChunks>(token, chunk);
-      copy_async(to, keys + index * 16, token <= last_token, policy);
-      copy_async(to + S::kTileBytes, keys + arguments.kv.value_offset + index * 16, token <= last_token,
-                 policy);
+      copy_async(to, keys + index * 16, seen, policy);
+      copy_async(to + S::kTileBytes, keys + arguments.kv.value_offset + index * 16, seen, policy);
     }
   }
   commit_copies();
@@ -140,13 +139,12 @@ __device__ __forceinline__ void hand_in(const Arguments& arguments, const Shared
 
 template <class S>
 __device__ __forceinline__ void write_out(const Arguments& arguments, const Unit& unit, int head, int dim,
-                                          float4 out, float sum) {
-  const float inverse = 1.f / sum;
-  auto* target = static_cast<std::uint16_t*>(arguments.rows.out) +
-                 (static_cast<std::int64_t>(unit.row) * arguments.rows.query_heads +
-                  unit.head * arguments.group + head) *
-                     S::kHeadDim +
-                 dim;
+                                          float4 out, float max, float sum) {
+  const int query_head = unit.head * arguments.group + head;
+  const float inverse = normalizer(arguments.rows, query_head, max, sum);
+  auto* target =
+      static_cast<std::uint16_t*>(arguments.rows.out) +
+      (static_cast<std::int64_t>(unit.row) * arguments.rows.query_heads + query_head) * S::kHeadDim + dim;
   const bool as_bf16 = arguments.rows.element == Element::bf16;
   *reinterpret_cast<uint2*>(target) = make_uint2(pack(as_bf16, out.x * inverse, out.y * inverse),
                                                  pack(as_bf16, out.z * inverse, out.w * inverse));
@@ -186,8 +184,8 @@ __device__ __forceinline__ void add_up(const Arguments& arguments, const Shared<
       const float* sums = shared.sums + (w * arguments.group + head) * S::kSumStride + dim;
       add_scaled(out, factor, *reinterpret_cast<const float4*>(sums));
     }
-    if (unit.position < kSplitTokens) {
-      write_out<S>(arguments, unit, head, dim, out, sum);
+    if (unit.splits() == 1) {
+      write_out<S>(arguments, unit, head, dim, out, max, sum);
       continue;
     }
     const std::int64_t partial = partial_index(arguments, unit, unit.item, head);
@@ -201,7 +199,7 @@ template <class S>
 __device__ __forceinline__ void merge(const Arguments& arguments, const Unit& unit) {
   constexpr int kPerHead = S::kHeadDim / 4;
   constexpr int kAtOnce = S::kHeadTiles == 1 && S::kHeadDim <= 128 ? 18 : 8;  // what registers allow
-  const int splits = unit.position / kSplitTokens + 1, first_item = unit.item - unit.split;
+  const int splits = unit.splits(), first_item = unit.first_item();
   const std::int64_t step = static_cast<std::int64_t>(arguments.kv.kv_heads) * arguments.group;
   for (int e = static_cast<int>(threadIdx.x); e < arguments.group * kPerHead; e += kConsumerThreads) {
     const int head = e / kPerHead, dim = e % kPerHead * 4;
@@ -236,7 +234,7 @@ __device__ __forceinline__ void merge(const Arguments& arguments, const Unit& un
       }
       max = now;
     }
-    write_out<S>(arguments, unit, head, dim, out, sum);
+    write_out<S>(arguments, unit, head, dim, out, max, sum);
   }
 }
 
@@ -289,13 +287,13 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
       wait_for_copies<S::kStages - 1>();
       __syncwarp();
       const std::uint32_t slot = ring + static_cast<std::uint32_t>(stage) * 2 * S::kTileBytes;
-      const int last_token =
-          unit.position - unit.split * kSplitTokens - (step * kConsumers + warp) * kTileTokens;
-      if (last_token >= 0) {
+      const int first = unit.split * kSplitTokens + (step * kConsumers + warp) * kTileTokens;
+      const int first_token = unit.first_seen - first, last_token = unit.position - first;
+      if (first_token < kTileTokens && last_token >= 0) {
         float scores[S::kHeadTiles][4];
         std::uint32_t weights[S::kHeadTiles][2];
         scores_of_tile<S>(scores, slot, queries);
-        weigh(state, scores, last_token, arguments.scale_log2, weights);
+        weigh(state, scores, first_token, last_token, arguments.scale_log2, weights);
         add_values(state, slot + S::kTileBytes, weights);
       }
       __syncwarp();  // all lanes have read the slot

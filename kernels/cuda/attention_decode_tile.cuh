@@ -111,19 +111,24 @@ __device__ __forceinline__ void scores_of_tile(
   }
 }
 
-// Takes the scores of a tile into the running maximum and sum, and makes them weights, as B fragments.
+// Takes the scores of a tile into the running maximum and sum, and makes them weights, as B fragments. Tokens
+// first_token to last_token are seen, at least one of the tile's.
 template <class S>
-__device__ __forceinline__ void weigh(State<S>& state, float (&scores)[S::kHeadTiles][4], int last_token,
-                                      float scale_log2, std::uint32_t (&weights)[S::kHeadTiles][2]) {
+__device__ __forceinline__ void weigh(State<S>& state, float (&scores)[S::kHeadTiles][4], int first_token,
+                                      int last_token, float scale_log2,
+                                      std::uint32_t (&weights)[S::kHeadTiles][2]) {
   const int row = static_cast<int>(threadIdx.x) % 32 / 4;
+  const auto hidden = [&](int token) {  // before the first, or behind the last
+    return static_cast<unsigned>(token - first_token) > static_cast<unsigned>(last_token - first_token);
+  };
 #pragma unroll
   for (int h = 0; h < S::kHeadTiles; ++h) {
     float shrink[2];
     bool grew = false;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      if (row > last_token) scores[h][e] = -INFINITY;
-      if (row + 8 > last_token) scores[h][e + 2] = -INFINITY;
+      if (hidden(row)) scores[h][e] = -INFINITY;
+      if (hidden(row + 8)) scores[h][e + 2] = -INFINITY;
       float top = fmaxf(scores[h][e], scores[h][e + 2]);
 #pragma unroll
       for (int other = 4; other < 32; other *= 2) top = fmaxf(top, __shfl_xor_sync(kWholeWarp, top, other));

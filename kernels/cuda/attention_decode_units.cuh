@@ -19,11 +19,18 @@ inline constexpr int kEarlyBytes = 96 * 1024;
 struct Unit {
   std::int32_t row;  // -1: there is no such unit
   std::int32_t position;
+  std::int32_t first_seen;  // the first position that the row sees
   std::int32_t split;
   std::int32_t head;
   std::int32_t item;
   std::int32_t completes_row;
   std::int32_t blocks[kTiles];
+
+  // Of the unit's row: how many splits it has, and the item of the first of them.
+  __device__ __forceinline__ int splits() const {
+    return position / kSplitTokens - first_seen / kSplitTokens + 1;
+  }
+  __device__ __forceinline__ int first_item() const { return item - (split - first_seen / kSplitTokens); }
 };
 
 struct MaxSum {
@@ -152,7 +159,10 @@ __device__ void look_up(const Arguments& arguments, const Shared<S>& shared, int
       unit.blocks[lane] =
           token <= position ? arguments.tables.block_table[table + (token >> arguments.block_shift)] : 0;
     }
-    if (lane == 0) unit.position = position;
+    if (lane == 0) {
+      unit.position = position;
+      unit.first_seen = first_seen(position, arguments.rows.window);
+    }
   }
   set_unit(arguments, shared, i + 1, taken, total, work);
   __syncwarp();
@@ -166,7 +176,7 @@ __device__ __forceinline__ const std::byte* keys_of_tile(const Arguments& argume
          unit.head * arguments.kv.head_stride + (first & (arguments.kv.block_size - 1)) * S::kRowBytes;
 }
 
-// Asks for the first `tiles` tiles of unit i, up to 16.
+// Asks for what the row sees of the first `tiles` tiles of unit i, up to 16.
 template <class S>
 __device__ __forceinline__ void ask_for_tiles(const Arguments& arguments, const Shared<S>& shared, int i,
                                               int tiles) {
@@ -174,7 +184,8 @@ __device__ __forceinline__ void ask_for_tiles(const Arguments& arguments, const 
   const Unit& unit = shared.unit(i);
   const int tile = static_cast<int>(threadIdx.x) % kTiles;
   const int first = unit.split * kSplitTokens + tile * kTileTokens;
-  if (tile >= tiles || unit.row < 0 || first > unit.position) return;
+  if (tile >= tiles || unit.row < 0 || first > unit.position || first + kTileTokens <= unit.first_seen)
+    return;
   const std::byte* from = keys_of_tile<S>(arguments, unit, tile, first);
   if (threadIdx.x % 32 >= kTiles) from += arguments.kv.value_offset;
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from)),

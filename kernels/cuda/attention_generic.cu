@@ -63,10 +63,11 @@ __device__ void attend(const Arguments& arguments, Shared& shared, int row, int 
   for (int d = thread; d < dim; d += kThreads) shared.query[d] = to_float(query[d]);
   __syncthreads();
   float max = -INFINITY, sum = 0, out[kDimsPerThread] = {};
-  for (int first = 0; first <= position; first += kThreads) {
+  const int seen = first_seen(position, arguments.rows.window);
+  for (int first = seen / kThreads * kThreads; first <= position; first += kThreads) {
     const int token = first + thread;
     float score = -INFINITY;
-    if (token <= position) {
+    if (token >= seen && token <= position) {
       const Kv* key = token_at(keys, token);
       score = 0;
       for (int d = 0; d < dim; ++d) score = fmaf(shared.query[d], to_float(key[d]), score);
@@ -78,21 +79,27 @@ __device__ void attend(const Arguments& arguments, Shared& shared, int row, int 
     shared.weights[thread] = weight;
     sum = sum * shrink + reduce<false>(shared, weight);  // its barriers publish the weights
     max = now;
-    const int tokens = min(kThreads, position + 1 - first);
+    const int begin = seen > first ? seen - first : 0, end = min(kThreads, position + 1 - first);
     for (int j = 0; j < kDimsPerThread; ++j) {
       const int d = thread + j * kThreads;
       if (d >= dim) break;
       out[j] *= shrink;
-      for (int k = 0; k < tokens; ++k) {
+      for (int k = begin; k < end; ++k) {
         out[j] = fmaf(shared.weights[k], to_float(token_at(keys + kv.value_offset, first + k)[d]), out[j]);
       }
     }
+  }
+  float keep = 1;
+  if (arguments.rows.sinks != nullptr) {
+    const float above = arguments.rows.sinks[head] - max;
+    keep = expf(fminf(-above, 0));
+    sum = fmaf(sum, keep, expf(fminf(above, 0)));
   }
   T* target = static_cast<T*>(arguments.rows.out) +
               (static_cast<std::int64_t>(row) * arguments.rows.query_heads + head) * dim;
   for (int j = 0; j < kDimsPerThread; ++j) {
     const int d = thread + j * kThreads;
-    if (d < dim) target[d] = from_float<T>(out[j] / sum);
+    if (d < dim) target[d] = from_float<T>(keep * out[j] / sum);
   }
 }
 
@@ -105,10 +112,11 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
   const std::int64_t total = static_cast<std::int64_t>(*arguments.item_count) * heads;
   for (std::int64_t unit = blockIdx.x; unit < total; unit += gridDim.x) {
     const DecodeItem item = arguments.items[unit / heads];
-    if (item.split != 0) continue;  // a row is done whole, at its first item
+    const int position = arguments.tables.positions[item.row];
+    if (item.split != position / kSplitTokens) continue;  // a row is done whole, at its last item
     const SequenceEntry& sequence = arguments.tables.sequences[arguments.tables.sequence_of[item.row]];
-    attend<T, Kv>(arguments, shared, item.row, static_cast<int>(unit % heads),
-                  arguments.tables.positions[item.row], sequence.table_offset);
+    attend<T, Kv>(arguments, shared, item.row, static_cast<int>(unit % heads), position,
+                  sequence.table_offset);
   }
 }
 

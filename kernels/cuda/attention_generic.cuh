@@ -16,7 +16,8 @@ inline std::int32_t block_shift(std::int32_t block_size) {
 
 inline bool valid(const AttentionRows& rows, const PagedKv& kv) {
   return kv.kv_heads > 0 && kv.head_dim > 0 && kv.head_dim <= 512 && rows.query_heads % kv.kv_heads == 0 &&
-         kv.block_size > 0 && (kv.block_size & (kv.block_size - 1)) == 0 && rows.element != Element::e4m3;
+         kv.block_size > 0 && (kv.block_size & (kv.block_size - 1)) == 0 && rows.element != Element::e4m3 &&
+         rows.window > 0;
 }
 
 // Elements and alignment; each kernel has its own list of head dims and groups.

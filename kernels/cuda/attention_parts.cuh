@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/convert.cuh"
 
 namespace baton::cuda::attention {
@@ -147,6 +148,22 @@ __device__ __forceinline__ float power_of_two(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
   return r;
 }
+
+// ---- Weights
+
+// The maximum of no scores. A number, so that rows may meet tiles of which they see nothing: infinity less
+// infinity is none.
+inline constexpr float kNoScore = -1e36f;
+
+// What makes a row's sums its result: weights are relative to `max` in units of log2, and so is their sum.
+__device__ __forceinline__ float normalizer(const AttentionRows& rows, int head, float max, float sum) {
+  if (rows.sinks == nullptr) return 1.f / sum;
+  const float above = rows.sinks[head] * kLog2E - max;
+  const float keep = power_of_two(fminf(-above, 0));
+  return keep / fmaf(sum, keep, power_of_two(fminf(above, 0)));
+}
+
+// ---- Queries and results
 
 // Puts eight elements of a query, `chunk` of row `row`, into a tile of rows of kChunks chunks. For e4m3 keys
 // they become f16, and pairs trade places within 16 elements: ldmatrix gives lane t elements 4t..4t + 3 of a

@@ -51,6 +51,7 @@ struct Place {
   int rows;            // that exist, up to kRows
   int first_position;  // of first_row
   int last_position;
+  int first_seen;  // the first position that any of the rows sees
 };
 
 __device__ __forceinline__ Place place_of(const Arguments& arguments, const PrefillTile& tile) {
@@ -60,6 +61,7 @@ __device__ __forceinline__ Place place_of(const Arguments& arguments, const Pref
   place.rows = min(kRows, place.sequence.rows - tile.first_row);
   place.first_position = place.sequence.first_position + tile.first_row;
   place.last_position = place.first_position + place.rows - 1;
+  place.first_seen = first_seen(place.first_position, arguments.rows.window);
   return place;
 }
 
@@ -72,17 +74,17 @@ __device__ __forceinline__ void copy_tile(const Arguments& arguments, const Plac
   for (int c = 0; c < S::kRowChunks * kKeys / kThreads; ++c) {
     const int index = static_cast<int>(threadIdx.x) + kThreads * c;
     const int key = index / S::kRowChunks, chunk = index % S::kRowChunks, token = tile * kKeys + key;
-    const bool exists = token <= place.last_position;
+    const bool seen = token >= place.first_seen && token <= place.last_position;
     const std::byte* from = keys;
-    if (exists) {
+    if (seen) {
       const int block =
           arguments.tables.block_table[place.sequence.table_offset + (token >> arguments.block_shift)];
       from += block * arguments.kv.block_stride + (token & (arguments.kv.block_size - 1)) * S::kRowBytes +
               chunk * 16;
     }
     const std::uint32_t target = to + swizzled<S::kRowChunks>(key, chunk);
-    copy_async(target, from, exists);
-    copy_async(target + S::kTileBytes, exists ? from + arguments.kv.value_offset : keys, exists);
+    copy_async(target, from, seen);
+    copy_async(target + S::kTileBytes, seen ? from + arguments.kv.value_offset : keys, seen);
   }
 }
 
@@ -175,9 +177,22 @@ __device__ __forceinline__ void multiply_values(float (&out)[S::kHeadDim / 8][4]
 
 // A lane's two rows, g and g + 8 of its warp.
 struct Softmax {
-  float max[2] = {-INFINITY, -INFINITY};  // of raw scores
-  float sum[2] = {};                      // over this lane's columns
+  float max[2] = {kNoScore, kNoScore};  // of raw scores
+  float sum[2] = {};                    // over this lane's columns
 };
+
+// Hides keys before the first and behind the last that a row sees. `first` and `last`: of row g, counted from
+// this lane's first column; row g + 8 sees 8 further.
+__device__ __forceinline__ void hide(float (&scores)[kKeyTiles][4], int first, int last) {
+#pragma unroll
+  for (int n = 0; n < kKeyTiles; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const int key = 8 * n + e % 2 - e / 2 * 8;
+      if (key < first || key > last) scores[n][e] = -INFINITY;
+    }
+  }
+}
 
 // Makes scores weights; `shrink` is what everything before them is now worth.
 __device__ __forceinline__ void weigh(Softmax& softmax, float (&scores)[kKeyTiles][4], float scale_log2,
@@ -214,7 +229,8 @@ __device__ __forceinline__ void write_rows(const Arguments& arguments, const Pla
     float sum = softmax.sum[r];
     sum += __shfl_xor_sync(kWholeWarp, sum, 1);
     sum += __shfl_xor_sync(kWholeWarp, sum, 2);
-    const float inverse = 1.f / sum;
+    const float inverse =
+        normalizer(arguments.rows, static_cast<int>(blockIdx.x), softmax.max[r] * arguments.scale_log2, sum);
     const int row = warp * 16 + lane / 4 + 8 * r;
     const std::int64_t out_row = place.sequence.first_row + place.first_row + row;
     auto* target = static_cast<std::uint16_t*>(arguments.rows.out) +
@@ -243,16 +259,17 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
   wait_for_previous();
   const Place place = place_of(arguments, arguments.tiles[blockIdx.y]);
   const std::uint32_t queries = shared_address(memory), tiles = queries + S::kQueryBytes;
-  copy_tile<S>(arguments, place, 0, tiles);
+  const int first_tile = place.first_seen / kKeys, key_tiles = place.last_position / kKeys + 1;
+  copy_tile<S>(arguments, place, first_tile, tiles + (first_tile & 1) * 2 * S::kTileBytes);
   commit_copies();
   load_queries<S>(arguments, place, memory);
 
   const bool idle = warp * 16 >= place.rows;
   const int warp_position = place.first_position + warp * 16;
+  const int warp_seen = first_seen(warp_position, arguments.rows.window);
   float out[S::kHeadDim / 8][4] = {};
   Softmax softmax;
-  const int key_tiles = place.last_position / kKeys + 1;
-  for (int tile = 0; tile < key_tiles; ++tile) {
+  for (int tile = first_tile; tile < key_tiles; ++tile) {
     const std::uint32_t keys = tiles + (tile & 1) * 2 * S::kTileBytes;
     if (tile + 1 < key_tiles)
       copy_tile<S>(arguments, place, tile + 1, tiles + (~tile & 1) * 2 * S::kTileBytes);
@@ -260,20 +277,14 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
     wait_for_copies<1>();
     __syncthreads();  // also publishes the queries
     const int first_key = tile * kKeys;
-    if (!idle && first_key <= warp_position + 15) {
+    if (!idle && first_key <= warp_position + 15 && first_key + kKeys > warp_seen) {
       float scores[kKeyTiles][4] = {};
       float shrink[2];
       multiply_keys<S>(scores, queries, keys);
-      if (first_key + kKeys - 1 > warp_position) {
-        const int visible =
-            warp_position + lane / 4 - first_key - lane % 4 * 2;  // of row g, from this lane's column
-#pragma unroll
-        for (int n = 0; n < kKeyTiles; ++n) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            if (8 * n + e % 2 > visible + e / 2 * 8) scores[n][e] = -INFINITY;
-          }
-        }
+      if (first_key + kKeys - 1 > warp_position ||
+          first_key < first_seen(warp_position + 15, arguments.rows.window)) {
+        const int position = warp_position + lane / 4, column = first_key + lane % 4 * 2;
+        hide(scores, position + 1 - arguments.rows.window - column, position - column);
       }
       weigh(softmax, scores, arguments.scale_log2, shrink);
 #pragma unroll

@@ -47,9 +47,11 @@ struct alignas(16) Place {
   std::int32_t out_row;         // of the tile's first row, in the step
   std::int32_t rows;            // that exist, up to kRows
   std::int32_t first_position;  // of the tile's first row
-  std::int32_t last_position;
+  std::int32_t first_key;       // of the first tile of keys
   std::int32_t key_tiles;
   std::int32_t kv_head;
+
+  __device__ __forceinline__ int last_position() const { return first_position + rows - 1; }
 };
 
 // Addresses in shared memory.
@@ -107,8 +109,8 @@ __device__ __forceinline__ Place place_of(const Arguments& arguments, int unit) 
   place.out_row = sequence.first_row + tile.first_row;
   place.rows = min(kRows, sequence.rows - tile.first_row);
   place.first_position = sequence.first_position + tile.first_row;
-  place.last_position = place.first_position + place.rows - 1;
-  place.key_tiles = place.last_position / kKeys + 1;
+  place.first_key = first_seen(place.first_position, arguments.rows.window) / kKeys * kKeys;
+  place.key_tiles = (place.last_position() - place.first_key) / kKeys + 1;
   place.kv_head = place.head / arguments.group;
   return place;
 }
@@ -137,7 +139,7 @@ __device__ __forceinline__ void copy_boxes(const Arguments& arguments, const Ten
 #pragma unroll
   for (int b = 0; b < kMostBoxes; ++b) {
     if (b >= boxes.here) break;
-    const int token = (tile * kKeys + b * boxes.rows) & (arguments.kv.block_size - 1);
+    const int token = (place.first_key + tile * kKeys + b * boxes.rows) & (arguments.kv.block_size - 1);
 #pragma unroll
     for (int c = 0; c < S::kColumnTiles; ++c) {
       copy_box(map, to + c * kTileBytes + b * boxes.rows * 128, barrier, c * kColumns, token, place.kv_head,
@@ -170,13 +172,13 @@ __device__ __forceinline__ void produce(const Arguments& arguments, const Shared
   for (int round = 0; unit_of_round(round) < arguments.units; ++round) {
     const Place place = place_of(arguments, unit_of_round(round));
     const auto look_up = [&](int tile) {
-      const int token = tile * kKeys + lane * boxes.rows;
-      const bool exists = token < (tile + 1) * kKeys && token <= place.last_position;
+      const int token = place.first_key + tile * kKeys + lane * boxes.rows;
+      const bool exists = lane * boxes.rows < kKeys && token <= place.last_position();
       return exists ? arguments.tables.block_table[place.table + (token >> arguments.block_shift)] : 0;
     };
     int next_block = look_up(0);
     for (int tile = 0; tile < place.key_tiles; ++tile) {
-      const int positions = min(place.last_position + 1 - tile * kKeys, kKeys);
+      const int positions = min(place.last_position() + 1 - place.first_key - tile * kKeys, kKeys);
       boxes.here = (positions + boxes.rows - 1) / boxes.rows;
 #pragma unroll
       for (int b = 0; b < kMostBoxes; ++b) boxes.blocks[b] = __shfl_sync(kWholeWarp, next_block, b);
@@ -269,18 +271,18 @@ __device__ __forceinline__ void produce_bytes(const Arguments& arguments, const 
     const Place place = place_of(arguments, unit_of_round(round));
     const std::byte* keys = arguments.kv.base + place.kv_head * arguments.kv.head_stride;
     const auto block_of = [&](int tile) {
-      const int token = tile * kKeys + lane * 16;
-      const bool exists = token < (tile + 1) * kKeys && token <= place.last_position;
+      const int token = place.first_key + tile * kKeys + lane * 16;
+      const bool exists = lane * 16 < kKeys && token <= place.last_position();
       return exists ? arguments.tables.block_table[place.table + (token >> arguments.block_shift)] : 0;
     };
     const auto offset_of = [&](int tile, int block) {
-      const int token = tile * kKeys + lane * 16;
+      const int token = place.first_key + tile * kKeys + lane * 16;
       return block * arguments.kv.block_stride + (token & (arguments.kv.block_size - 1)) * S::kHeadDim;
     };
     Bytes<S> key_bytes, value_bytes;
     const auto load = [&](int tile, int block) {
       Bytes<S>::load(key_bytes, value_bytes, keys, arguments.kv.value_offset, offset_of(tile, block),
-                     place.last_position + 1 - tile * kKeys);
+                     place.last_position() + 1 - place.first_key - tile * kKeys);
     };
     load(0, block_of(0));
     int next_block = block_of(1);
@@ -376,7 +378,8 @@ __device__ __forceinline__ void write_rows(const Arguments& arguments, const Pla
         static_cast<std::uint16_t*>(arguments.rows.out) +
         (static_cast<std::int64_t>(place.out_row + row) * arguments.rows.query_heads + place.head) *
             S::kHeadDim;
-    write_row<S::kHeadDim>(target, as_bf16, row < place.rows, 1.f / sum,
+    const float inverse = normalizer(arguments.rows, place.head, softmax.max[r] * arguments.scale_log2, sum);
+    write_row<S::kHeadDim>(target, as_bf16, row < place.rows, inverse,
                            [&](int j, int e) { return out[4 * j + 2 * r + e]; });
   }
 }
@@ -399,7 +402,10 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
   arrival::wait(shared.keys_full(0), 0);
   start_queries<S>(arguments, shared.place(0), shared.queries, group);
   int key_tiles = shared.place(0).key_tiles;
-  int warp_position = shared.place(0).first_position + first_row;
+  const auto warp_position_of = [&](const Place& place) {  // counted from the unit's first key
+    return place.first_position - place.first_key + first_row;
+  };
+  int warp_position = warp_position_of(shared.place(0));
   bool more = unit_of_round(1) < arguments.units;  // units after this one
   finish_queries<S>(arguments, shared.queries, group);
 
@@ -422,7 +428,10 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
     }
     const int first_key = tile * kKeys;
     if (first_key + kKeys - 1 > warp_position) {
-      hide(scores, warp_position + lane / 4 - lane % 4 * 2 - first_key);
+      hide_behind(scores, warp_position + lane / 4 - lane % 4 * 2 - first_key);
+    }
+    if (first_key <= warp_position + 15 - arguments.rows.window) {
+      hide_before(scores, warp_position + 1 - arguments.rows.window + lane / 4 - lane % 4 * 2 - first_key);
     }
   };
   after_scores();
@@ -435,7 +444,7 @@ __device__ __forceinline__ void consume(const Arguments& arguments, const Shared
       ++round;
       tile = 0;
       key_tiles = shared.place(round).key_tiles;
-      warp_position = shared.place(round).first_position + first_row;
+      warp_position = warp_position_of(shared.place(round));
       more = unit_of_round(round + 1) < arguments.units;
       finish_queries<S>(arguments, shared.queries, group);
     }

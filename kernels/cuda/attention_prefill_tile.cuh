@@ -100,16 +100,24 @@ inline constexpr float kSlack = 8;
 
 // A lane's two rows, g and g + 8 of its warp: elements 4j, 4j + 1 and 4j + 2, 4j + 3 of column tile j.
 struct Softmax {
-  float max[2] = {-INFINITY, -INFINITY};  // of raw scores, as far as it was followed
-  float sum[2] = {};                      // over this lane's columns
+  float max[2] = {kNoScore, kNoScore};  // of raw scores, as far as it was followed
+  float sum[2] = {};                    // over this lane's columns
 };
 
-// Hides keys behind the row's own position. `visible`: what row g sees, counted from this lane's first
-// column.
-__device__ __forceinline__ void hide(float (&scores)[64], int visible) {
+// Hides keys behind the row's own position. `last`: that row g sees, counted from this lane's first column;
+// row g + 8 sees 8 further.
+__device__ __forceinline__ void hide_behind(float (&scores)[64], int last) {
 #pragma unroll
   for (int i = 0; i < 64; ++i) {
-    if (i / 4 * 8 + i % 2 > visible + i / 2 % 2 * 8) scores[i] = -INFINITY;
+    if (i / 4 * 8 + i % 2 > last + i / 2 % 2 * 8) scores[i] = -INFINITY;
+  }
+}
+
+// Hides keys before the row's window; `first` likewise.
+__device__ __forceinline__ void hide_before(float (&scores)[64], int first) {
+#pragma unroll
+  for (int i = 0; i < 64; ++i) {
+    if (i / 4 * 8 + i % 2 < first + i / 2 % 2 * 8) scores[i] = -INFINITY;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <functional>
 #include <numeric>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernel_tests.hpp"
@@ -78,9 +79,36 @@ double time_of(int launches, int times, const std::function<cudaError_t(int, cud
   return 1000.0 * static_cast<double>(milliseconds[static_cast<std::size_t>(times / 2)]) / launches;
 }
 
-constexpr int kHeadDim = 128;
-constexpr int kKvHeads = 8;
 constexpr int kMostLayers = 32;
+
+struct Heads {
+  int query = 32, kv = 8, dim = 128;
+
+  std::string text() const {
+    return std::to_string(query) + "q/" + std::to_string(kv) + "kv d" + std::to_string(dim);
+  }
+};
+
+struct Decode {
+  Element element = Element::bf16;  // of the cache
+  int batch = 1, context = 4096;
+  int block_size = 16;
+  bool block_major = true;
+  Heads heads = {};
+  std::int32_t window = kNoWindow;
+};
+
+struct Prefill {
+  Element element = Element::bf16;
+  PrefillVersion version = PrefillVersion::best;
+  int count = 4000, first_position = 0;
+  Heads heads = {};
+  std::int32_t window = kNoWindow;
+};
+
+std::string text(std::int32_t window) {
+  return window == kNoWindow ? std::string() : " window " + std::to_string(window);
+}
 
 struct Cache {
   std::byte* memory = nullptr;
@@ -93,14 +121,15 @@ struct Layers {
   std::int64_t stride = 0;
   int count = 0;
 
-  Layers(const Cache& cache, Element element, int blocks, int block_size, bool block_major) {
-    const auto piece = static_cast<std::int64_t>(size_of(element)) * block_size * kHeadDim;
-    const std::int64_t block = 2 * piece * kKvHeads;
+  Layers(const Cache& cache, Element element, const Heads& heads, int blocks, int block_size,
+         bool block_major) {
+    const auto piece = static_cast<std::int64_t>(size_of(element)) * block_size * heads.dim;
+    const std::int64_t block = 2 * piece * heads.kv;
     count = static_cast<int>(
         std::min<std::size_t>(kMostLayers, cache.bytes / static_cast<std::size_t>(block * blocks)));
     first = {cache.memory, block_major ? block * count : block,
-             piece,        piece * kKvHeads,
-             kKvHeads,     kHeadDim,
+             piece,        piece * heads.kv,
+             heads.kv,     heads.dim,
              block_size,   element};
     stride = block_major ? block : block * blocks;
   }
@@ -118,10 +147,10 @@ std::vector<std::int32_t> shuffled_table(int blocks) {
   return table;
 }
 
-void bench_decode(const Cache& cache, Element element, int batch, int context, int block_size,
-                  bool block_major, int query_heads, double copy_gbps) {
+void bench_decode(const Cache& cache, const Decode& test, double copy_gbps) {
+  const auto& [element, batch, context, block_size, block_major, heads, window] = test;
   const int blocks_each = (context + block_size - 1) / block_size;
-  const Layers layers(cache, element, batch * blocks_each, block_size, block_major);
+  const Layers layers(cache, element, heads, batch * blocks_each, block_size, block_major);
   if (layers.count == 0) return;
   std::vector<SequenceEntry> entries;
   std::vector<std::int32_t> positions, sequence_of;
@@ -130,7 +159,8 @@ void bench_decode(const Cache& cache, Element element, int batch, int context, i
     entries.push_back({row, 1, context - 1, row * blocks_each});
     positions.push_back(context - 1);
     sequence_of.push_back(row);
-    for (int s = 0; s <= (context - 1) / kSplitTokens; ++s) items.push_back({row, s});
+    for (int s = first_seen(context - 1, window) / kSplitTokens; s <= (context - 1) / kSplitTokens; ++s)
+      items.push_back({row, s});
   }
   const auto max_items = static_cast<std::int32_t>(items.size());
   SequenceEntry* device_entries = upload(entries);
@@ -139,27 +169,28 @@ void bench_decode(const Cache& cache, Element element, int batch, int context, i
   std::int32_t* device_table = upload(shuffled_table(batch * blocks_each));
   DecodeItem* device_items = upload(items);
   std::int32_t* device_count = upload(std::vector<std::int32_t>{max_items});
-  const std::size_t columns = static_cast<std::size_t>(query_heads) * kHeadDim;
+  const std::size_t columns = static_cast<std::size_t>(heads.query) * static_cast<std::size_t>(heads.dim);
   std::uint16_t* queries =
       upload(std::vector<std::uint16_t>(static_cast<std::size_t>(batch) * columns, 0x3e80));
   std::uint16_t* out = upload(std::vector<std::uint16_t>(static_cast<std::size_t>(batch) * columns));
   std::byte* workspace =
-      upload(std::vector<std::byte>(decode_workspace_bytes(max_items, query_heads, kKvHeads, kHeadDim)));
+      upload(std::vector<std::byte>(decode_workspace_bytes(max_items, heads.query, heads.kv, heads.dim)));
 
   const AttentionRows rows{queries,     out,           static_cast<std::int64_t>(columns),
-                           query_heads, Element::bf16, 1.f / std::sqrt(static_cast<float>(kHeadDim))};
+                           heads.query, Element::bf16, 1.f / std::sqrt(static_cast<float>(heads.dim)),
+                           window};
   const StepTables tables{device_positions, device_sequence_of, device_entries, device_table};
-  const double bytes = 2.0 * batch * context * kKvHeads * kHeadDim * static_cast<double>(size_of(element));
+  const int seen = std::min(context, window);
+  const double bytes = 2.0 * batch * seen * heads.kv * heads.dim * static_cast<double>(size_of(element));
   const int launches = bytes > 5e8 ? std::min(layers.count, 6) : layers.count;
   const double us = time_of(launches, 20, [&](int layer, cudaStream_t stream) {
     return decode_attention(
         {rows, layers.at(layer), tables, device_items, device_count, max_items, workspace}, stream);
   });
-  std::printf(
-      "decode   %4s batch %3d context %d block %2d %s %2dq/8kv %9.1f us %7.0f GB/s %5.1f %% of copy\n",
-      element == Element::bf16 ? "bf16" : "e4m3", batch, context, block_size,
-      block_major ? "block-major" : "layer-major", query_heads, us, bytes / us * 1e-3,
-      100 * bytes / us * 1e-3 / copy_gbps);
+  std::printf("decode   %4s batch %3d context %d block %2d %s %s%s %9.1f us %7.0f GB/s %5.1f %% of copy\n",
+              element == Element::bf16 ? "bf16" : "e4m3", batch, context, block_size,
+              block_major ? "block-major" : "layer-major", heads.text().c_str(), text(window).c_str(), us,
+              bytes / us * 1e-3, 100 * bytes / us * 1e-3 / copy_gbps);
   std::fflush(stdout);
   for (void* p : {static_cast<void*>(device_entries), static_cast<void*>(device_positions),
                   static_cast<void*>(device_sequence_of), static_cast<void*>(device_table),
@@ -169,11 +200,11 @@ void bench_decode(const Cache& cache, Element element, int batch, int context, i
   }
 }
 
-void bench_prefill(const Cache& cache, Element element, PrefillVersion version, int count, int first_position,
-                   int query_heads, double matrix_tflops) {
+void bench_prefill(const Cache& cache, const Prefill& test, double matrix_tflops) {
+  const auto& [element, version, count, first_position, heads, window] = test;
   constexpr int kBlock = 16;
   const int blocks = (first_position + count + kBlock - 1) / kBlock;
-  const Layers layers(cache, element, blocks, kBlock, true);
+  const Layers layers(cache, element, heads, blocks, kBlock, true);
   std::vector<PrefillTile> tiles;
   for (int row = (count - 1) / kPrefillTileRows * kPrefillTileRows; row >= 0; row -= kPrefillTileRows) {
     tiles.push_back({0, row});
@@ -181,26 +212,27 @@ void bench_prefill(const Cache& cache, Element element, PrefillVersion version, 
   SequenceEntry* device_entries = upload(std::vector<SequenceEntry>{{0, count, first_position, 0}});
   std::int32_t* device_table = upload(shuffled_table(blocks));
   PrefillTile* device_tiles = upload(tiles);
-  const std::size_t columns = static_cast<std::size_t>(query_heads) * kHeadDim;
+  const std::size_t columns = static_cast<std::size_t>(heads.query) * static_cast<std::size_t>(heads.dim);
   std::vector<std::uint16_t> host(static_cast<std::size_t>(count) * columns);
   std::mt19937 random(2);
   for (std::uint16_t& q : host) q = static_cast<std::uint16_t>(0x3f00 | (random() & 0x8077));
   std::uint16_t* queries = upload(host);
   std::uint16_t* out = upload(host);
   const AttentionRows rows{queries,     out,           static_cast<std::int64_t>(columns),
-                           query_heads, Element::bf16, 1.f / std::sqrt(static_cast<float>(kHeadDim))};
+                           heads.query, Element::bf16, 1.f / std::sqrt(static_cast<float>(heads.dim)),
+                           window};
   const StepTables tables{nullptr, nullptr, device_entries, device_table};
   double pairs = 0;
-  for (int r = 0; r < count; ++r) pairs += first_position + r + 1;
-  const double flops = 4 * pairs * kHeadDim * query_heads;
+  for (int r = 0; r < count; ++r) pairs += std::min(first_position + r + 1, window);
+  const double flops = 4 * pairs * heads.dim * heads.query;
   const double us = time_of(4, 20, [&](int layer, cudaStream_t stream) {
     return prefill_attention(
         {rows, layers.at(layer), tables, device_tiles, static_cast<std::int32_t>(tiles.size()), version},
         stream);
   });
-  std::printf("prefill  %4s %-8s rows %d at %d %2dq/8kv %9.1f us %7.1f TFLOP/s %5.1f %% of %.0f\n",
+  std::printf("prefill  %4s %-8s rows %d at %d %s%s %9.1f us %7.1f TFLOP/s %5.1f %% of %.0f\n",
               element == Element::bf16 ? "bf16" : "e4m3", version == PrefillVersion::mma ? "mma" : "resident",
-              count, first_position, query_heads, us, flops / us * 1e-6,
+              count, first_position, heads.text().c_str(), text(window).c_str(), us, flops / us * 1e-6,
               100 * flops / us * 1e-6 / matrix_tflops, matrix_tflops);
   std::fflush(stdout);
   for (void* p : {static_cast<void*>(device_entries), static_cast<void*>(device_table),
@@ -235,13 +267,15 @@ void attention_bench(double copy_gbps, double matrix_tflops) {
   for (const Element element : {Element::bf16, Element::e4m3}) {
     for (const int batch : {1, 8, 30, 64, 256}) {
       for (const int context : {4096, 4250}) {
-        bench_decode(cache, element, batch, context, 16, true, 32, copy_gbps);
-        if (batch == 64) bench_decode(cache, element, batch, context, 16, true, 64, copy_gbps);
-        if (batch == 64 && context == 4096) {
-          bench_decode(cache, element, batch, context, 64, false, 32, copy_gbps);
-        }
+        bench_decode(cache, {element, batch, context}, copy_gbps);
+        if (batch == 64) bench_decode(cache, {element, batch, context, 16, true, {.query = 64}}, copy_gbps);
+        if (batch == 64 && context == 4096)
+          bench_decode(cache, {element, batch, context, 64, false}, copy_gbps);
       }
     }
+    for (const Heads heads : {Heads{}, Heads{8, 4, 256}})
+      for (const std::int32_t window : {kNoWindow, 1024})
+        bench_decode(cache, {element, 30, 4250, 16, true, heads, window}, copy_gbps);
   }
   int major = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
@@ -249,9 +283,11 @@ void attention_bench(double copy_gbps, double matrix_tflops) {
     if (version != PrefillVersion::mma && major != 9) continue;
     for (const Element element : {Element::bf16, Element::e4m3}) {
       for (const int query_heads : {32, 24}) {
-        bench_prefill(cache, element, version, 4000, 0, query_heads, matrix_tflops);
-        bench_prefill(cache, element, version, 512, 3500, query_heads, matrix_tflops);
+        const Heads heads{.query = query_heads};
+        bench_prefill(cache, {element, version, 4000, 0, heads}, matrix_tflops);
+        bench_prefill(cache, {element, version, 512, 3500, heads}, matrix_tflops);
       }
+      bench_prefill(cache, {element, version, 4000, 0, {}, 1024}, matrix_tflops);
     }
   }
   check(cudaFree(cache.memory));

@@ -20,6 +20,8 @@ using cuda::test::matmul_bench;
 using cuda::test::matmul_tests;
 bool adapter_tests();
 bool attention_tests();
+bool attention_window_tests();
+bool attention_sink_tests();
 bool rows_tests();
 bool sample_tests();
 bool digest_tests();
@@ -30,10 +32,16 @@ void attention_bench(double copy_gbps, double matrix_tflops);
 void rows_bench(double copy_gbps);
 
 inline std::vector<std::pair<const char*, bool (*)()>> kernel_tests() {
-  return {{"adapter", adapter_tests},  {"attention", attention_tests},
-          {"matmul", matmul_tests},    {"dependent launch", dependent_launch_tests},
-          {"rows", rows_tests},        {"sample", sample_tests},
-          {"digest", digest_tests},    {"moe", moe_tests},
+  return {{"adapter", adapter_tests},
+          {"attention", attention_tests},
+          {"windows", attention_window_tests},
+          {"sinks", attention_sink_tests},
+          {"matmul", matmul_tests},
+          {"dependent launch", dependent_launch_tests},
+          {"rows", rows_tests},
+          {"sample", sample_tests},
+          {"digest", digest_tests},
+          {"moe", moe_tests},
           {"exchange", exchange_tests}};
 }
 

@@ -27,6 +27,67 @@ Linear pack_matrix(Ops& ops, const Matrix& matrix, const Matrix* bias = nullptr)
   return require_pack(ops, {&view, 1});
 }
 
+// A layer with a window and sinks before one without, in one step: what models with both kinds do.
+class TwoLayers {
+ public:
+  static constexpr std::int32_t kHidden = 512;  // query heads * head_dim
+  TwoLayers(Ops& ops, DType kv, std::int32_t kv_heads, std::int32_t head_dim, std::int32_t window)
+      : ops_(ops),
+        pool_(ops, {.dtype = kv, .layers = 2, .kv_heads = kv_heads, .head_dim = head_dim, .block_size = 16},
+              300, 3),
+        shape_{kHidden / head_dim, kv_heads, head_dim, 1.0F / std::sqrt(static_cast<float>(head_dim))},
+        kv_cols_(std::int64_t{kv_heads} * head_dim) {
+    REQUIRE(ops.begin_model({.weights = DType::f32, .window = window}));
+    queries_ = pack_matrix(ops, coarse(kRows, kHidden, 8, 4.0F));
+    Matrix sinks = coarse(1, shape_.query_heads, 9, 6.0F);
+    sinks.at(0, 1) = 200.0F, sinks.at(0, 0) = -200.0F;
+    sinks_ = *ops.pack_vector(
+        {.data = sinks.values.data(), .dtype = DType::f32, .out = 1, .in = shape_.query_heads});
+    windowed_ = shape_;
+    windowed_.window = window;
+    windowed_.sinks = &sinks_;
+  }
+
+  // The cache of a sequence of its own, filled with what depends on the number of sequences so far.
+  std::vector<std::int32_t> sequence(std::int64_t tokens) {
+    std::vector<std::int32_t> table = pool_.table(tokens);
+    Batch batch;
+    append_rows(batch, table, 0, tokens);
+    ops_.begin_step(batch, pool_.view());
+    for (std::int32_t layer = 0; layer < 2; ++layer, seed_ += 2)
+      ops_.store_kv(layer, upload(ops_, coarse(tokens, kv_cols_, seed_)),
+                    upload(ops_, coarse(tokens, kv_cols_, seed_ + 1)));
+    return table;
+  }
+  // A row's queries are those of its position.
+  static void append(Batch& batch, const std::vector<std::int32_t>& table, std::int64_t first,
+                     std::int64_t rows) {
+    append_rows(batch, table, first, rows);
+    for (std::int64_t row = 0; row < rows; ++row)
+      batch.tokens[batch.tokens.size() - static_cast<std::size_t>(rows - row)] =
+          static_cast<std::int32_t>((first + row) % kRows);
+    batch.logit_rows.push_back(static_cast<std::int32_t>(batch.tokens.size()) - 1);
+  }
+  Matrix run(const Batch& batch) {
+    const Tensor result = ops_.run_step(batch, pool_.view(), [&](const Batch& rows) {
+      ops_.begin_step(rows, pool_.view());
+      const Tensor q = ops_.embed(queries_, rows.tokens);
+      const Tensor near = ops_.attention(0, q, windowed_);
+      return ops_.add(near, ops_.attention(1, q, shape_));
+    });
+    return download(ops_, result);
+  }
+
+ private:
+  static constexpr std::int64_t kRows = 97;
+  Ops& ops_;
+  KvPool pool_;
+  AttentionShape shape_, windowed_;
+  std::int64_t kv_cols_;
+  Linear queries_, sinks_;
+  unsigned seed_ = 20;
+};
+
 }  // namespace
 
 TEST_CASE("GPU products in bf16 and f16, few rows and many, with and without bias") {
@@ -349,12 +410,60 @@ TEST_CASE("GPU rope and attention in bf16 and f16 over ragged batches, KV in f16
   }
 }
 
+TEST_CASE("GPU attention over windows and with sinks, beside layers without, in recorded steps and others") {
+  struct Case {
+    DType dtype, kv;
+    std::int32_t kv_heads, head_dim, window;
+  };
+  constexpr std::int64_t kTokens = 700;
+  for (const Case& c : {Case{DType::bf16, DType::bf16, 2, 128, 17},
+                        Case{DType::bf16, DType::e4m3, 4, 64, 256}, Case{DType::f16, DType::f16, 1, 256, 300},
+                        Case{DType::f16, DType::e4m3, 2, 128, 1}, Case{DType::f16, DType::f16, 8, 32, 100}}) {
+    INFO(to_string(c.dtype) << ", KV " << to_string(c.kv) << ", head_dim " << c.head_dim << ", window "
+                            << c.window);
+    Pair ops(c.dtype);
+    TwoLayers gpu(*ops.gpu, c.kv, c.kv_heads, c.head_dim, c.window),
+        cpu(*ops.cpu, DType::f32, c.kv_heads, c.head_dim, c.window);
+    std::vector<std::vector<std::int32_t>> on_gpu, on_cpu;
+    for (int i = 0; i < 5; ++i) {
+      on_gpu.push_back(gpu.sequence(kTokens));
+      on_cpu.push_back(cpu.sequence(kTokens));
+    }
+    const auto batch_of = [](const auto& tables, const std::vector<std::int64_t>& firsts, std::int64_t rows) {
+      Batch batch;
+      for (std::size_t i = 0; i < firsts.size(); ++i)
+        TwoLayers::append(batch, tables[i], firsts[i], i % 2 == 0 ? 1 : rows);
+      return batch;
+    };
+    // Rows that decode and those of prompts, in one step.
+    const std::vector<std::int64_t> mixed{300, 500, 699, 0, 16};
+    check_near(gpu.run(batch_of(on_gpu, mixed, 150)), cpu.run(batch_of(on_cpu, mixed, 150)),
+               2 * unit(c.dtype), "a mixed step");
+    // Five rows are padded to eight. Steps of a size are recorded the third time, and the lists of work are
+    // others in every one.
+    const std::vector<std::int64_t> turns[] = {{5, 699, 255, 256, 511}, {300, 0, 600, 512, 17}};
+    Matrix before[2];
+    for (std::size_t i = 0; i < 5; ++i) {
+      const auto& positions = turns[i % 2];
+      const Matrix got = gpu.run(batch_of(on_gpu, positions, 1));
+      if (i < 2) {
+        check_near(got, cpu.run(batch_of(on_cpu, positions, 1)), 2 * unit(c.dtype), "a step of single rows");
+        const Matrix alone = gpu.run(batch_of(on_gpu, {positions[0]}, 1));
+        CHECK(same_bits(got.values.data(), alone.values.data(), alone.cols));
+        before[i] = got;
+      }
+      CHECK(same_bits(got.values.data(), before[i % 2].values.data(), got.rows * got.cols));
+    }
+  }
+}
+
 TEST_CASE("recorded steps give what plain ones give, also when their tables have to grow") {
   auto ops = require_ops({.device = {DeviceKind::cuda, 0}, .activations = DType::bf16});
   const KvLayout layout{.dtype = DType::bf16, .layers = 1, .kv_heads = 1, .head_dim = 64, .block_size = 16};
   KvPool pool(*ops, layout, 1, 3);
   const Linear table = pack_matrix(*ops, coarse(2, 64, 1));
-  const AttentionShape shape{1, 1, 64, 0.125F};
+  const AttentionShape shape{1, 1, 64, 0.125F}, windowed{1, 1, 64, 0.125F, 1000};
+  REQUIRE(ops->begin_model({.weights = DType::bf16, .window = windowed.window}));
   Batch first;
   append_rows(first, {0}, 0, 16);
   ops->begin_step(first, pool.view());
@@ -370,7 +479,8 @@ TEST_CASE("recorded steps give what plain ones give, also when their tables have
     }
     const Tensor result = ops->run_step(batch, pool.view(), [&](const Batch& rows) {
       ops->begin_step(rows, pool.view());
-      return ops->attention(0, ops->embed(table, rows.tokens), shape);
+      const Tensor q = ops->embed(table, rows.tokens), all = ops->attention(0, q, shape);
+      return ops->add(all, ops->attention(0, q, windowed));
     });
     return download(*ops, result);
   };

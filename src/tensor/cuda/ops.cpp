@@ -24,6 +24,8 @@ struct PreparedRope {
   const float2* data() const { return reinterpret_cast<const float2*>(cos_sin.data()); }
 };
 
+std::int32_t window_on_gpu(std::int32_t window) { return window > 0 ? window : cuda::kNoWindow; }
+
 const float2* rotations(const void* prepared) { return static_cast<const PreparedRope*>(prepared)->data(); }
 
 bool one_row_each(const Batch& batch) {
@@ -132,6 +134,7 @@ Result<void> CudaOps::begin_model(const ModelTypes& types) {
   rounds_rows_ = false;
   has_adapters_ = false;
   code_products_.clear();
+  step_->set_window(window_on_gpu(types.window));
   if (activations_fixed_) return {};
   if (types.weights == DType::i32 || types.weights == DType::e4m3)
     return make_error(ErrorCode::unsupported,
@@ -355,17 +358,24 @@ void* CudaOps::attention_workspace(const AttentionShape& shape) {
 }
 
 Tensor CudaOps::attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) {
-  if (shape.window > 0 || shape.sinks) throw DeviceFailure("no windows and no sinks on a GPU yet");
+  const bool windowed = shape.window > 0;
+  assert(!windowed || shape.window == step_->window());
   const Tensor y = allocate(q.rows, q.cols, q.dtype);
-  const cuda::AttentionRows rows{q.data,     y.data, q.stride, shape.query_heads, element_on_gpu(q.dtype),
-                                 shape.scale};
+  const cuda::AttentionRows rows{q.data,
+                                 y.data,
+                                 q.stride,
+                                 shape.query_heads,
+                                 element_on_gpu(q.dtype),
+                                 shape.scale,
+                                 window_on_gpu(shape.window),
+                                 shape.sinks ? vector_of(*shape.sinks).data() : nullptr};
   if (recording_ || step_->has_decode_rows()) {
     cuda::DecodeAttention decode;
     decode.rows = rows;
     decode.kv = layer_of(layer);
     decode.tables = step_->tables();
-    decode.items = step_->decode_items();
-    decode.item_count = step_->decode_item_count();
+    decode.items = step_->decode_items(windowed);
+    decode.item_count = step_->decode_item_count(windowed);
     decode.max_items = step_->decode_item_capacity();
     decode.workspace = attention_workspace(shape);
     require(cuda::decode_attention(decode, stream_), "decode attention");

@@ -38,20 +38,25 @@ void StepUpload::free_images() {
 
 bool StepUpload::Capacity::holds(const Capacity& wanted) const {
   return rows >= wanted.rows && sequences >= wanted.sequences && items >= wanted.items &&
-         tiles >= wanted.tiles && table >= wanted.table;
+         tiles >= wanted.tiles && table >= wanted.table && windowed >= wanted.windowed;
 }
 
 // Lists the attention work on the way. A sequence of a padding row has a negative position: no work.
 StepUpload::Capacity StepUpload::needed(const Batch& batch) {
+  const bool windowed = window_ != cuda::kNoWindow;
   items_here_.clear();
+  windowed_items_here_.clear();
   tiles_here_.clear();
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
     const SequenceRows& sequence = batch.sequences[s];
     if (sequence.first_position < 0) continue;
     if (sequence.rows == 1) {
-      const std::int32_t splits = sequence.first_position / cuda::kSplitTokens + 1;
-      for (std::int32_t split = 0; split < splits; ++split)
+      const std::int32_t position = sequence.first_position,
+                         seen = cuda::first_seen(position, window_) / cuda::kSplitTokens;
+      for (std::int32_t split = 0; split <= position / cuda::kSplitTokens; ++split) {
         items_here_.push_back({sequence.first_row, split});
+        if (windowed && split >= seen) windowed_items_here_.push_back({sequence.first_row, split});
+      }
       continue;
     }
     for (std::int32_t row = 0; row < sequence.rows; row += cuda::kPrefillTileRows)
@@ -62,8 +67,8 @@ StepUpload::Capacity StepUpload::needed(const Batch& batch) {
   };
   std::stable_sort(tiles_here_.begin(), tiles_here_.end(),
                    [&](const auto& a, const auto& b) { return reach(a) > reach(b); });
-  return {batch.tokens.size(), batch.sequences.size(), items_here_.size(), tiles_here_.size(),
-          batch.block_table.size()};
+  return {batch.tokens.size(), batch.sequences.size(),   items_here_.size(),
+          tiles_here_.size(),  batch.block_table.size(), windowed};
 }
 
 // Nothing changes where an allocation fails.
@@ -76,7 +81,8 @@ void StepUpload::grow(const Capacity& wanted) {
                           larger(std::max<std::size_t>(capacity_.sequences, 256), wanted.sequences),
                           larger(std::max<std::size_t>(capacity_.items, 4096), wanted.items),
                           larger(std::max<std::size_t>(capacity_.tiles, 256), wanted.tiles),
-                          larger(std::max<std::size_t>(capacity_.table, 32768), wanted.table)};
+                          larger(std::max<std::size_t>(capacity_.table, 32768), wanted.table),
+                          wanted.windowed};
   const Places places = place(capacity);
   const std::size_t bytes = places.words * sizeof(std::int32_t);
   auto memory = Buffer::allocate(device_, bytes);
@@ -111,8 +117,9 @@ StepUpload::Places StepUpload::place(const Capacity& capacity) {
   places.adapters = next(capacity.rows);
   places.logit_adapters = next(capacity.rows);
   places.sequences = next(capacity.sequences * kWordsPerSequence);
-  places.item_count = next(1);
+  places.item_counts = next(2);
   places.items = next(capacity.items * kWordsPerItem);
+  places.windowed_items = next(capacity.windowed ? capacity.items * kWordsPerItem : 0);
   places.tiles = next(capacity.tiles * kWordsPerTile);
   places.table = next(capacity.table);  // last: only what is used of it is copied
   return places;
@@ -131,8 +138,10 @@ std::size_t StepUpload::fill(const Batch& batch, std::int32_t* image) const {
     entries[s] = {sequence.first_row, sequence.rows, sequence.first_position, sequence.block_table_offset};
     std::fill_n(sequence_of + sequence.first_row, sequence.rows, static_cast<std::int32_t>(s));
   }
-  image[at_.item_count] = static_cast<std::int32_t>(items_here_.size());
+  image[at_.item_counts] = static_cast<std::int32_t>(items_here_.size());
+  image[at_.item_counts + 1] = static_cast<std::int32_t>(windowed_items_here_.size());
   put(image, at_.items, items_here_);
+  put(image, at_.windowed_items, windowed_items_here_);
   put(image, at_.tiles, tiles_here_);
   put(image, at_.table, batch.block_table);
   return at_.table + batch.block_table.size();

@@ -24,6 +24,10 @@ class StepUpload {
   StepUpload(const StepUpload&) = delete;
   StepUpload& operator=(const StepUpload&) = delete;
 
+  // Of those layers whose attention has one, or cuda::kNoWindow. Counts from the next upload on.
+  void set_window(std::int32_t window) { window_ = window; }
+  std::int32_t window() const { return window_; }
+
   void upload(const Batch& batch);
 
   // Valid until the next upload; as addresses, for as long as generation() stays the same.
@@ -32,11 +36,14 @@ class StepUpload {
   const std::int32_t* logit_rows() const { return at(at_.logit_rows); }
   const std::int32_t* adapters() const { return at(at_.adapters); }
   const std::int32_t* logit_adapters() const { return at(at_.logit_adapters); }
-  // Work of decode attention: rows of sequences that have one row in this step.
-  const cuda::DecodeItem* decode_items() const {
-    return reinterpret_cast<const cuda::DecodeItem*>(at(at_.items));
+  // Work of decode attention: rows of sequences that have one row in this step. What layers with a window
+  // have to do has a list of its own, which is never longer.
+  const cuda::DecodeItem* decode_items(bool windowed) const {
+    return reinterpret_cast<const cuda::DecodeItem*>(at(windowed ? at_.windowed_items : at_.items));
   }
-  const std::int32_t* decode_item_count() const { return at(at_.item_count); }
+  const std::int32_t* decode_item_count(bool windowed) const {
+    return at(at_.item_counts) + (windowed ? 1 : 0);
+  }
   // Work of prefill attention: the other sequences. Heaviest first.
   const cuda::PrefillTile* prefill_tiles() const {
     return reinterpret_cast<const cuda::PrefillTile*>(at(at_.tiles));
@@ -49,11 +56,13 @@ class StepUpload {
  private:
   struct Capacity {
     std::size_t rows = 0, sequences = 0, items = 0, tiles = 0, table = 0;
+    bool windowed = false;  // a second list of items
     bool holds(const Capacity& wanted) const;
   };
   struct Places {  // offsets of the parts, in words
     std::size_t tokens = 0, positions = 0, sequence_of = 0, logit_rows = 0, adapters = 0, logit_adapters = 0,
-                sequences = 0, item_count = 0, items = 0, tiles = 0, table = 0, words = 0;
+                sequences = 0, item_counts = 0, items = 0, windowed_items = 0, tiles = 0, table = 0,
+                words = 0;
   };
   struct Image {
     std::int32_t* data = nullptr;  // pinned
@@ -77,7 +86,8 @@ class StepUpload {
   std::uint64_t generation_ = 0;
   Capacity capacity_;
   Places at_;
-  std::vector<cuda::DecodeItem> items_here_;
+  std::int32_t window_ = cuda::kNoWindow;
+  std::vector<cuda::DecodeItem> items_here_, windowed_items_here_;
   std::vector<cuda::PrefillTile> tiles_here_;
 };
 
