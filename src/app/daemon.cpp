@@ -295,6 +295,7 @@ Result<void> Daemon::Parts::load_model() {
     logger.warn("the model has no chat template: /v1/chat/completions answers 400");
   else
     return std::move(chat).error();
+  if (auto fits = check_together(answer_format()); !fits) return fits;
   grammars = make_grammar_compiler(*tokenizer, model->config().generation.eos_token_ids,
                                    special_markers(answer_format(), *tokenizer));
   no_embeddings = why_no_embeddings(options.embeddings, directory);

@@ -64,13 +64,16 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
               0, 1 << 30, o.max_context),
       choice_row({"--tool-call-parser", "model.tool_call_parser", "FORMAT",
                   "how the model writes tool calls: auto (what its chat template shows), none, hermes, "
-                  "llama3_json, mistral, qwen3_coder (also qwen3_xml) or pythonic (also llama4_pythonic)"},
+                  "llama3_json, mistral, qwen3_coder (also qwen3_xml), pythonic (also llama4_pythonic) or "
+                  "harmony (also openai)"},
                  {"auto", "none", "hermes", "llama3_json", "mistral", "qwen3_coder", "qwen3_xml", "pythonic",
-                  "llama4_pythonic"},
+                  "llama4_pythonic", "harmony", "openai"},
                  o.tool_call_parser),
-      choice_row({"--reasoning-parser", "model.reasoning_parser", "FORMAT",
-                  "how the model writes its reasoning: auto, none or think (<think>...</think>)"},
-                 {"auto", "none", "think"}, o.reasoning_parser),
+      choice_row(
+          {"--reasoning-parser", "model.reasoning_parser", "FORMAT",
+           "how the model writes its reasoning: auto, none, think (<think>...</think>) or harmony (also "
+           "openai_gptoss; gpt-oss)"},
+          {"auto", "none", "think", "harmony", "openai_gptoss"}, o.reasoning_parser),
       choice_row(
           {"--embeddings", "model.embeddings", "auto|on|off",
            "POST /v1/embeddings; auto: where the model was trained for it and pools by the last token"},

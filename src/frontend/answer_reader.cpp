@@ -10,10 +10,13 @@ AnswerReader::AnswerReader(const AnswerRules& rules, std::function<std::uint64_t
       parser_(rules.format, rules.inside_reasoning, &rules.types) {}
 
 std::vector<ChoiceText> AnswerReader::push(std::string_view text, std::uint64_t tokens) {
-  std::vector<ChoiceText> out = parts(parser_.push(text));
-  if (bytes_ < parser_.reasoning_bytes()) reasoning_tokens_ = tokens;
+  std::vector<AnswerEvent> events = parser_.push(text);
+  if (bytes_ < parser_.reasoning_bytes())
+    reasoning_tokens_ = tokens - other_tokens_;
+  else if (!events.empty())
+    other_tokens_ = tokens - reasoning_tokens_;
   bytes_ += text.size();
-  return out;
+  return parts(std::move(events));
 }
 
 std::vector<ChoiceText> AnswerReader::finish() { return parts(parser_.finish()); }

@@ -31,7 +31,7 @@ class AnswerReader {
   // `tokens`: how many the answer has so far, with that whose text this is.
   std::vector<ChoiceText> push(std::string_view text, std::uint64_t tokens);
   std::vector<ChoiceText> finish();
-  // How many tokens had text that belongs to the reasoning or its markers.
+  // How many tokens had text that belongs to the reasoning or its markers, those before it included.
   std::uint64_t reasoning_tokens() const { return reasoning_tokens_; }
   bool called() const { return called_; }  // a call has been told
 
@@ -43,7 +43,7 @@ class AnswerReader {
   std::function<std::uint64_t()> random_;
   AnswerParser parser_;
   std::size_t bytes_ = 0;
-  std::uint64_t reasoning_tokens_ = 0;
+  std::uint64_t reasoning_tokens_ = 0, other_tokens_ = 0;  // those held back are neither yet
   bool called_ = false;
 };
 

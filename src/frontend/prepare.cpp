@@ -186,7 +186,7 @@ HttpReply answer_tokenize(std::string_view body, const FrontendServices& service
   fields.boolean("add_special_tokens", add_special_tokens);
   fields.boolean("return_token_strs", with_strings);
   if (chat) {
-    variables = parse_template_variables(fields);
+    variables = parse_template_variables(fields, services.model);
   } else if (!fields.text("prompt", text)) {
     fields.fail("prompt", "Missing required parameter: 'prompt' or 'messages'.");
   }

@@ -126,6 +126,23 @@ class Tools(DaemonTest):
         self.assertEqual(self.streamed(daemon)[2:4], ("look_up", function["arguments"]))
         self.assertNotIn("completion_tokens_details", answer["usage"])
 
+    def test_channels_are_reasoning_calls_and_content(self):
+        first = "analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.look_up <|constrain|>json<|message|>{\"text\": \""
+        last = '"}<|end|><|start|>assistant<|channel|>final<|message|>'
+        model = self.model([(0, "<|channel|>", True), (1, first, False), (LATE, last, False)], "<|channel|> <|start|>assistant")
+        self.assertIn("harmony", self.refused_start(*model, "--reasoning-parser", "none"))
+        daemon = self.start("alone", cluster=False, extra=model).wait_ready()
+        self.assertRegex(daemon.log_text(), r"tool_calls=harmony.*reasoning=harmony")
+        answer = chat(daemon, CASE["messages"], tools=TOOLS)
+        message = answer["choices"][0]["message"]
+        function = message["tool_calls"][0]["function"]
+        self.assertEqual((message["reasoning"], message["content"], function["name"]), ("Hm.", ".", "look_up"))
+        self.assertEqual(json.loads(function["arguments"]), {"text": between(2)})
+        self.assertEqual(self.streamed(daemon), ("Hm.", ".", "look_up", function["arguments"], "tool_calls"))
+        self.assertEqual(answer["usage"]["completion_tokens_details"], {"reasoning_tokens": 2})  # a marker, and a token with all the rest
+        plain = chat(daemon, CASE["messages"])["choices"][0]["message"]
+        self.assertEqual(plain["content"], function["arguments"] + "\n.")
+
     @unittest.skipUnless(importlib.util.find_spec("openai"), "needs the openai package")
     def test_the_official_client(self):
         import openai

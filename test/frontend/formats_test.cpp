@@ -221,6 +221,39 @@ TEST_CASE("a forced call is written as the model writes calls") {
   CHECK(error["message"].get<std::string>().find("anyOf") != std::string::npos);
 }
 
+TEST_CASE("harmony: a format binds the final message, a forced call its arguments, behind the analysis") {
+  Bound f(options(), {CallFormat::harmony, ReasoningFormat::harmony});
+  const std::string thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant";
+  const std::string last = "<|channel|>final <|constrain|>json<|message|>";
+  const std::string object = f.grammar(R"("response_format":{"type":"json_object"})");
+  for (const std::string& first : {std::string(), thought}) {
+    CHECK(follows(object, first + last + "{}"));
+    CHECK_FALSE(follows(object, first + last + "[]"));
+    CHECK_FALSE(follows(object, first + "{}"));
+    CHECK(follows(f.grammar(Bound::one_of("yes")), first + "<|channel|>final<|message|>yes"));
+  }
+  const std::string tools = R"("tools":[)" +
+                            tool("f", R"({"properties":{"a":{"type":"integer"}},"required":["a"]})") + "," +
+                            tool("g", "{}") + R"(],"tool_choice":)";
+  const std::string call = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\": 1}";
+  const std::string other = " to=functions.g<|channel|>commentary json<|message|>{}";
+  const std::string any = f.grammar(tools + R"("required")");
+  CHECK(follows(any, thought + call));
+  CHECK(follows(any, other));
+  CHECK(follows(any, call + "<|call|><|start|>assistant" + other));
+  CHECK_FALSE(follows(any, last + "{}"));
+  const std::string named = f.grammar(tools + R"({"type":"function","function":{"name":"f"}})");
+  CHECK(follows(named, call));
+  CHECK_FALSE(follows(named, other));
+  // Their text is told as that of other answers.
+  f.service.configure(says(thought + last + "{\"a\": 1}"));
+  const json bound =
+      json::parse(f.post("/v1/chat/completions", chat(R"("response_format":{"type":"json_object"})")).body);
+  CHECK(bound["choices"][0]["message"]["content"] == "{\"a\": 1}");
+  CHECK(bound["choices"][0]["message"]["reasoning"] == "Hm.");
+  CHECK(f.refusal(forced(tool("a b", "{}")))["param"] == "tools[0].function.parameters");
+}
+
 TEST_CASE("what is wrong with a forced call is said of its function") {
   Bound f;
   const std::string good = tool("f", "{}");

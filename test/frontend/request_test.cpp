@@ -161,6 +161,8 @@ TEST_CASE("chat fields and messages that make no sense are refused by their path
       {R"("tools":[{"type":"function","function":{"name":["f"]}}])", "tools[0].function.name"},
       {R"("tools":[{"type":"function","function":{"name":"f","parameters":[]}}])",
        "tools[0].function.parameters"},
+      {R"("reasoning_effort":3)", "reasoning_effort"},
+      {R"("reasoning_effort":"much")", "reasoning_effort"},
       {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
       {R"("chat_template_kwargs":{"messages":[]})", "chat_template_kwargs.messages"},
       {R"("chat_template_kwargs":{"tools":5})", "chat_template_kwargs.tools"},
@@ -314,6 +316,56 @@ TEST_CASE("templates see flat text, system for developer, and decoded tool calls
   CHECK(v["tools"].size() == 1);
   CHECK(v["enable_thinking"] == false);
   CHECK(v["add_generation_prompt"] == true);
+}
+
+TEST_CASE("templates are told the reasoning's effort, where the client says one") {
+  const auto effort = [](const std::string& extra) {
+    const auto request = parse_chat_request(chat(extra), served());
+    REQUIRE(request);
+    return request->template_variables.value("reasoning_effort", "-");
+  };
+  CHECK(effort("") == "-");
+  CHECK(effort(R"("reasoning_effort":null)") == "-");
+  for (const std::string level : {"none", "minimal", "low", "medium", "high", "xhigh"})
+    CHECK(effort(R"("reasoning_effort":")" + level + "\"") == level);
+  CHECK(effort(R"("reasoning_effort":"low","chat_template_kwargs":{"reasoning_effort":"high"})") == "high");
+}
+
+TEST_CASE("gpt-oss's template sees thinking, a description everywhere, and no content that is null") {
+  ServedModel model = served();
+  model.answer = {CallFormat::harmony, ReasoningFormat::harmony};
+  const std::string body = R"({"messages":[
+      {"role":"user","content":"a"},
+      {"role":"assistant","content":null,"reasoning_content":"r","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]},
+      {"role":"assistant","content":"c","reasoning":"r","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]},
+      {"role":"assistant","content":"c","reasoning":"r"},
+      {"role":"assistant","content":"c","thinking":"t","reasoning":"r"},
+      {"role":"assistant","content":"c","thinking":null},
+      {"role":"assistant","content":"c","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}],
+      "tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"g","description":null}},
+               {"type":"function","function":{"name":"h","description":"d"}}]})";
+  const auto request = parse_chat_request(body, model);
+  REQUIRE(request);
+  const Json& v = request->template_variables;
+  const auto part = [&](std::size_t i, const char* name) {
+    const Json& message = v["messages"][i];
+    return message.contains(name) ? message[name].get<std::string>() : "-";
+  };
+  CHECK((part(0, "content") == "a" && part(0, "thinking") == "-"));
+  CHECK((part(1, "content") == "-" && part(1, "thinking") == "r"));
+  CHECK((part(2, "content") == "-" && part(2, "thinking") == "r\nc"));
+  CHECK((part(3, "content") == "c" && part(3, "thinking") == "r"));
+  CHECK((part(4, "content") == "c" && part(4, "thinking") == "t"));
+  CHECK((part(5, "content") == "c" && part(5, "thinking") == "-"));
+  CHECK((part(6, "content") == "c" && part(6, "thinking") == "-"));
+  for (const auto& [i, description] : {std::pair{0, ""}, std::pair{1, ""}, std::pair{2, "d"}})
+    CHECK(v["tools"][static_cast<std::size_t>(i)]["function"]["description"] == description);
+  // Others see what was sent.
+  const auto other = parse_chat_request(body, served());
+  REQUIRE(other);
+  CHECK(other->template_variables["messages"][1]["content"].is_null());
+  CHECK_FALSE(other->template_variables["messages"][1].contains("thinking"));
+  CHECK_FALSE(other->template_variables["tools"][0]["function"].contains("description"));
 }
 
 TEST_CASE("calls are wanted where there are tools, unless the client says otherwise") {

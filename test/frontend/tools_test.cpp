@@ -20,6 +20,7 @@ constexpr AnswerFormat kQwen3{CallFormat::hermes, ReasoningFormat::think};
 constexpr AnswerFormat kLlama{CallFormat::llama3_json, ReasoningFormat::none};
 constexpr AnswerFormat kCoder{CallFormat::qwen3_coder, ReasoningFormat::none};
 constexpr AnswerFormat kPythonic{CallFormat::pythonic, ReasoningFormat::none};
+constexpr AnswerFormat kHarmony{CallFormat::harmony, ReasoningFormat::harmony};
 constexpr AnswerFormat kMistral{CallFormat::mistral, ReasoningFormat::none};
 
 const std::string kTools =
@@ -305,6 +306,58 @@ TEST_CASE("a Python list's markers are nobody's content") {
   CHECK(f.choice("")["message"]["content"] == "[f(a='x', b=[1, None])]");
 }
 
+TEST_CASE("harmony's channels become reasoning, content and calls") {
+  Asked f(kHarmony, "<|channel|>");
+  // One of the markers is a special token here.
+  const std::string thought = "analysis<|message|>Hm.<|end|>", next = "<|start|>assistant";
+  const std::string preamble = "commentary<|message|>I look.<|end|>", more = "analysis<|message|>So.<|end|>";
+  const std::string call = "commentary to=functions.f <|constrain|>json<|message|>{\"a\": [1, 2]}";
+  const std::string last = "final<|message|>{\"b\": 1}";
+  const auto answers = [&](const std::vector<std::string>& messages) {
+    FakeService::Behaviour behaviour;
+    behaviour.script = [&, messages](const Request&) {
+      std::vector<TokenId> ids;
+      for (const std::string& message : messages) {
+        for (const TokenId id : ids_of(ids.empty() ? "" : next)) ids.push_back(id);
+        ids.push_back(kBos);
+        for (const TokenId id : ids_of(message)) ids.push_back(id);
+      }
+      return ids;
+    };
+    f.service.configure(behaviour);
+  };
+  answers({thought, preamble, more, call});
+  const json whole = f.ask(kTools);
+  // All markers before a piece of reasoning, its own and the end of the message before.
+  const std::size_t own = 1 + thought.size(),
+                    again = std::string("<|end|>").size() + next.size() + 1 + more.size();
+  CHECK(whole["usage"]["completion_tokens_details"]["reasoning_tokens"] == own + again);
+  const json streamed =
+      assembled(events_of(f.post("/v1/chat/completions", chat(kTools + R"(,"stream":true)")).body))[0];
+  for (const json& choice : {whole["choices"][0], streamed}) {
+    const json& message = choice["message"];
+    CHECK(message["reasoning_content"] == "Hm.\nSo.");
+    CHECK(message["content"] == "I look.");
+    REQUIRE(message["tool_calls"].size() == 1);
+    CHECK(message["tool_calls"][0]["function"] == json{{"name", "f"}, {"arguments", "{\"a\": [1, 2]}"}});
+    CHECK(choice["finish_reason"] == "tool_calls");
+  }
+  const json hidden = f.ask(kTools + R"(,"include_reasoning":false)");
+  CHECK_FALSE(hidden["choices"][0]["message"].contains("reasoning"));
+  CHECK(hidden["usage"] == whole["usage"]);
+  // A call that nobody looks for, and a format's answer, which has none.
+  const json text = f.choice("");
+  CHECK(text["message"]["content"] == "I look.\n{\"a\": [1, 2]}");
+  CHECK(text["finish_reason"] == "stop");
+  answers({thought, last});
+  for (const std::string& extra : {std::string(), kTools}) {
+    const json final = f.choice(extra);
+    CHECK(final["message"]["content"] == "{\"b\": 1}");
+    CHECK(final["message"]["reasoning"] == "Hm.");
+    CHECK(final["finish_reason"] == "stop");
+  }
+}
+
 TEST_CASE("special tokens are text where they are named") {
   const ByteTokenizer tokenizer;
   for (const bool shown : {false, true}) {
@@ -332,6 +385,20 @@ TEST_CASE("an answer sent back becomes the model's own text again") {
        "{\"name\": \"f\", \"parameters\": {\"a\": 1}}"},
       {"mistral.jinja", kMistral, "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}}]",
        "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}, \"id\": \""},
+      {"harmony.jinja", kHarmony,
+       "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.f "
+       "<|constrain|>json<|message|>{\"a\": 1}",
+       "<|start|>assistant<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant "
+       "to=functions.f<|channel|>commentary "
+       "json<|message|>{\"a\": 1}<|call|><|start|>functions.f to=assistant"},
+      {"harmony.jinja", kHarmony,
+       "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>So.<|end|><"
+       "|start|>assistant "
+       "to=functions.f<|channel|>commentary json<|message|>{}",
+       "<|start|>assistant<|channel|>analysis<|message|>Hm.\nSo.<|end|><|start|>assistant to=functions.f"},
+      {"harmony.jinja", kHarmony,
+       "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+       "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>"},
   };
   for (const Trip& trip : trips) {
     INFO(trip.file);
@@ -352,7 +419,9 @@ TEST_CASE("an answer sent back becomes the model's own text again") {
     for (const char* alone : {"reasoning", "reasoning_content"}) {  // clients send back one or both
       Json body = {{"messages", messages}, {"add_generation_prompt", false}};
       if (message.contains(alone)) body["messages"][1].erase(alone);
-      const auto request = frontend::parse_chat_request(body.dump(), served());
+      ServedModel model = served();
+      model.answer = trip.format;
+      const auto request = frontend::parse_chat_request(body.dump(), model);
       REQUIRE(request);
       const auto prompt = (*parsed)->render(request->template_variables);
       REQUIRE(prompt);

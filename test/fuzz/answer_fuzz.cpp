@@ -24,10 +24,12 @@ struct Answer {
   friend bool operator==(const Answer&, const Answer&) = default;
 };
 
-void add(Answer& answer, const std::vector<AnswerEvent>& events) {
+// `in_turns`: reasoning may come behind what is none.
+void add(Answer& answer, const std::vector<AnswerEvent>& events, bool in_turns) {
   for (const AnswerEvent& event : events) {
     if (const auto* reasoning = std::get_if<ReasoningText>(&event)) {
-      require(!reasoning->text.empty() && answer.content.empty() && answer.calls.empty());
+      require(!reasoning->text.empty());
+      require(in_turns || (answer.content.empty() && answer.calls.empty()));
       answer.reasoning += reasoning->text;
     } else if (const auto* content = std::get_if<ContentText>(&event)) {
       require(!content->text.empty());
@@ -89,12 +91,13 @@ bool begins_json(const std::string& text) {
 Answer parse(const AnswerFormat& format, bool inside, std::string_view text, std::size_t first,
              std::uint32_t seed) {
   AnswerParser parser(format, inside, &types());
+  const bool harmony = format.reasoning == ReasoningFormat::harmony;
   Answer answer;
   for (std::size_t at = 0, length = first; at < text.size(); at += length, length = 1 + (seed >> 28)) {
-    add(answer, parser.push(text.substr(at, length)));
+    add(answer, parser.push(text.substr(at, length)), harmony);
     seed = seed * 1664525 + 1013904223;
   }
-  add(answer, parser.finish());
+  add(answer, parser.finish(), harmony);
   return answer;
 }
 
@@ -102,8 +105,9 @@ Answer parse(const AnswerFormat& format, bool inside, std::string_view text, std
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
-  const AnswerFormat format{static_cast<CallFormat>(((data[0] & 3) | (data[0] >> 2 & 4)) % 6),
-                            static_cast<ReasoningFormat>(data[0] >> 2 & 1)};
+  AnswerFormat format{static_cast<CallFormat>(((data[0] & 3) | (data[0] >> 2 & 4)) % 7),
+                      static_cast<ReasoningFormat>(data[0] >> 2 & 1)};
+  if ((data[0] & 32) != 0) format.reasoning = ReasoningFormat::harmony;
   const bool inside = (data[0] & 8) != 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 2, size - 2);
   const Answer whole = parse(format, inside, text, text.size(), 0);

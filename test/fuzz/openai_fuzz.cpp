@@ -45,8 +45,11 @@ void check_chat(std::string_view body, const ServedModel& model) {
   const auto chat = parse_chat_request(body, model);
   if (!chat) return check_error(chat.error());
   check_fields(chat->fields);
-  for (const Json& message : chat->template_variables["messages"])
-    require(message["content"].is_string() || message["content"].is_null());
+  const bool harmony = model.answer.reasoning == ReasoningFormat::harmony;
+  for (const Json& message : chat->template_variables["messages"]) {
+    const auto content = message.find("content");
+    require(content == message.end() ? harmony : content->is_string() || (content->is_null() && !harmony));
+  }
 }
 
 void check_completion(std::string_view body, const ServedModel& model) {
@@ -87,6 +90,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   model.context = 100;
   model.vocab = kVocab;
   model.hidden = 8;
+  if (data[0] >= 128) model.answer.reasoning = ReasoningFormat::harmony;
   switch (data[0] % 3) {
     case 0:
       check_chat(body, model);

@@ -284,6 +284,12 @@ TEST_CASE("a model's files tell its formats") {
             .calls == CallFormat::pythonic);
   CHECK(detect_answer_format("<tool_call>[func_name1(params)]</tool_call>", none).calls == CallFormat::none);
 
+  const AnswerFormat harmony{CallFormat::harmony, ReasoningFormat::harmony};
+  CHECK(detect_answer_format(template_file("harmony.jinja"), none) == harmony);
+  CHECK(detect_answer_format("'<|start|>assistant' '<|channel|>' '<tool_call>' '</think>'", none) == harmony);
+  CHECK(detect_answer_format("'<|start|>' '<|channel|>'", none) == AnswerFormat{});
+  CHECK(detect_answer_format("'<|start|>assistant' '<|message|>'", none) == AnswerFormat{});
+
   const auto reasons = [&](const std::string& file) {
     return detect_answer_format(template_file(file), none).reasoning == ReasoningFormat::think;
   };
@@ -301,6 +307,9 @@ TEST_CASE("the prompt's end tells whether reasoning has begun") {
   CHECK_FALSE(opens_reasoning(ReasoningFormat::think, "<think>\n\n</think>\n\n"));
   CHECK_FALSE(opens_reasoning(ReasoningFormat::think, "<think> x"));
   CHECK_FALSE(opens_reasoning(ReasoningFormat::none, "<think>"));
+  CHECK(opens_reasoning(ReasoningFormat::harmony, "<|start|>assistant<|channel|>analysis<|message|>"));
+  CHECK_FALSE(opens_reasoning(ReasoningFormat::harmony, "<|start|>assistant"));
+  CHECK_FALSE(opens_reasoning(ReasoningFormat::harmony, "<think>"));
 }
 
 TEST_CASE("markers that are special tokens are named, no others") {
@@ -313,27 +322,48 @@ TEST_CASE("markers that are special tokens are named, no others") {
                      {"<|python_end|>", true},
                      {"</tool_call>", true},
                      {"<think>", true},
-                     {"</think>", true}});
+                     {"</think>", true},
+                     {"<|call|>", true},
+                     {"<|channel|>", true},
+                     {"<|end|>", true},
+                     {"<|message|>", false}});
   CHECK(special_markers(kMistral, words) == std::vector<TokenId>{0, 3});
   CHECK(special_markers(kHermes, words) == std::vector<TokenId>{7});
   CHECK(special_markers(kLlama, words) == std::vector<TokenId>{4});
   CHECK(special_markers(kQwen3, words) == std::vector<TokenId>{8, 9, 7});
   CHECK(special_markers({CallFormat::qwen3_coder, ReasoningFormat::none}, words) == std::vector<TokenId>{7});
   CHECK(special_markers({CallFormat::pythonic, ReasoningFormat::none}, words) == std::vector<TokenId>{5, 6});
+  for (const AnswerFormat& harmony : {AnswerFormat{CallFormat::harmony, ReasoningFormat::harmony},
+                                      AnswerFormat{CallFormat::none, ReasoningFormat::harmony}})
+    CHECK(special_markers(harmony, words) == std::vector<TokenId>{11, 12, 10});
   CHECK(special_markers(kPlain, words).empty());
 }
 
 TEST_CASE("formats are named as they are read") {
-  for (const auto format : {CallFormat::none, CallFormat::hermes, CallFormat::llama3_json,
-                            CallFormat::mistral, CallFormat::qwen3_coder, CallFormat::pythonic})
+  for (const auto format :
+       {CallFormat::none, CallFormat::hermes, CallFormat::llama3_json, CallFormat::mistral,
+        CallFormat::qwen3_coder, CallFormat::pythonic, CallFormat::harmony})
     CHECK(parse_call_format(to_string(format)) == format);
-  for (const auto format : {ReasoningFormat::none, ReasoningFormat::think})
+  for (const auto format : {ReasoningFormat::none, ReasoningFormat::think, ReasoningFormat::harmony})
     CHECK(parse_reasoning_format(to_string(format)) == format);
   // vLLM's other names.
   CHECK(parse_call_format("qwen3_xml") == CallFormat::qwen3_coder);
   CHECK(parse_call_format("llama4_pythonic") == CallFormat::pythonic);
+  CHECK(parse_call_format("openai") == CallFormat::harmony);
+  CHECK(parse_reasoning_format("openai_gptoss") == ReasoningFormat::harmony);
   CHECK(to_string(CallFormat::qwen3_coder) == "qwen3_coder");
+  CHECK(to_string(CallFormat::harmony) == "harmony");
+  CHECK(to_string(ReasoningFormat::harmony) == "harmony");
   CHECK(to_string(CallFormat::pythonic) == "pythonic");
   CHECK_FALSE(parse_call_format("auto"));
   CHECK_FALSE(parse_reasoning_format(""));
+}
+
+TEST_CASE("harmony's calls and its reasoning go together") {
+  CHECK(check_together({CallFormat::harmony, ReasoningFormat::harmony}));
+  CHECK(check_together({CallFormat::none, ReasoningFormat::harmony}));
+  CHECK_FALSE(check_together({CallFormat::harmony, ReasoningFormat::none}));
+  CHECK_FALSE(check_together({CallFormat::harmony, ReasoningFormat::think}));
+  CHECK_FALSE(check_together({CallFormat::hermes, ReasoningFormat::harmony}));
+  for (const AnswerFormat& other : {kPlain, kHermes, kThink, kQwen3}) CHECK(check_together(other));
 }

@@ -15,6 +15,7 @@ constexpr AnswerFormat kLlama{CallFormat::llama3_json, ReasoningFormat::none};
 constexpr AnswerFormat kMistral{CallFormat::mistral, ReasoningFormat::none};
 constexpr AnswerFormat kCoder{CallFormat::qwen3_coder, ReasoningFormat::none};
 constexpr AnswerFormat kPythonic{CallFormat::pythonic, ReasoningFormat::none};
+constexpr AnswerFormat kHarmony{CallFormat::harmony, ReasoningFormat::harmony};
 constexpr AnswerFormat kQwen3{CallFormat::hermes, ReasoningFormat::think};
 
 using Json = nlohmann::ordered_json;
@@ -27,7 +28,8 @@ const Json kSchema = {{"type", "object"},
 // For f, whose argument n is an integer, and for the one named otherwise, which has none. JSON's formats can
 // write any name.
 std::string other_name(CallFormat format) {
-  const bool json = format != CallFormat::qwen3_coder && format != CallFormat::pythonic;
+  const bool json =
+      format != CallFormat::qwen3_coder && format != CallFormat::pythonic && format != CallFormat::harmony;
   return json ? "a\"b" : "a.b-c";
 }
 
@@ -83,6 +85,8 @@ TEST_CASE("a forced answer is one call, or several, as the model writes them") {
       {kCoder, "<tool_call>\n<function=f>\n<parameter=n>\n1\n</parameter>\n</function>\n</tool_call>",
        "\n<tool_call>\n<function=a.b-c>\n</function>\n</tool_call>", ""},
       {kPythonic, "[f(n=1)", ", a.b-c()", "]"},
+      {kHarmony, "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"n\": 1}",
+       "<|call|><|start|>assistant to=functions.a.b-c<|channel|>commentary json<|message|>{}", ""},
   };
   for (const Case& c : cases) {
     const ForcedCalls one{c.format, false, false}, more{c.format, false, true};
@@ -96,7 +100,10 @@ TEST_CASE("a forced answer is one call, or several, as the model writes them") {
       CHECK_FALSE(follows(forced, "Well. " + c.first + c.end));
       CHECK_FALSE(follows(forced, c.first + c.end + " "));
       std::string other = c.first + c.end;
-      const std::string name = c.format == kCoder ? "=f>" : c.format == kPythonic ? "[f(" : "\"f\"";
+      const std::string name = c.format == kCoder      ? "=f>"
+                               : c.format == kPythonic ? "[f("
+                               : c.format == kHarmony  ? ".f "
+                                                       : "\"f\"";
       other.replace(other.find(name) + 1, 1, "g");
       CHECK_FALSE(follows(forced, other));
       other = c.first + c.end;
@@ -117,6 +124,53 @@ TEST_CASE("a model that reasons may do so before its forced call") {
   CHECK_FALSE(follows(opened, call));
   CHECK_FALSE(follows(opened, "a</think>b</think>" + call));
   CHECK(calls_in(kQwen3, "\nHm.\n</think>\n\n" + call, true) == "f={\"n\": -2}");
+}
+
+TEST_CASE("harmony: a forced call's header may be any that the model writes, behind its analysis or not") {
+  const ForcedCalls fresh{kHarmony, false, false}, opened{kHarmony, true, false};
+  const std::string call = "<|channel|>commentary to=functions.f<|message|>{\"n\": -2}";
+  const std::string thought = "Hm <|channel|>\n<|end|><|start|>assistant";
+  const std::string begin = "<|channel|>analysis<|message|>";
+  for (const char* type : {"", " json", "<|constrain|>json", " <|constrain|>json"}) {
+    for (const char* header :
+         {"<|channel|>commentary to=functions.f", " to=functions.f<|channel|>commentary"}) {
+      const std::string written = std::string(header) + type + "<|message|>{\"n\": -2}";
+      CHECK(follows(fresh, written));
+      CHECK(calls_in(kHarmony, written, false) == "f={\"n\": -2}");
+    }
+  }
+  CHECK(follows(fresh, begin + thought + call));
+  CHECK(follows(opened, thought + call));
+  CHECK(calls_in(kHarmony, thought + call, true) == "f={\"n\": -2}");
+  CHECK_FALSE(follows(fresh, thought + call));
+  CHECK_FALSE(follows(opened, call));
+  for (const char* other :
+       {"<|channel|>final<|message|>{\"n\": -2}", "<|channel|>commentary<|message|>{\"n\": -2}",
+        "<|channel|>commentary to=f<|message|>{\"n\": -2}", "<|channel|>analysis<|message|>Hm.<|end|>",
+        "<|channel|>commentary to=functions.f code<|message|>{\"n\": -2}"})
+    CHECK_FALSE(follows(fresh, other));
+}
+
+TEST_CASE("what comes before an answer in a format") {
+  const auto goes = [](ReasoningFormat format, bool inside, const std::string& text) {
+    GrammarText grammar;
+    const std::string first = before_answer(grammar, format, inside);
+    const auto result = follows_grammar(grammar.text(first + "\"x\""), text);
+    REQUIRE(result);
+    return *result;
+  };
+  CHECK(goes(ReasoningFormat::none, false, "x"));
+  CHECK(goes(ReasoningFormat::think, false, "<think>Hm.</think>\nx"));
+  const auto harmony = ReasoningFormat::harmony;
+  const std::string thought = "Hm.<|end|><|start|>assistant", final = "<|channel|>final";
+  for (const char* type : {"", " <|constrain|>json", "<|constrain|>json"}) {
+    CHECK(goes(harmony, false, final + type + "<|message|>x"));
+    CHECK(goes(harmony, false, "<|channel|>analysis<|message|>" + thought + final + type + "<|message|>x"));
+    CHECK(goes(harmony, true, thought + final + type + "<|message|>x"));
+    CHECK_FALSE(goes(harmony, true, final + type + "<|message|>x"));
+  }
+  CHECK_FALSE(goes(harmony, false, "x"));
+  CHECK_FALSE(goes(harmony, false, "<|channel|>commentary<|message|>x"));
 }
 
 namespace {
@@ -287,6 +341,10 @@ TEST_CASE("what a format cannot write is refused by name") {
       GrammarText out;
       CHECK(forced_function(out, format.calls, name, nullptr).error().code == ErrorCode::unsupported);
     }
+  }
+  for (const std::string name : {"a b", "a<b", ""}) {
+    GrammarText out;
+    CHECK(forced_function(out, CallFormat::harmony, name, nullptr).error().code == ErrorCode::unsupported);
   }
   CHECK(error(kCoder, R"({"properties": {"a b": {}}})").empty());
   CHECK(error(kPythonic, R"({"properties": {"a b": {}}})").starts_with("properties: "));

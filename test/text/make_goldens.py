@@ -93,6 +93,18 @@ CONVERSATIONS = {
     "wrong_order": [USER, USER],
 }
 
+# As harmony's template wants them: no content that is null, the reasoning by its own name.
+SILENT_CALL = {"role": "assistant", "tool_calls": [CALL]}
+THOUGHTFUL_CALL = {**SILENT_CALL, "thinking": "A call\nis due."}
+OF_HARMONY = {
+    "calls": [SYSTEM, USER, THOUGHTFUL_CALL, TOOL_ANSWER, SILENT_CALL, TOOL_ANSWER],
+    "answered_calls": [USER, THOUGHTFUL_CALL, TOOL_ANSWER, {**ANSWER, "thinking": "Done."}, MORE],
+    "answered": [USER, {**ANSWER, "thinking": "Done."}],
+    "developer": [{**SYSTEM, "role": "developer"}, USER, {**SILENT_CALL, "content": "So."}, TOOL_ANSWER],
+    "both": [USER, {**THOUGHTFUL_CALL, "content": "So."}],
+    "no_call": [USER, TOOL_ANSWER],
+}
+
 SMALL = [
     # whitespace control
     "a\n  {% if true %}\n  b\n  {% endif %}\nc\n", "a {%- if true -%} b {%- endif -%} c", "  {% if true +%}\n x\n{% endif %}\n\n y", " {%+ if true %}x{% endif %}",
@@ -165,7 +177,7 @@ def jinja_goldens():
     cases = []
     tokens = {"bos_token": "<s>", "eos_token": "</s>"}
     for path in sorted((DATA / "templates").glob("*.jinja")):
-        for name, messages in CONVERSATIONS.items():
+        for name, messages in {**CONVERSATIONS, **(OF_HARMONY if path.stem == "harmony" else {})}.items():
             for extra_name, extra in (("", {}), ("+tools", {"tools": [WEATHER, CLOCK]})):
                 variables = {"messages": messages, "add_generation_prompt": len(name) % 2 == 0, "date_string": "26 Jul 2024", **extra}
                 if name == "long":

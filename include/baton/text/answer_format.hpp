@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "baton/base/result.hpp"
 #include "baton/text/parameter_types.hpp"
 #include "baton/text/tokenizer.hpp"
 
@@ -24,10 +25,12 @@ enum class CallFormat {
   mistral,      // [TOOL_CALLS][{"name": "f", "arguments": {...}}, ...] or [TOOL_CALLS]f[ARGS]{...}
   qwen3_coder,  // <tool_call>\n<function=f>\n<parameter=a>\nvalue\n</parameter>\n</function>\n</tool_call>
   pythonic,     // the whole answer: [f(a=1, b='x'), g()]
+  harmony,      // <|channel|>commentary to=functions.f <|constrain|>json<|message|>{...}<|call|>
 };
 enum class ReasoningFormat {
   none,
-  think,  // <think>...</think> before the answer, or only its end where the prompt has opened it
+  think,    // <think>...</think> before the answer, or only its end where the prompt has opened it
+  harmony,  // <|channel|>analysis<|message|>...<|end|><|start|>assistant, before other messages
 };
 
 struct AnswerFormat {
@@ -40,6 +43,10 @@ std::string_view to_string(CallFormat format);
 std::string_view to_string(ReasoningFormat format);
 std::optional<CallFormat> parse_call_format(std::string_view name);
 std::optional<ReasoningFormat> parse_reasoning_format(std::string_view name);
+
+// invalid_argument where harmony's calls are alone, or beside another reasoning, or its reasoning beside
+// other calls: they are one format.
+Result<void> check_together(const AnswerFormat& format);
 
 // What a model's files tell: its chat template shows how it is given earlier calls, which is how it writes
 // new ones.
@@ -69,10 +76,11 @@ using AnswerEvent = std::variant<ReasoningText, ContentText, CallBegun, CallArgu
 // One answer's text, fed in pieces, to events in the order of the text.
 //
 // Invariants: the events, those that follow each other and are of one kind joined, are the same however the
-// text is cut. Nothing is lost but markers and the white space around them: what turns out not to be a call
-// is content. What is held back is bounded (a marker's beginning and white space; a call until its name and
-// the beginning of its arguments are known, and at most 64 KiB of it; an argument that is only told whole, at
-// most 1 MiB of it).
+// text is cut. Nothing is lost but markers and the white space around them (harmony: markers, with what their
+// headers say, and nothing is added but a line break between messages that come to one text): what turns out
+// not to be a call is content. What is held back is bounded (a marker's beginning and white space; a call
+// until its name and the beginning of its arguments are known, and at most 64 KiB of it; an argument that is
+// only told whole, at most 1 MiB of it).
 //
 // A call has begun once its name is known and its arguments begin, an object; nothing takes it back. If its
 // brackets then do not match, or nest more than 64 deep, everything up to the format's closing marker (or the
@@ -89,7 +97,7 @@ class AnswerParser {
 
   std::vector<AnswerEvent> push(std::string_view text);
   std::vector<AnswerEvent> finish();  // the text has ended, wherever
-  // How many bytes of the text so far are the reasoning with its markers, and what stands before them.
+  // How many bytes of the text so far come up to the end of the reasoning so far, its markers included.
   std::size_t reasoning_bytes() const;
 
  private:

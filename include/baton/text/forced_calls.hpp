@@ -10,9 +10,10 @@
 
 namespace baton {
 
-// What stands for the reasoning before an answer, to be put before what stands for that; nothing where the
-// model does not reason. `inside`: the prompt has opened it.
-std::string reasoning_first(GrammarText& grammar, ReasoningFormat format, bool inside);
+// What stands for what comes before an answer that is no call, to be put before what stands for that: the
+// reasoning where the model reasons, and a header where the format has one. `inside`: the prompt has opened
+// the reasoning.
+std::string before_answer(GrammarText& grammar, ReasoningFormat format, bool inside);
 
 struct ForcedFunction {
   std::string name;

@@ -1,5 +1,10 @@
 #include "frontend/openai/chat_request.hpp"
 
+#include <algorithm>
+#include <array>
+
+#include "frontend/openai/harmony_variables.hpp"
+
 namespace baton::frontend {
 namespace {
 
@@ -254,9 +259,20 @@ void check_modalities(JsonFields& fields) {
   fields.fail("modalities", "Only the modality 'text' is supported.", ErrorCode::unsupported);
 }
 
+// How much the model may think, for templates that tell it.
+void parse_effort(JsonFields& fields, Json& out) {
+  constexpr std::array kEfforts = {"none", "minimal", "low", "medium", "high", "xhigh"};
+  std::string effort;
+  if (!fields.text("reasoning_effort", effort)) return;
+  if (std::ranges::find(kEfforts, effort) == kEfforts.end())
+    fields.fail("reasoning_effort",
+                "Invalid 'reasoning_effort': expected none, minimal, low, medium, high or xhigh.");
+  out["reasoning_effort"] = effort;
+}
+
 }  // namespace
 
-Json parse_template_variables(JsonFields& fields) {
+Json parse_template_variables(JsonFields& fields, const ServedModel& model) {
   Json out;
   out["messages"] = parse_messages(fields);
   bool add_generation_prompt = true;
@@ -272,6 +288,8 @@ Json parse_template_variables(JsonFields& fields) {
     }
   }
   if (out.contains("tools")) check_tools(fields, out["tools"]);
+  parse_effort(fields, out);
+  if (model.answer.reasoning == ReasoningFormat::harmony && !fields.error()) make_harmony_variables(out);
   if (const Json* extra = fields.find("chat_template_kwargs")) {
     if (!extra->is_object()) {
       fields.fail_type("chat_template_kwargs", "an object", *extra);
@@ -293,7 +311,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ServedModel&
   JsonFields fields(*object);
   ChatRequest out;
   check_model(fields, model);
-  out.template_variables = parse_template_variables(fields);
+  out.template_variables = parse_template_variables(fields, model);
   out.tool_choice = parse_tool_choice(fields);
   check_functions(fields);
   fields.boolean("parallel_tool_calls", out.parallel_tool_calls);

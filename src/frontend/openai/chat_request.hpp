@@ -24,7 +24,8 @@ struct ToolChoice {
 
 struct ChatRequest {
   GenerationFields fields;
-  Json template_variables;  // messages, add_generation_prompt, tools, documents, chat_template_kwargs
+  Json template_variables;  // messages, add_generation_prompt, tools, documents, reasoning_effort,
+                            // chat_template_kwargs
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
   bool include_reasoning = true;
@@ -32,6 +33,6 @@ struct ChatRequest {
 
 Result<ChatRequest> parse_chat_request(std::string_view body, const ServedModel& model);
 // The part that /tokenize shares: messages and what shapes the prompt. Errors are left in `fields`.
-Json parse_template_variables(JsonFields& fields);
+Json parse_template_variables(JsonFields& fields, const ServedModel& model);
 
 }  // namespace baton::frontend

@@ -160,7 +160,7 @@ Result<std::string> grammar_of(const OutputFormat& format, ReasoningFormat reaso
   GrammarText grammar;
   auto answer = answer_of(format, grammar);
   if (answer) {
-    const std::string first = reasoning_first(grammar, reasoning, inside_reasoning);
+    const std::string first = before_answer(grammar, reasoning, inside_reasoning);
     return grammar.text(first + *answer);
   }
   Error error = std::move(answer).error();

@@ -16,16 +16,21 @@ struct Named {
 };
 
 // Where vLLM has two names for what is one format here, the first is ours.
-constexpr std::array<Named<CallFormat>, 8> kCallFormats{{{CallFormat::none, "none"},
-                                                         {CallFormat::hermes, "hermes"},
-                                                         {CallFormat::llama3_json, "llama3_json"},
-                                                         {CallFormat::mistral, "mistral"},
-                                                         {CallFormat::qwen3_coder, "qwen3_coder"},
-                                                         {CallFormat::qwen3_coder, "qwen3_xml"},
-                                                         {CallFormat::pythonic, "pythonic"},
-                                                         {CallFormat::pythonic, "llama4_pythonic"}}};
-constexpr std::array<Named<ReasoningFormat>, 2> kReasoningFormats{
-    {{ReasoningFormat::none, "none"}, {ReasoningFormat::think, "think"}}};
+constexpr std::array<Named<CallFormat>, 10> kCallFormats{{{CallFormat::none, "none"},
+                                                          {CallFormat::hermes, "hermes"},
+                                                          {CallFormat::llama3_json, "llama3_json"},
+                                                          {CallFormat::mistral, "mistral"},
+                                                          {CallFormat::qwen3_coder, "qwen3_coder"},
+                                                          {CallFormat::qwen3_coder, "qwen3_xml"},
+                                                          {CallFormat::pythonic, "pythonic"},
+                                                          {CallFormat::pythonic, "llama4_pythonic"},
+                                                          {CallFormat::harmony, "harmony"},
+                                                          {CallFormat::harmony, "openai"}}};
+constexpr std::array<Named<ReasoningFormat>, 4> kReasoningFormats{
+    {{ReasoningFormat::none, "none"},
+     {ReasoningFormat::think, "think"},
+     {ReasoningFormat::harmony, "harmony"},
+     {ReasoningFormat::harmony, "openai_gptoss"}}};
 
 template <class Table>
 std::string_view name_of(const Table& table, auto format) {
@@ -72,18 +77,32 @@ std::optional<ReasoningFormat> parse_reasoning_format(std::string_view name) {
   return format_of<ReasoningFormat>(kReasoningFormats, name);
 }
 
+Result<void> check_together(const AnswerFormat& format) {
+  const bool calls = format.calls == CallFormat::harmony,
+             reasoning = format.reasoning == ReasoningFormat::harmony;
+  if (format.calls == CallFormat::none || calls == reasoning) return {};
+  return make_error(ErrorCode::invalid_argument,
+                    "harmony is a format of calls and reasoning together: tool calls as " +
+                        std::string(to_string(format.calls)) + " do not go with reasoning as " +
+                        std::string(to_string(format.reasoning)));
+}
+
 AnswerFormat detect_answer_format(std::string_view chat_template, const Tokenizer& tokenizer) {
+  const auto has = [&](std::string_view text) { return chat_template.find(text) != std::string_view::npos; };
+  if (has(text::kHarmonyChannel) && has(std::string(text::kHarmonyStart) + std::string(text::kHarmonyRole)))
+    return {CallFormat::harmony, ReasoningFormat::harmony};
   AnswerFormat format;
   format.calls = detect_calls(chat_template);
   // A model that reasons has tokens for it, or a template that takes the reasoning out of earlier turns.
   const bool tokens = tokenizer.token_to_id(text::kThinkBegin) && tokenizer.token_to_id(text::kThinkEnd);
-  if (tokens || chat_template.find(text::kThinkEnd) != std::string_view::npos)
-    format.reasoning = ReasoningFormat::think;
+  if (tokens || has(text::kThinkEnd)) format.reasoning = ReasoningFormat::think;
   return format;
 }
 
 bool opens_reasoning(ReasoningFormat format, std::string_view prompt) {
   while (!prompt.empty() && text::is_space(prompt.back())) prompt.remove_suffix(1);
+  if (format == ReasoningFormat::harmony)
+    return prompt.ends_with(text::harmony_header(text::kHarmonyReasoning));
   return format == ReasoningFormat::think && prompt.ends_with(text::kThinkBegin);
 }
 
@@ -97,6 +116,8 @@ std::vector<TokenId> special_markers(const AnswerFormat& format, const Tokenizer
     markers.insert(markers.end(), {text::kMistralCalls, text::kMistralArguments, text::kMistralId});
   if (format.calls == CallFormat::pythonic)
     markers.insert(markers.end(), {text::kPythonBegin, text::kPythonEnd});
+  if (format.calls == CallFormat::harmony || format.reasoning == ReasoningFormat::harmony)
+    markers.insert(markers.end(), text::kHarmonyMarkers.begin(), text::kHarmonyMarkers.end());
   std::vector<TokenId> ids;
   for (const std::string_view marker : markers) {
     const auto id = tokenizer.token_to_id(marker);

@@ -1,4 +1,5 @@
-// The reasoning's end first, then the calls in what follows.
+// The reasoning's end first, then the calls in what follows; but for harmony, whose reasoning is one message
+// among others.
 #include <optional>
 
 #include "baton/text/answer_format.hpp"
@@ -36,6 +37,8 @@ std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, Answ
       return make_qwen3_coder_parser(events, types);
     case CallFormat::pythonic:
       return make_pythonic_parser(events);
+    case CallFormat::harmony:
+      return make_harmony_parser(events, {.reasoning = false});
     case CallFormat::none:
       break;
   }
@@ -45,14 +48,19 @@ std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, Answ
 struct AnswerParser::State {
   State(const AnswerFormat& format, bool inside, const ParameterTypes* types)
       : answer(text::make_call_parser(format.calls, events, types)),
-        part(format.reasoning == ReasoningFormat::none ? Part::answer : Part::beginning),
-        inside_reasoning(inside) {}
+        part(format.reasoning == ReasoningFormat::think ? Part::beginning : Part::answer),
+        inside_reasoning(inside) {
+    if (format.reasoning == ReasoningFormat::harmony)
+      answer = text::make_harmony_parser(
+          events, {.calls = format.calls == CallFormat::harmony, .inside = inside_reasoning});
+  }
 
   void take(char c);
   void take_beginning(char c);
   void take_reasoning(char c);
   void end_beginning();
   void finish();
+  bool in_reasoning() const { return part == Part::reasoning || answer->in_reasoning(); }
 
   enum class Part { beginning, reasoning, behind, answer };
 
@@ -109,7 +117,6 @@ void AnswerParser::State::take_reasoning(char c) {
   events.reasoning(free);
   if (!found) return;
   end.take_held();
-  reasoning_bytes = bytes;
   part = Part::behind;
 }
 
@@ -127,9 +134,10 @@ AnswerParser& AnswerParser::operator=(AnswerParser&&) noexcept = default;
 
 std::vector<AnswerEvent> AnswerParser::push(std::string_view text) {
   for (const char c : text) {
+    const bool ends_here = state_->in_reasoning();  // perhaps, with this character
     ++state_->bytes;
     state_->take(c);
-    if (state_->part == State::Part::reasoning) state_->reasoning_bytes = state_->bytes;
+    if (ends_here || state_->in_reasoning()) state_->reasoning_bytes = state_->bytes;
   }
   return state_->events.take();
 }

@@ -1,7 +1,10 @@
-// The formats of tool calls: each takes the text behind the reasoning, character by character.
+// The formats of tool calls: each takes the text behind the reasoning, character by character; harmony's
+// takes all of it, its messages being reasoning, content or calls.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "baton/text/parameter_types.hpp"
@@ -14,12 +17,20 @@ class CallParser {
   virtual ~CallParser() = default;
   virtual void take(char c) = 0;
   virtual void finish() = 0;  // the text has ended: what is held back
+  virtual bool in_reasoning() const { return false; }
+};
+
+struct HarmonyRules {
+  bool calls = true;      // otherwise what goes to a function is text of its channel
+  bool reasoning = true;  // otherwise it is content
+  bool inside = false;    // the prompt has opened the reasoning
 };
 
 // All of it is content where the format is none. The events must outlive it.
 // `types`: null where nothing is known of them, otherwise it must outlive the parser as well.
 std::unique_ptr<CallParser> make_call_parser(CallFormat format, AnswerEvents& events,
                                              const ParameterTypes* types);
+std::unique_ptr<CallParser> make_harmony_parser(AnswerEvents& events, HarmonyRules rules);
 
 std::unique_ptr<CallParser> make_hermes_parser(AnswerEvents& events);
 std::unique_ptr<CallParser> make_llama3_parser(AnswerEvents& events);
@@ -59,6 +70,26 @@ inline constexpr std::string_view kLlamaTag = "<|python_tag|>";
 inline constexpr std::string_view kMistralCalls = "[TOOL_CALLS]";
 inline constexpr std::string_view kMistralArguments = "[ARGS]";
 inline constexpr std::string_view kMistralId = "[CALL_ID]";
+inline constexpr std::string_view kHarmonyStart = "<|start|>";
+inline constexpr std::string_view kHarmonyChannel = "<|channel|>";
+inline constexpr std::string_view kHarmonyConstrain = "<|constrain|>";
+inline constexpr std::string_view kHarmonyMessage = "<|message|>";
+inline constexpr std::string_view kHarmonyEnd = "<|end|>";
+inline constexpr std::string_view kHarmonyCall = "<|call|>";
+inline constexpr std::string_view kHarmonyReturn = "<|return|>";
+inline constexpr std::array kHarmonyMarkers = {kHarmonyStart,   kHarmonyChannel, kHarmonyConstrain,
+                                               kHarmonyMessage, kHarmonyEnd,     kHarmonyCall,
+                                               kHarmonyReturn};
+inline constexpr std::string_view kHarmonyRole = "assistant";
+inline constexpr std::string_view kHarmonyReasoning = "analysis";
+inline constexpr std::string_view kHarmonyCalls = "commentary";
+inline constexpr std::string_view kHarmonyAnswer = "final";
+inline constexpr std::string_view kHarmonyTo = "to=";
+inline constexpr std::string_view kHarmonyFunctions = "functions.";
+// Of a message in this channel.
+inline std::string harmony_header(std::string_view channel) {
+  return std::string(kHarmonyChannel) + std::string(channel) + std::string(kHarmonyMessage);
+}
 inline constexpr std::string_view kThinkBegin = "<think>";
 inline constexpr std::string_view kThinkEnd = "</think>";
 

@@ -205,8 +205,9 @@ Result<std::string> keyword_arguments(GrammarText& grammar, const Json& schema) 
 Result<ForcedFunction> forced_function(GrammarText& grammar, CallFormat format, std::string name,
                                        const nlohmann::ordered_json* parameters) {
   const bool tagged = format == CallFormat::qwen3_coder, pythonic = format == CallFormat::pythonic;
+  const bool bare = tagged || format == CallFormat::harmony;  // the name stands without quotes
   const bool fits =
-      tagged ? std::ranges::all_of(name, text::may_be_in_name) : !pythonic || is_pythonic_name(name);
+      bare ? std::ranges::all_of(name, text::may_be_in_name) : !pythonic || is_pythonic_name(name);
   if (!fits || name.empty())
     return make_error(ErrorCode::unsupported, "Calls of " + text::json_quoted(name) +
                                                   " cannot be forced: the model cannot write its name.");

@@ -13,6 +13,9 @@ struct Form {
   bool quoted = true;                // the name is a JSON string
 };
 
+// Between two messages.
+std::string harmony_next() { return std::string(text::kHarmonyStart) + std::string(text::kHarmonyRole); }
+
 Form form_of(CallFormat format) {
   const std::string name = "{\"name\": ";
   const std::string arguments = ", \"arguments\": ";
@@ -54,6 +57,14 @@ Form form_of(CallFormat format) {
               .arguments = "(",
               .end = ")",
               .quoted = false};
+    case CallFormat::harmony:  // its header is no plain text
+      return {.before = {},
+              .between = std::string(text::kHarmonyCall) + harmony_next(),
+              .behind = {},
+              .name = {},
+              .arguments = {},
+              .end = {},
+              .quoted = false};
     case CallFormat::none:
       break;
   }
@@ -63,14 +74,39 @@ Form form_of(CallFormat format) {
 // As part of a sequence: nothing where there is nothing to write.
 std::string literal(const std::string& text) { return text.empty() ? "" : GrammarText::literal(text) + " "; }
 
-}  // namespace
-
+// Nothing where the model does not reason. `inside`: the prompt has opened it.
 std::string reasoning_first(GrammarText& grammar, ReasoningFormat format, bool inside) {
   if (format == ReasoningFormat::none) return {};
-  const std::string thought = grammar.until(text::kThinkEnd) + " [ \\r\\n\\t]{0,8}";
+  const bool harmony = format == ReasoningFormat::harmony;
+  const std::string begin =
+      harmony ? text::harmony_header(text::kHarmonyReasoning) : std::string(text::kThinkBegin);
+  const std::string thought =
+      harmony ? grammar.until(text::kHarmonyEnd) + " " + GrammarText::literal(harmony_next())
+              : grammar.until(text::kThinkEnd) + " [ \\r\\n\\t]{0,8}";
   if (inside) return grammar.rule("reasoning", thought) + " ";
-  return grammar.rule("reasoning", "(" + GrammarText::literal(text::kThinkBegin) + " " + thought + ")?") +
-         " ";
+  return grammar.rule("reasoning", "(" + GrammarText::literal(begin) + " " + thought + ")?") + " ";
+}
+
+std::string harmony_json() {
+  return "\" \"? " + GrammarText::literal(std::string(text::kHarmonyConstrain) + "json");
+}
+
+// The recipient on either side of the channel, the type in any spelling or none.
+std::string harmony_call(const std::string& name) {
+  const std::string channel = std::string(text::kHarmonyChannel) + std::string(text::kHarmonyCalls);
+  const std::string to = " " + std::string(text::kHarmonyTo) + std::string(text::kHarmonyFunctions) + name;
+  return "(" + GrammarText::literal(channel + to) + " | " + GrammarText::literal(to + channel) +
+         ") (\" json\" | " + harmony_json() + ")? " + GrammarText::literal(text::kHarmonyMessage);
+}
+
+}  // namespace
+
+std::string before_answer(GrammarText& grammar, ReasoningFormat format, bool inside) {
+  const std::string first = reasoning_first(grammar, format, inside);
+  if (format != ReasoningFormat::harmony) return first;
+  const std::string channel = std::string(text::kHarmonyChannel) + std::string(text::kHarmonyAnswer);
+  return first + GrammarText::literal(channel) + " (" + harmony_json() + ")? " +
+         GrammarText::literal(text::kHarmonyMessage) + " ";
 }
 
 std::string forced_calls(GrammarText& grammar, const ForcedCalls& forced,
@@ -79,8 +115,10 @@ std::string forced_calls(GrammarText& grammar, const ForcedCalls& forced,
   std::string one_of;
   for (const ForcedFunction& function : functions) {
     const std::string name = form.quoted ? text::json_quoted(function.name) : function.name;
-    const std::string body = GrammarText::literal(form.name + name + form.arguments) + " " +
-                             function.arguments + " " + GrammarText::literal(form.end);
+    const bool harmony = forced.format.calls == CallFormat::harmony;
+    const std::string begin =
+        harmony ? harmony_call(name) : GrammarText::literal(form.name + name + form.arguments);
+    const std::string body = begin + " " + function.arguments + " " + GrammarText::literal(form.end);
     one_of += (one_of.empty() ? "" : " | ") + grammar.rule("call", body);
   }
   const std::string call = grammar.rule("calls", one_of);

@@ -38,6 +38,8 @@ class JsonCall {
 
   Step take(char c);
   std::string take_held() { return std::exchange(held_, {}); }
+  bool begun() const { return begun_; }
+  bool in_string() const { return in_string_; }  // inside a nested value
 
  private:
   enum class State { open, before_key, key, colon, value, string, nested, scalar, comma };
