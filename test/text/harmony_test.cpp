@@ -203,5 +203,6 @@ TEST_CASE("a harmony header is words in any order") {
   CHECK(header("to=" + std::string(1025, 'f')) == "none");
   CHECK_FALSE(text::is_harmony_markup("assistant"));
   CHECK_FALSE(text::is_harmony_markup("<|channel|>fin x"));
+  CHECK_FALSE(text::is_harmony_markup("<|channel|>fin json"));
   CHECK(text::is_harmony_markup("<|channel|>fin"));
 }
