@@ -140,6 +140,8 @@ TEST_CASE("harmony: calls that are cut or broken tell what came, and no marker")
   CHECK(parse(kCall + "{}} x<|call|>") == "B(f)A({})C(} x)");
   CHECK(parse("<|channel|>final<|message|>y<|end|>" + kCall + "{} x<|ca") == "C(y)B(f)A({})C(\nx<|ca)");
   CHECK(parse("<|channel|>analysis to=functions.f<|message|>{}x") == "B(f)A({})C(x)");
+  CHECK(parse("<|channel|>analysis to=functions.f<|message|>{\"a\": 1 <|start|>user x") ==
+        "B(f)A({\"a\": 1 )C(<|start|>user x)");
 }
 
 TEST_CASE("harmony: nothing waits longer than it must, and nothing for ever") {
@@ -201,5 +203,6 @@ TEST_CASE("a harmony header is words in any order") {
   CHECK(header("to=" + std::string(1025, 'f')) == "none");
   CHECK_FALSE(text::is_harmony_markup("assistant"));
   CHECK_FALSE(text::is_harmony_markup("<|channel|>fin x"));
+  CHECK_FALSE(text::is_harmony_markup("<|channel|>fin json"));
   CHECK(text::is_harmony_markup("<|channel|>fin"));
 }
