@@ -77,6 +77,7 @@ Tensor CudaOps::mixture(const Tensor& x, const Linear& router, const Experts& ex
     product.weight = weight.weight.data();
     product.weight_type = weight.element;
     product.scale = weight.scale_data();
+    product.bias = weight.bias_data();
     product.y = rows_of(slots);
     require(cuda::moe_matmul(product, stream_), "moe_matmul");
     return slots;
