@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/element.hpp"
+#include "kernels/cuda/gate.hpp"
 
 namespace baton::cuda {
 
@@ -21,7 +22,7 @@ struct MatmulArguments {
   const void* weight = nullptr;  // [out, in], contiguous
   const float* scale = nullptr;  // [out], with an e4m3 weight: y = scale * sum(x w) (+ bias)
   const void* bias = nullptr;    // [out], of the activation's type, or none
-  void* y = nullptr;             // [rows, out], or [rows, out / 2] with silu_mul
+  void* y = nullptr;             // [rows, out], or [rows, out / 2] with a gate
   std::int64_t y_stride = 0;
   std::int32_t rows = 0;
   std::int32_t out = 0;  // rows of the weight
@@ -29,8 +30,7 @@ struct MatmulArguments {
   Element activation = Element::bf16;
   Element weight_type = Element::bf16;  // activation, or e4m3; with f32 activations any
   Element result = Element::bf16;       // activation, or f32
-  bool silu_mul =
-      false;  // weight: gate rows, then as many up rows; y = silu(gate) * up, neither rounded before
+  Gate gate = Gate::none;  // or the weight has gate rows, then as many up rows; neither is rounded before
   // For benchmarks; as they stand here, they mean by the shape.
   std::int32_t splits = 0;  // blocks that share a tile's K: 1, 2 or 4 (matmul_few: outputs of a warp, 1 or
                             // 2); another number is another rounding

@@ -1,11 +1,12 @@
-// matmul_few: one or two rows by dot products. A warp makes two outputs (gate and up of one column with
-// silu_mul); a lane holds eight columns of every 256. Nothing is staged: a weight goes from memory to
+// matmul_few: one or two rows by dot products. A warp makes two outputs (gate and up of one column
+// with a gate); a lane holds eight columns of every 256. Nothing is staged: a weight goes from memory to
 // registers, many loads in flight, the first of them before the kernel ahead has ended. So that the blocks of
 // two products in a row share the machine: while the last blocks of one drain, the first of the next already
 // read.
 #include <cstdint>
 
 #include "kernels/cuda/convert.cuh"
+#include "kernels/cuda/gate.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/matmul.hpp"
 
@@ -65,11 +66,12 @@ __global__ void __launch_bounds__(kWarps* kLanes, Rows == 1 && Outputs == 2 ? 8 
   let_next_start();
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const std::int32_t unit = static_cast<std::int32_t>(blockIdx.x * kWarps + threadIdx.x / kLanes);
-  const std::int32_t columns = args.silu_mul ? args.out / 2 : args.out;
+  const bool has_gate = args.gate != Gate::none;
+  const std::int32_t columns = has_gate ? args.out / 2 : args.out;
   std::int32_t output[Outputs];  // beyond the end: the last one again, which is not stored
 #pragma unroll
   for (int o = 0; o < Outputs; ++o)
-    output[o] = args.silu_mul ? min(unit, columns - 1) + o * columns : min(Outputs * unit + o, columns - 1);
+    output[o] = has_gate ? min(unit, columns - 1) + o * columns : min(Outputs * unit + o, columns - 1);
   const int steps = args.in / kStep;
 
   uint4 held[Unroll][Outputs];
@@ -124,9 +126,9 @@ __global__ void __launch_bounds__(kWarps* kLanes, Rows == 1 && Outputs == 2 ? 8 
     float value[Outputs];
 #pragma unroll
     for (int o = 0; o < Outputs; ++o) value[o] = sums[o].of[row] + (bias ? to_float(bias[output[o]]) : 0.0F);
-    if (args.silu_mul) {
-      const float gated = value[0] / (1.0F + __expf(-value[0])) * value[Outputs - 1];
-      if (unit < columns) y[unit] = from_float<Result>(gated);
+    if (has_gate) {
+      const float passed = gated<FastExponential>(args.gate, value[0], value[Outputs - 1]);
+      if (unit < columns) y[unit] = from_float<Result>(passed);
     } else {
 #pragma unroll
       for (int o = 0; o < Outputs; ++o)
@@ -137,7 +139,7 @@ __global__ void __launch_bounds__(kWarps* kLanes, Rows == 1 && Outputs == 2 ? 8 
 
 template <class T, class Result, int Outputs, int Unroll>
 cudaError_t run(const MatmulArguments& args, cudaStream_t stream) {
-  const std::int32_t units = args.silu_mul ? args.out / 2 : (args.out + Outputs - 1) / Outputs;
+  const std::int32_t units = args.gate != Gate::none ? args.out / 2 : (args.out + Outputs - 1) / Outputs;
   const dim3 grid(static_cast<unsigned>((units + kWarps - 1) / kWarps)), block(kWarps * kLanes);
   if (args.rows == 1) return launch(few_kernel<T, Result, 1, Outputs, Unroll>, grid, block, 0, stream, args);
   return launch(few_kernel<T, Result, 2, Outputs, Unroll>, grid, block, 0, stream, args);
@@ -148,7 +150,7 @@ cudaError_t run(const MatmulArguments& args, cudaStream_t stream) {
 template <class T, class Result>
 cudaError_t run(const MatmulArguments& args, cudaStream_t stream) {
   const bool many = args.splits > 0 ? args.splits == 2 : args.out >= kManyOutputs;
-  if (args.silu_mul || many) return run<T, Result, 2, 4>(args, stream);
+  if (args.gate != Gate::none || many) return run<T, Result, 2, 4>(args, stream);
   if (args.in % (12 * kStep) == 0) return run<T, Result, 1, 12>(args, stream);
   return run<T, Result, 1, 8>(args, stream);
 }

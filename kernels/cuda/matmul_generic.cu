@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/convert.cuh"
+#include "kernels/cuda/gate.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/matmul.hpp"
 
@@ -27,13 +28,15 @@ struct Parameters {
   int rows;
   int out;
   int in;
-  bool silu_mul;
+  Gate gate;
   bool result_f32;
+
+  __device__ __forceinline__ bool has_gate() const { return gate != Gate::none; }
 };
 
-// The weight's row behind local output `local`, or -1: with silu_mul gate and up take turns.
+// The weight's row behind local output `local`, or -1: with a gate it and its up take turns.
 __device__ __forceinline__ int weight_row(const Parameters& p, int local) {
-  if (!p.silu_mul) {
+  if (!p.has_gate()) {
     const int row = static_cast<int>(blockIdx.x) * kOutputs + local;
     return row < p.out ? row : -1;
   }
@@ -86,10 +89,10 @@ __device__ __forceinline__ void finish(const Parameters& p, int row, int local, 
   for (int i = 0; i < 4; ++i) {
     const int output = weight_row(p, local + i);
     if (output < 0) continue;
-    if (!p.silu_mul) {
+    if (!p.has_gate()) {
       write<T>(p, row, output, value[i]);
     } else if (i % 2 == 0) {
-      write<T>(p, row, output, value[i] / (1.0F + expf(-value[i])) * value[i + 1]);
+      write<T>(p, row, output, gated<Exact>(p.gate, value[i], value[i + 1]));
     }
   }
 }
@@ -150,10 +153,10 @@ cudaError_t launch_generic(const MatmulArguments& a, cudaStream_t stream) {
                               .rows = a.rows,
                               .out = a.out,
                               .in = a.in,
-                              .silu_mul = a.silu_mul,
+                              .gate = a.gate,
                               .result_f32 = a.result == Element::f32};
   const unsigned columns =
-      (static_cast<unsigned>(a.out) + kOutputs - 1) / kOutputs;  // silu_mul: pairs are no more
+      (static_cast<unsigned>(a.out) + kOutputs - 1) / kOutputs;  // gates: pairs are no more
   if (a.rows <= 16)
     return launch(generic_kernel<T, W, 1>, dim3(columns), dim3(kThreads), 0, stream, parameters);
   const unsigned rows = (static_cast<unsigned>(a.rows) + 63) / 64;

@@ -1,6 +1,6 @@
 // Decode products: few rows, so the time is that of reading the weight once.
 //
-// The weight's rows come in units of eight, of e4m3 sixteen (with silu_mul half of them gates and half their
+// The weight's rows come in units of eight, of e4m3 sixteen (with a gate half of them gates and half their
 // ups), K in chunks of 64. One block per processor takes an even share of the units ("tile") over all of K,
 // or a cluster of blocks takes a larger tile and shares its K. Within a block each of the eight warps takes
 // every eighth chunk of K, for all units of the tile, and streams the weight through a ring of its own: a
@@ -140,7 +140,7 @@ __device__ __forceinline__ float finish(const Parameters& p, float sum, int row)
 template <class T, class W, int kSixteens>
 __device__ __forceinline__ void write_outputs(const Parameters& p, const float* total, Range units,
                                               int rank) {
-  const int of_unit = unit_columns<W>(p.silu_mul) / 4;
+  const int of_unit = unit_columns<W>(p.has_gate()) / 4;
   const Range fours = Range{0, units.size() * of_unit}.part(rank, p.splits);
   for (int index = static_cast<int>(threadIdx.x); index < p.rows * fours.size(); index += kThreads) {
     const int token = index / fours.size();
@@ -154,13 +154,13 @@ __device__ __forceinline__ void write_outputs(const Parameters& p, const float* 
     add_splits(sum, at, p.splits);
 #pragma unroll
     for (int i = 0; i < 4; ++i) sum[i] = i < count ? finish<T>(p, sum[i], column + i) : 0.0F;
-    if (p.silu_mul) {
+    if (p.has_gate()) {
       float up[4];
       add_splits(up, at + kUnit<W> / 2, p.splits);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         if (i < count) {
-          sum[i] = sum[i] / (1.0F + __expf(-sum[i])) * finish<T>(p, up[i], p.columns() + column + i);
+          sum[i] = gated<FastExponential>(p.gate, sum[i], finish<T>(p, up[i], p.columns() + column + i));
         }
       }
     }
@@ -183,7 +183,7 @@ __device__ __forceinline__ void prefetch_finish(const Parameters& p, Range rows)
     for (int at = index * kLine; at < rows.size() * size; at += kThreads * kLine) prefetch_line(from + at);
     if (index == 0 && rows.size() > 0) prefetch_line(from + (rows.size() - 1) * size);
   };
-  for (int part = 0; part < (p.silu_mul ? 2 : 1); ++part) {
+  for (int part = 0; part < (p.has_gate() ? 2 : 1); ++part) {
     const int first = rows.first + part * p.columns();
     if (p.scale != nullptr) ask(p.scale, 4, first);
     if (p.bias != nullptr) ask(p.bias, static_cast<int>(sizeof(T)), first);
@@ -198,9 +198,9 @@ __global__ void __launch_bounds__(kThreads) __maxnreg__((kRegisters<W, kSixteens
   float* const parts = reinterpret_cast<float*>(memory + kWarps * ring_bytes);
   float* const total = parts + p.sum_bytes / 4;
   constexpr int kUnitsAtOnce = kEights<kSixteens> * 8 / kUnit<W>;
-  const Share share(p, unit_columns<W>(p.silu_mul), kUnitsAtOnce);
+  const Share share(p, unit_columns<W>(p.has_gate()), kUnitsAtOnce);
   WeightStream<W> weight(p, share, shared_address(memory) + static_cast<int>(threadIdx.x) / 32 * ring_bytes);
-  const int columns = unit_columns<W>(p.silu_mul);
+  const int columns = unit_columns<W>(p.has_gate());
   prefetch_finish<T>(p, {share.units.first * columns, min(share.units.last * columns, p.columns())});
   wait_for_previous();
 
@@ -245,8 +245,8 @@ struct Plan {
 
 template <class W>
 Plan plan_of(const MatmulArguments& a, int processors) {
-  const int columns = a.silu_mul ? a.out / 2 : a.out;
-  const int of_unit = unit_columns<W>(a.silu_mul);
+  const int columns = a.gate != Gate::none ? a.out / 2 : a.out;
+  const int of_unit = unit_columns<W>(a.gate != Gate::none);
   const int units = (columns + of_unit - 1) / of_unit;
   const int chunks = (a.in + kChunk - 1) / kChunk;
   constexpr int kRowsWorth = 32;  // fewer weight rows to a block, and reading the tokens counts
@@ -329,7 +329,7 @@ cudaError_t launch_skinny(const MatmulArguments& a, cudaStream_t stream) {
                               .lead = a.lead,
                               .sum_bytes = sum_bytes,
                               .small_ring = small_ring,
-                              .silu_mul = a.silu_mul,
+                              .gate = a.gate,
                               .result_f32 = a.result == Element::f32};
   return cudaLaunchKernelEx(&config, kernel, parameters);
 }

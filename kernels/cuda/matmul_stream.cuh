@@ -2,6 +2,7 @@
 // streams, and the mma's operands made of the weight's pieces and of the tokens.
 #pragma once
 
+#include "kernels/cuda/gate.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/matmul_mma.cuh"
 
@@ -35,15 +36,16 @@ struct Parameters {
   int lead;  // pieces that warp 0 has still to ask for when the next kernel may start
   int sum_bytes;
   bool small_ring;
-  bool silu_mul;
+  Gate gate;
   bool result_f32;
 
-  __device__ __forceinline__ int columns() const { return silu_mul ? out / 2 : out; }
+  __device__ __forceinline__ bool has_gate() const { return gate != Gate::none; }
+  __device__ __forceinline__ int columns() const { return has_gate() ? out / 2 : out; }
 };
 
 template <class W>
-__host__ __device__ __forceinline__ int unit_columns(bool silu_mul) {
-  return silu_mul ? kUnit<W> / 2 : kUnit<W>;
+__host__ __device__ __forceinline__ int unit_columns(bool has_gate) {
+  return has_gate ? kUnit<W> / 2 : kUnit<W>;
 }
 
 struct Range {
@@ -97,8 +99,8 @@ class WeightStream {
     k_in_chunk_ = part * kPerLoad<W>;
     to_ = row_ * kRowBytes + place(part, row_) * 16;
     base_ = static_cast<const W*>(p.weight) + static_cast<std::int64_t>(row_) * p.in + k_in_chunk_;
-    second_half_ = static_cast<std::int64_t>(p.silu_mul ? p.columns() : kUnit<W> / 2) * p.in;
-    unit_stride_ = unit_columns<W>(p.silu_mul) * p.in;
+    second_half_ = static_cast<std::int64_t>(p.has_gate() ? p.columns() : kUnit<W> / 2) * p.in;
+    unit_stride_ = unit_columns<W>(p.has_gate()) * p.in;
     slots_end_ = ring + (p.small_ring ? kSmallSlots : kSlots) * kPieceBytes;
     left_ = share.units.size() * share.chunks();
     lead_ = threadIdx.x < 32 ? min(p.lead, left_ - 1) : -1;
@@ -135,15 +137,15 @@ class WeightStream {
   }
 
  private:
-  // A lane copies from row row_ of each half of the unit: with silu_mul a gate and its up.
+  // A lane copies from row row_ of each half of the unit: with a gate: it and its up.
   __device__ __forceinline__ void ask() {
     if (left_ > 0) {
       const bool in_row = k_ + k_in_chunk_ < p_.in;
-      const int column = unit_ * unit_columns<W>(p_.silu_mul) + row_;
+      const int column = unit_ * unit_columns<W>(p_.has_gate()) + row_;
       const W* const from = base_ + (static_cast<std::int64_t>(unit_) * unit_stride_ + k_);
       copy16(fill_ + to_, from, in_row && column < p_.columns());
       copy16(fill_ + to_ + kPieceBytes / 2, from + second_half_,
-             in_row && column + (p_.silu_mul ? 0 : kUnit<W> / 2) < p_.columns());
+             in_row && column + (p_.has_gate() ? 0 : kUnit<W> / 2) < p_.columns());
       fill_ = fill_ + kPieceBytes == slots_end_ ? ring_ : fill_ + kPieceBytes;
       if (--left_ == lead_) let_next_start();
       if (++unit_ >= units_.last) {

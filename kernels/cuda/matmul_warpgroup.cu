@@ -1,7 +1,7 @@
 // Products of up to 64 rows on the warpgroup-level tensor cores of sm_90a: the time is that of reading the
 // weight once.
 //
-// A tile is 128 rows of the weight (with silu_mul 64 gates and their ups), over all of K or, where tiles are
+// A tile is 128 rows of the weight (with a gate 64 gates and their ups), over all of K or, where tiles are
 // few, over a share of it for each block of a cluster. One thread has the copy engine bring boxes of 64 rows
 // by 64 of K; two warpgroups multiply 64 rows each with the tokens, which are the product's N and lie beside
 // the weight in shared memory. Half of a multiprocessor's shared memory and registers serve a block, so that
@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/arrival.cuh"
+#include "kernels/cuda/gate.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/matmul_mma.cuh"
@@ -54,8 +55,10 @@ struct Parameters {
   int out;
   int chunks;  // of K
   int splits;
-  bool silu_mul;
+  Gate gate;
   bool result_f32;
+
+  __device__ __forceinline__ bool has_gate() const { return gate != Gate::none; }
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -64,9 +67,9 @@ struct Parameters {
 // this one's tail runs, not instead of what this one needs.
 constexpr int kLead = 2;
 
-__device__ __forceinline__ int columns_of(const Parameters& p) { return p.silu_mul ? p.out / 2 : p.out; }
+__device__ __forceinline__ int columns_of(const Parameters& p) { return p.has_gate() ? p.out / 2 : p.out; }
 __device__ __forceinline__ int tile_columns_of(const Parameters& p) {
-  return p.silu_mul ? kBoxRows : kTileRows;
+  return p.has_gate() ? kBoxRows : kTileRows;
 }
 
 // Four neighbouring sums of a token, over the blocks of the cluster, in their order.
@@ -108,12 +111,12 @@ __device__ __forceinline__ void write_outputs(const Parameters& p, std::uint32_t
     const float4 sum = sum_splits(at, p.splits);
     float value[4] = {sum.x, sum.y, sum.z, sum.w};
     add_bias<T>(p, value, column, count);
-    if (p.silu_mul) {
+    if (p.has_gate()) {
       const float4 second = sum_splits(at + kBoxRows * 4, p.splits);
       float up[4] = {second.x, second.y, second.z, second.w};
       add_bias<T>(p, up, columns_of(p) + column, count);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) value[i] = value[i] / (1.0F + __expf(-value[i])) * up[i];
+      for (int i = 0; i < 4; ++i) value[i] = gated<FastExponential>(p.gate, value[i], up[i]);
     }
     const std::int64_t to = token * p.y_stride + column;
     if (p.result_f32) {
@@ -146,7 +149,7 @@ __global__ void __launch_bounds__(kThreads, 2) warpgroup_kernel(const __grid_con
     arrival::expect(barrier, R::kStageBytes);
     copy_box(p.weight, to, barrier, (first + chunk) * kChunk, row, once);
     copy_box(p.weight, to + kBoxBytes, barrier, (first + chunk) * kChunk,
-             p.silu_mul ? columns_of(p) + row : row + kBoxRows, once);
+             p.has_gate() ? columns_of(p) + row : row + kBoxRows, once);
   };
   const auto start_tokens = [&](int chunk, int stage) {
     copy_box(p.x, ring + stage * R::kStageBytes + kGroups * kBoxBytes, full + 8 * stage,
@@ -269,9 +272,10 @@ cudaError_t start(const MatmulArguments& a, cudaStream_t stream) {
   p.rows = a.rows;
   p.out = a.out;
   p.chunks = (a.in + kChunk - 1) / kChunk;
-  p.silu_mul = a.silu_mul;
+  p.gate = a.gate;
   p.result_f32 = a.result == Element::f32;
-  const int tiles = a.silu_mul ? (a.out / 2 + kBoxRows - 1) / kBoxRows : (a.out + kTileRows - 1) / kTileRows;
+  const int tiles =
+      a.gate != Gate::none ? (a.out / 2 + kBoxRows - 1) / kBoxRows : (a.out + kTileRows - 1) / kTileRows;
   p.splits = splits_of(a, tiles, p.chunks);
 
   cudaLaunchAttribute attributes[2] = {};

@@ -4,7 +4,7 @@
 //   moe_route    router logits -> experts and weights of every row
 //   moe_permute  -> slots: the rows' choices in order of expert, then of row
 //   moe_matmul   gate_up of slots, with rows gathered from x
-//   silu_mul     (rows.hpp) over all slots
+//   gate_mul     (rows.hpp) over all slots
 //   moe_matmul   down of slots
 //   moe_combine  slots -> rows
 //
@@ -65,6 +65,7 @@ struct MoeMatmul {
   const void* weight = nullptr;         // [experts, out, in], contiguous
   Element weight_type = Element::bf16;  // x's element, or e4m3; with f32 rows any
   const float* scale = nullptr;         // [experts, out], or null: one
+  const void* bias = nullptr;           // [experts, out], of x's element, or null: none
   Rows y;  // [entries, out], x's element; slots that no entry has are not written
 };
 // Tensor cores where x is f16 or bf16 and everything is a multiple of 16 bytes; else a slow kernel.

@@ -103,10 +103,27 @@ struct Config {
   static constexpr int kTokenBytes = Tokens * kTokenRow;
   static constexpr int kStageBytes = kTokenBytes + Outputs * kWeightRow<W>;
   static constexpr std::size_t kSharedBytes = static_cast<std::size_t>(kStageBytes) * Stages;
+  // What the shared memory of sm_90's multiprocessor holds, and registers must not be too many for.
+  static constexpr int kBlocks = static_cast<int>(228 * 1024 / (kSharedBytes + 1024));
+};
+
+// What becomes of sums with one row of the weight. Never contracted, so that every instantiation rounds
+// alike.
+template <class T>
+struct Finish {
+  float scale = 1.0F, bias = -0.0F;  // which changes nothing
+
+  __device__ __forceinline__ Finish(const MoeMatmul& args, std::int64_t weight_row) {
+    if (args.scale != nullptr) scale = args.scale[weight_row];
+    if (args.bias != nullptr) bias = to_float(static_cast<const T*>(args.bias)[weight_row]);
+  }
+  __device__ __forceinline__ T of(float sum) const {
+    return from_float<T>(__fadd_rn(__fmul_rn(sum, scale), bias));
+  }
 };
 
 template <class C>
-__global__ void __launch_bounds__(C::kThreads) moe_matmul_kernel(const MoeMatmul args) {
+__global__ void __launch_bounds__(C::kThreads, C::kBlocks) moe_matmul_kernel(const MoeMatmul args) {
   using T = typename C::Activation;
   using W = typename C::Weight;
   extern __shared__ __align__(16) std::byte shared[];
@@ -214,20 +231,19 @@ __global__ void __launch_bounds__(C::kThreads) moe_matmul_kernel(const MoeMatmul
     }
   }
 
-  const float* scale = args.scale ? args.scale + static_cast<std::int64_t>(tile.expert) * out : nullptr;
+  const std::int64_t first_row = static_cast<std::int64_t>(tile.expert) * out;
 #pragma unroll
   for (int j = 0; j < C::kOutputTiles; ++j) {
     const std::int32_t output = first_out + warp_output + j * 8 + quad * 2;  // even, as `out` is
     if (output >= out) continue;
-    const float scale0 = scale ? scale[output] : 1.0F, scale1 = scale ? scale[output + 1] : 1.0F;
+    const Finish<T> low(args, first_row + output), high(args, first_row + output + 1);
 #pragma unroll
     for (int i = 0; i < C::kTokenTiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const std::int32_t slot = tile.first + warp_token + i * 16 + half * 8 + group;
         if (slot >= tile.last) continue;
-        const Pack<T, 2> pair{
-            {from_float<T>(sums[i][j][2 * half] * scale0), from_float<T>(sums[i][j][2 * half + 1] * scale1)}};
+        const Pack<T, 2> pair{{low.of(sums[i][j][2 * half]), high.of(sums[i][j][2 * half + 1])}};
         *reinterpret_cast<Pack<T, 2>*>(static_cast<T*>(args.y.data) + slot * args.y.stride + output) = pair;
       }
     }
@@ -255,8 +271,7 @@ __global__ void __launch_bounds__(kGenericWarps * 32) moe_matmul_generic_kernel(
     sum = fmaf(to_float(x[k]), to_float(weight[k]), sum);
   sum = warp_reduce<Sum>(sum);
   if (threadIdx.x % 32 == 0)
-    static_cast<T*>(args.y.data)[slot * args.y.stride + output] =
-        from_float<T>(args.scale ? sum * args.scale[weight_row] : sum);
+    static_cast<T*>(args.y.data)[slot * args.y.stride + output] = Finish<T>(args, weight_row).of(sum);
 }
 
 template <class C>

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/element.hpp"
+#include "kernels/cuda/gate.hpp"
 
 namespace baton::cuda {
 
@@ -58,8 +59,8 @@ cudaError_t rms_norm(const ConstRows& x, const float* weight, float epsilon, con
 cudaError_t add_rms_norm(const Rows& x, const ConstRows& added, float factor, const float* weight,
                          float epsilon, const Rows& y, float* scales, cudaStream_t stream);
 
-// y = gate / (1 + e^-gate) * up for gate_up = [gate | up], [rows, 2 * y.cols]. y has the element of gate_up,
-// or e4m3 with `scales` as for rms_norm.
-cudaError_t silu_mul(const ConstRows& gate_up, const Rows& y, float* scales, cudaStream_t stream);
+// y = what `gate`, not Gate::none, makes of gate_up = [gate | up], [rows, 2 * y.cols]. y has the element of
+// gate_up, or e4m3 with `scales` as for rms_norm.
+cudaError_t gate_mul(Gate gate, const ConstRows& gate_up, const Rows& y, float* scales, cudaStream_t stream);
 
 }  // namespace baton::cuda

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gate_reference.hpp"
 #include "kernel_tests.hpp"
 #include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/quantize.hpp"
@@ -49,7 +50,7 @@ struct Case {
   int in = 1;
   int pad = 8;  // elements between rows, of x and of y
   bool bias = false;
-  bool silu = false;
+  Gate gate = Gate::none;
   bool generic = false;
   int splits = 0;
   int lead = 0;
@@ -57,12 +58,12 @@ struct Case {
   bool few = false;
   bool warpgroup = false;
 
-  int columns() const { return silu ? out / 2 : out; }
+  int columns() const { return gate != Gate::none ? out / 2 : out; }
   std::string text() const {
     char line[160];
-    std::snprintf(line, sizeof line, "%s x %s -> %s, rows %d, %d x %d, pad %d%s%s%s%s splits %d lead %d%s",
+    std::snprintf(line, sizeof line, "%s x %s -> %s, rows %d, %d x %d, pad %d%s, %s%s%s splits %d lead %d%s",
                   name_of(activation), name_of(weight), name_of(result), rows, out, in, pad,
-                  bias ? ", bias" : "", silu ? ", silu_mul" : "",
+                  bias ? ", bias" : "", gpu::name_of(gate),
                   generic     ? ", generic"
                   : warpgroup ? ", warpgroup"
                               : "",
@@ -106,11 +107,12 @@ double read_as(Element element, const std::vector<unsigned char>& bytes, std::in
   });
 }
 
-// A weight's amplitude with which sums over K are about one.
-float weight_amplitude(const Case& c) { return 3.0F / std::sqrt(static_cast<float>(c.in)); }
+// Sums over K are about this: beyond where gates are clamped, where they may be.
+float spread(const Case& c) { return c.gate == Gate::gelu || c.gate == Gate::clamped_silu ? 6.0F : 1.0F; }
+float weight_amplitude(const Case& c) { return 3.0F * spread(c) / std::sqrt(static_cast<float>(c.in)); }
 // e4m3 of random exponent are about 88 in quadratic mean.
 float scale_at(const Case& c, std::int64_t row) {
-  return (1.0F + 0.5F * random_float(kSeedScale, static_cast<std::uint64_t>(row), 1.0F)) /
+  return spread(c) * (1.0F + 0.5F * random_float(kSeedScale, static_cast<std::uint64_t>(row), 1.0F)) /
          (50.0F * std::sqrt(static_cast<float>(c.in)));
 }
 
@@ -143,11 +145,11 @@ Expected expected_sum(const Case& c, int row, int output, double accuracy) {
 
 Expected expected(const Case& c, int row, int column, double accuracy) {
   const Expected first = expected_sum(c, row, column, accuracy);
-  if (!c.silu) return first;
+  if (c.gate == Gate::none) return first;
   const Expected up = expected_sum(c, row, c.columns() + column, accuracy);
-  const double silu = first.value / (1.0 + std::exp(-first.value));
-  const double value = silu * up.value;
-  return {value, 1.2 * first.error * std::abs(up.value) + std::abs(silu) * up.error + 4e-6 * std::abs(value)};
+  const double gate = gpu::opened(c.gate, first.value), passed = gpu::passed(c.gate, up.value);
+  const double value = gate * passed;  // no gate is steeper than 1.2
+  return {value, 1.2 * first.error * std::abs(passed) + std::abs(gate) * up.error + 4e-6 * std::abs(value)};
 }
 
 // What a product reads, as the device has it.
@@ -182,7 +184,7 @@ MatmulArguments arguments_of(const Case& c, const Operands& operands, void* y) {
   a.activation = c.activation;
   a.weight_type = c.weight;
   a.result = c.result;
-  a.silu_mul = c.silu;
+  a.gate = c.gate;
   a.splits = c.splits;
   a.lead = c.lead;
   a.small_ring = c.small_ring;
@@ -256,36 +258,40 @@ bool product_tests() {
       cases.push_back({types.activation, types.weight, types.activation, rows, 384, 528, 8, rows % 2 == 0});
     }
     for (const int splits : {1, 2, 4, 8}) {
-      cases.push_back({types.activation, types.weight, kF32, 5, 130, 1616, 8, true, false, false, splits});
-      cases.push_back({types.activation, types.weight, kF32, 40, 260, 784, 16, false, true, false, splits});
       cases.push_back(
-          {types.activation, types.weight, types.activation, 12, 1028, 2064, 24, true, true, false, splits});
+          {types.activation, types.weight, kF32, 5, 130, 1616, 8, true, Gate::none, false, splits});
+      cases.push_back(
+          {types.activation, types.weight, kF32, 40, 260, 784, 16, false, Gate::silu, false, splits});
+      cases.push_back({types.activation, types.weight, types.activation, 12, 1028, 2064, 24, true, Gate::silu,
+                       false, splits});
     }
     // Tiles of several passes, with either ring.
     for (const bool small_ring : {false, true}) {
       for (const int rows : {9, 20, 50}) {
-        cases.push_back({types.activation, types.weight, types.activation, rows, 21000, 1168, 8, false, false,
-                         false, rows == 20 ? 2 : 1, rows, small_ring});
+        cases.push_back({types.activation, types.weight, types.activation, rows, 21000, 1168, 8, false,
+                         Gate::none, false, rows == 20 ? 2 : 1, rows, small_ring});
       }
     }
     cases.push_back({types.activation, types.weight, types.activation, 3, 7, 16});   // less than one stage
     cases.push_back({types.activation, types.weight, types.activation, 64, 1, 48});  // one output
     cases.push_back({types.activation, types.weight, types.activation, 1, 3072, 9216});
     cases.push_back({types.activation, types.weight, kF32, 64, 20000, 512, 0});
-    cases.push_back({types.activation, types.weight, types.activation, 30, 18432, 256, 0, false, true});
+    cases.push_back({types.activation, types.weight, types.activation, 30, 18432, 256, 0, false, Gate::silu});
     // No fast path: an odd K, an odd stride, and both forms through the generic kernel by choice.
     cases.push_back({types.activation, types.weight, types.activation, 5, 7, 17, 1, true});
     cases.push_back({types.activation, types.weight, kF32, 70, 130, 72, 3});
-    cases.push_back({types.activation, types.weight, types.activation, 19, 66, 100, 4, true, true, true});
+    cases.push_back(
+        {types.activation, types.weight, types.activation, 19, 66, 100, 4, true, Gate::silu, true});
   }
   for (const Element type : {kBf16, kF16}) {
     for (const int rows : {1, 2}) {
       for (const int in : {256, 1024, 1280, 3072, 9216}) {
-        Case c{type, type, rows % 2 == 0 ? type : kF32, rows, 130 + 2 * rows, in, 8, rows == 2, in == 1280};
+        Case c{type, type, rows % 2 == 0 ? type : kF32, rows, 130 + 2 * rows, in, 8, rows == 2};
+        if (in == 1280) c.gate = Gate::silu;
         c.few = true;
         cases.push_back(c);
         c.out = 7;
-        c.silu = false;
+        c.gate = Gate::none;
         cases.push_back(c);
         c.splits = 2;
         cases.push_back(c);
@@ -301,16 +307,16 @@ bool product_tests() {
       for (const int rows : {1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 63, 64})
         add({type, type, rows % 3 == 0 ? kF32 : type, rows, 384, 528, 8, rows % 2 == 0});
       for (const int splits : {1, 2, 4, 8}) {  // K that does not divide, tiles that are not full
-        add({type, type, kF32, 5, 130, 1616, 8, true, false, false, splits});
-        add({type, type, type, 40, 260, 784, 16, false, true, false, splits});
-        add({type, type, type, 12, 1028, 2064, 24, true, true, false, splits});
+        add({type, type, kF32, 5, 130, 1616, 8, true, Gate::none, false, splits});
+        add({type, type, type, 40, 260, 784, 16, false, Gate::silu, false, splits});
+        add({type, type, type, 12, 1028, 2064, 24, true, Gate::silu, false, splits});
       }
       add({type, type, type, 3, 7, 16});   // less than a chunk
       add({type, type, type, 64, 1, 48});  // one output
-      add({type, type, type, 17, 2, 8, 0, true, true});
+      add({type, type, type, 17, 2, 8, 0, true, Gate::silu});
       add({type, type, type, 1, 3072, 9216});
       add({type, type, kF32, 64, 20000, 512, 0});
-      add({type, type, type, 30, 18432, 256, 0, false, true});
+      add({type, type, type, 30, 18432, 256, 0, false, Gate::silu});
     }
   }
   for (const Element weight : {kF32, kF16, kBf16, kE4m3}) {
@@ -318,7 +324,14 @@ bool product_tests() {
       cases.push_back({kF32, weight, kF32, rows, 200, 333, 5, rows % 2 == 1});
     }
     cases.push_back({kF32, weight, kF32, 9, 6, 1, 0, true});
-    cases.push_back({kF32, weight, kF32, 33, 254, 1024, 0, true, true});
+    cases.push_back({kF32, weight, kF32, 33, 254, 1024, 0, true, Gate::silu});
+  }
+  for (std::size_t i = 0, count = cases.size(); i < count; ++i) {
+    for (const Gate gate : {Gate::gelu, Gate::clamped_silu}) {
+      if (cases[i].gate != Gate::silu) continue;
+      cases.push_back(cases[i]);
+      cases.back().gate = gate;
+    }
   }
   if (short_tests()) std::erase_if(cases, [](const Case& c) { return c.out > 4000; });
   bool good = true;
@@ -346,23 +359,25 @@ bool row_invariance_tests() {
   std::vector<Case> cases;
   struct Types {
     Element activation, weight, result;
+    Gate gate;
   };
-  for (const Types types :
-       {Types{Element::bf16, Element::bf16, Element::f32}, Types{Element::f16, Element::f16, Element::f16},
-        Types{Element::bf16, Element::e4m3, Element::bf16},
-        Types{Element::f16, Element::e4m3, Element::f32}}) {
+  for (const Types types : {Types{Element::bf16, Element::bf16, Element::f32, Gate::silu},
+                            Types{Element::f16, Element::f16, Element::f16, Gate::gelu},
+                            Types{Element::bf16, Element::e4m3, Element::bf16, Gate::clamped_silu},
+                            Types{Element::f16, Element::e4m3, Element::f32, Gate::gelu}}) {
     for (const int out : {1024, 3072, 6144, 26000}) {  // four splits, two, one, and tiles of several passes
       cases.push_back({types.activation, types.weight, types.result, 130, out, 4112, 8, true});
     }
-    cases.push_back({types.activation, types.weight, types.result, 130, 1536, 1040, 8, true, true});
-    cases.push_back({types.activation, types.weight, types.result, 130, 200, 200, 8, true, false, true});
+    cases.push_back({types.activation, types.weight, types.result, 130, 1536, 1040, 8, true, types.gate});
+    cases.push_back({types.activation, types.weight, types.result, 130, 200, 200, 8, true, Gate::none, true});
   }
   cases.push_back({Element::f32, Element::bf16, Element::f32, 130, 130, 300, 1, true});
   for (const int out : {1024, 3072, 26000}) {
     if (!has_warpgroups()) break;
     cases.push_back({Element::bf16, Element::bf16, Element::f32, kMostWarpgroupRows, out, 4112, 8, true});
     cases.back().warpgroup = true;
-    cases.push_back({Element::f16, Element::f16, Element::f16, kMostWarpgroupRows, out, 1040, 8, true, true});
+    cases.push_back({Element::f16, Element::f16, Element::f16, kMostWarpgroupRows, out, 1040, 8, true,
+                     out == 1024 ? Gate::clamped_silu : Gate::silu});
     cases.back().warpgroup = true;
   }
   if (short_tests()) {

@@ -175,6 +175,7 @@ class MoeTest {
       std::vector<std::int32_t> made(static_cast<std::size_t>(entries));
       for (std::int32_t& e : made) {  // the last expert gets nothing, where there are several
         e = static_cast<std::int32_t>(engine() % static_cast<unsigned>(std::max(1, experts - 1)));
+        if (engine() % 16 == 0) e = experts;  // which is elsewhere
       }
       return made;
     }
@@ -193,7 +194,11 @@ class MoeTest {
     for (float& s : scales) s = 1.0F + random_float(engine_, 0.5F);
     const DeviceArray<float> device_scales(scales);
     const std::vector<float> weight_values = weight.floats();
-    for (const bool gathers : {true, false}) {
+    Matrix bias(element, experts, out);
+    bias.randomise(engine_, 3.0F);
+    const std::vector<std::int32_t> offsets = permutation.offsets.values();
+    for (const int way : {0, 1, 2, 3}) {
+      const bool gathers = way % 2 == 0, biased = way / 2 == 1;
       Matrix x(element, gathers ? rows : entries, in, in % 8 == 0 ? 8 : 1);
       x.randomise(engine_, 1.0F);
       Matrix y(element, entries, out, out % 2 == 0 ? 2 : 1);
@@ -207,11 +212,15 @@ class MoeTest {
       args.weight = weight.view().data;
       args.weight_type = weight_type;
       args.scale = weight_type == Element::e4m3 ? device_scales.data() : nullptr;
+      args.bias = biased ? bias.view().data : nullptr;
       args.y = y.view();
       require_done(cuda::moe_matmul(args, nullptr), "moe_matmul");
       y.download();
       const std::vector<float> x_values = x.floats();
-      for (std::int32_t slot = 0; slot < entries; ++slot) {
+      for (std::int32_t slot = offsets.back(); slot < entries; ++slot)
+        expectations_.expect(std::isnan(y.get(slot, 0)) && std::isnan(y.get(slot, out - 1)),
+                             "moe_matmul wrote to slot %d, which no entry has", slot);
+      for (std::int32_t slot = 0; slot < offsets.back(); ++slot) {
         const std::int32_t entry = entry_of[static_cast<std::size_t>(slot)];
         const std::int32_t expert = permutation.chosen[static_cast<std::size_t>(entry)];
         const std::int32_t row = gathers ? entry / choices : slot;
@@ -228,12 +237,14 @@ class MoeTest {
             want *= static_cast<double>(scales[static_cast<std::size_t>(expert * out + o)]);
             size *= 1.5;
           }
+          if (biased) want += static_cast<double>(bias.get(expert, o));
           Tolerance tolerance = rounding_of(element);
           tolerance.absolute += 5e-6 * size;
           const double got = static_cast<double>(y.get(slot, o));
           expectations_.expect(tolerance.holds(got, want),
-                               "moe_matmul %s x %s, %d entries, in %d, slot %d output %d: %g, not %g",
-                               name_of(element), name_of(weight_type), entries, in, slot, o, got, want);
+                               "moe_matmul %s x %s%s, %d entries, in %d, slot %d output %d: %g, not %g",
+                               name_of(element), name_of(weight_type), biased ? " and biases" : "", entries,
+                               in, slot, o, got, want);
         }
       }
       expectations_.expect(y.spare_untouched(), "moe_matmul wrote beside its rows");
@@ -244,7 +255,8 @@ class MoeTest {
   void invariance() {
     constexpr std::int32_t kRows = 200, kIn = 256, kOut = 192;
     Matrix weight(Element::bf16, 2 * kOut, kIn), x(Element::bf16, kRows, kIn);
-    Matrix many(Element::bf16, kRows, kOut), few(Element::bf16, 3, kOut);
+    Matrix many(Element::bf16, kRows, kOut), few(Element::bf16, 3, kOut), bias(Element::bf16, 2, kOut);
+    bias.randomise(engine_, 1.0F);
     weight.randomise(engine_, 1.0F);
     x.randomise(engine_, 1.0F);
     for (const bool all : {true, false}) {
@@ -257,6 +269,7 @@ class MoeTest {
       args.entries = rows;
       args.expert_count = 2;
       args.weight = weight.view().data;
+      args.bias = bias.view().data;
       args.y = all ? many.view() : few.view();
       require_done(cuda::moe_matmul(args, nullptr), "moe_matmul");
     }

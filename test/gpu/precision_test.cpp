@@ -184,9 +184,12 @@ TEST_CASE("GPU norms and gates round to e4m3 for the products that would") {
     bool fp8_products, deterministic;
     std::int64_t rows;
     bool rounded;
+    Activation activation = Activation::silu;
   };
   for (const Mode mode :
        {Mode{DType::bf16, true, false, 40, true}, Mode{DType::f16, true, false, 17, true},
+        Mode{DType::bf16, true, false, 40, true, Activation::gelu},
+        Mode{DType::f16, true, false, 40, true, Activation::clamped_silu},
         Mode{DType::bf16, true, false, 16, false}, Mode{DType::bf16, false, false, 40, false},
         Mode{DType::bf16, true, true, 40, false}}) {
     INFO(to_string(mode.dtype) << " " << mode.rows << " rows, FP8 products " << mode.fp8_products
@@ -212,7 +215,7 @@ TEST_CASE("GPU norms and gates round to e4m3 for the products that would") {
       const Tensor sum = upload(o, x), room = upload(o, y);
       const Tensor normed =
           o.add_rms_norm(sum, upload(o, y), 1.0F, norm, 1e-5F, room, two_steps ? nullptr : &gate_up);
-      const Tensor gated = o.gated_matmul(normed, gate_up, Activation::silu, two_steps ? nullptr : &last);
+      const Tensor gated = o.gated_matmul(normed, gate_up, mode.activation, two_steps ? nullptr : &last);
       type = gated.dtype;
       CHECK(normed.dtype == gated.dtype);
       return download(o, o.matmul(gated, last));

@@ -119,14 +119,14 @@ class RowsBench {
     const auto gate_up = [&](std::int32_t i) { return matrix(rows, 2 * kFfn, static_cast<std::size_t>(i)); };
     const std::size_t behind =
         static_cast<std::size_t>(kCalls) * 2 + 2;  // in units of y: after every gate_up
-    time("silu_mul," + of + "9216", 3 * row_bytes * kFfn, [&](std::int32_t i) {
-      return cuda::silu_mul(gate_up(i % 4),
+    time("gate_mul," + of + "9216", 3 * row_bytes * kFfn, [&](std::int32_t i) {
+      return cuda::gate_mul(cuda::Gate::silu, gate_up(i % 4),
                             matrix(rows, kFfn, rows < 1000 ? behind + static_cast<std::size_t>(i) : 9),
                             nullptr, stream_);
     });
-    time("silu_mul to e4m3," + of + "9216", 2.5 * row_bytes * kFfn, [&](std::int32_t i) {
-      return cuda::silu_mul(
-          gate_up(i % 4),
+    time("gate_mul to e4m3," + of + "9216", 2.5 * row_bytes * kFfn, [&](std::int32_t i) {
+      return cuda::gate_mul(
+          cuda::Gate::silu, gate_up(i % 4),
           matrix(rows, kFfn, rows < 1000 ? behind + static_cast<std::size_t>(i) : 9, Element::e4m3),
           scales.data(), stream_);
     });

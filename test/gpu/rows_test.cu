@@ -2,8 +2,10 @@
 // alignments.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "device_matrix.hpp"
+#include "gate_reference.hpp"
 #include "kernels/cuda/rope_store.hpp"
 #include "kernels/cuda/rows.hpp"
 
@@ -35,15 +37,17 @@ class RowsTest {
           norms(element, placement, cols, element);
           norms(element, placement, cols, Element::e4m3);
         }
-        for (const std::int32_t cols : {1, 37, 256, 9216, 20000}) {
-          products(element, placement, cols, element);
-          products(element, placement, cols, Element::e4m3);
-        }
+        for (const cuda::Gate gate : kGates)
+          for (const std::int32_t cols : {1, 37, 256, 9216, 20000}) {
+            products(gate, element, placement, cols, element);
+            products(gate, element, placement, cols, Element::e4m3);
+          }
         for (const std::int32_t head_dim : {2, 8, 64, 72, 100, 128, 256, 512})
           for (const Element kv : {Element::f32, Element::f16, Element::bf16, Element::e4m3})
             rotations(element, placement, head_dim, kv);
       }
       independence(element);
+      for (const cuda::Gate gate : kGates) extreme_gates(gate, element);
     }
     special_values();
     return expectations_.report();
@@ -161,15 +165,46 @@ class RowsTest {
                            "add_rms_norm is not add, then rms_norm: %s, %d columns", name_of(out), cols);
   }
 
-  void products(Element element, Placement p, std::int32_t cols, Element out) {
+  static double gated(cuda::Gate gate, const Matrix& x, std::int32_t r, std::int32_t c) {
+    return opened(gate, static_cast<double>(x.get(r, c))) *
+           passed(gate, static_cast<double>(x.get(r, x.cols() / 2 + c)));
+  }
+
+  void products(cuda::Gate gate, Element element, Placement p, std::int32_t cols, Element out) {
     Matrix x(element, 3, 2 * cols, p.spare, p.shift), y(out, 3, cols, p.spare, p.shift);
-    x.randomise(engine_, out == element ? 120.0F : 4.0F);
+    x.randomise(engine_, gate == cuda::Gate::clamped_silu                   ? 12.0F
+                         : gate == cuda::Gate::silu && out != Element::e4m3 ? 120.0F
+                                                                            : 4.0F);
     const DeviceArray<float> scales(3);
-    require_done(cuda::silu_mul(x.view(), y.view(), scales.data(), nullptr), "silu_mul");
-    check(y, scales, "silu_mul", [&](std::int32_t r, std::int32_t c) {
-      const double gate = static_cast<double>(x.get(r, c));
-      return gate / (1 + std::exp(-gate)) * static_cast<double>(x.get(r, cols + c));
-    });
+    require_done(cuda::gate_mul(gate, x.view(), y.view(), scales.data(), nullptr), "gate_mul");
+    check(y, scales, name_of(gate), [&](std::int32_t r, std::int32_t c) { return gated(gate, x, r, c); });
+  }
+
+  // Where powers overflow or vanish, at the edges of what is clamped, and NaN, which stays NaN.
+  void extreme_gates(cuda::Gate gate, Element element) {
+    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+    const std::pair<float, float> pairs[] = {
+        {0.0F, 5.0F},    {-0.0F, 5.0F},    {1e4F, 1.5F},  {-1e4F, 1.5F},     {1e4F, -2.0F},    {-1e4F, -2.0F},
+        {1.0F, 1e4F},    {-1.0F, 1e4F},    {1.0F, -1e4F}, {-90.0F, 1e4F},    {90.0F, 90.0F},   {-88.2F, 3.0F},
+        {-100.0F, 3.0F}, {-11.0F, 1e4F},   {7.0F, 7.0F},  {7.03125F, 2.0F},  {7.5F, 7.5F},     {-7.5F, 7.5F},
+        {7.5F, -7.5F},   {2.0F, 7.03125F}, {2.0F, -7.0F}, {2.0F, -7.03125F}, {-20.0F, -20.0F}, {kNan, 1.0F},
+        {1.0F, kNan},    {kNan, kNan}};
+    constexpr auto kCols = static_cast<std::int32_t>(std::size(pairs));
+    Matrix x(element, 1, 2 * kCols), y(element, 1, kCols);
+    for (std::int32_t c = 0; c < kCols; ++c) {
+      x.set(0, c, pairs[c].first);
+      x.set(0, kCols + c, pairs[c].second);
+    }
+    x.upload();
+    require_done(cuda::gate_mul(gate, x.view(), y.view(), nullptr, nullptr), "gate_mul");
+    y.download();
+    for (std::int32_t c = 0; c < kCols; ++c) {
+      const double want = gated(gate, x, 0, c), got = static_cast<double>(y.get(0, c));
+      expectations_.expect(std::isnan(want) ? std::isnan(got) : rounding_of(element).holds(got, want),
+                           "%s %s of %g and %g: %g, not %g", name_of(gate), name_of(element),
+                           static_cast<double>(pairs[c].first), static_cast<double>(pairs[c].second), got,
+                           want);
+    }
   }
 
   // The same bits for a row among many, alone, and at another address.

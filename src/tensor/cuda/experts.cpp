@@ -42,7 +42,7 @@ Tensor CudaOps::mixture(const Tensor& x, const Linear& router, const Experts& ex
   const Tensor y = allocate(x.rows, body.in, x.dtype);
   if (x.rows == 0) return y;
   const std::size_t mark = workspace_.mark();
-  const Tensor scores = product(x, matrix_of(router), DType::f32, false);  // [rows, experts]
+  const Tensor scores = product(x, matrix_of(router), DType::f32);  // [rows, experts]
   const std::int64_t entries = x.rows * choice.per_token;
   const auto integers = [&](std::int64_t count) {
     return static_cast<std::int32_t*>(allocate(1, count, DType::i32).data);
@@ -82,6 +82,7 @@ Tensor CudaOps::mixture(const Tensor& x, const Linear& router, const Experts& ex
     product.weight = weight.weight.data();
     product.weight_type = weight.element;
     product.scale = weight.scale_data();
+    product.bias = weight.bias_data();
     product.y = rows_of(slots);
     require(cuda::moe_matmul(product, stream_), "moe_matmul");
     return slots;

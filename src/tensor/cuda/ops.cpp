@@ -298,9 +298,8 @@ Tensor CudaOps::add_rms_norm(Tensor x, const Tensor& y, float factor, const Line
 }
 
 Tensor CudaOps::gate_mul(const Tensor& gate_up, Activation activation) {
-  require_silu(activation);
   const Tensor y = allocate(gate_up.rows, gate_up.cols / 2, gate_up.dtype);
-  require(cuda::silu_mul(rows_of(gate_up), rows_of(y), nullptr, stream_), "silu_mul");
+  require(cuda::gate_mul(gate_of(activation), rows_of(gate_up), rows_of(y), nullptr, stream_), "gate_mul");
   return y;
 }
 

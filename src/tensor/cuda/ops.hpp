@@ -99,7 +99,7 @@ class CudaOps : public Ops {
   Tensor allocate(std::int64_t rows, std::int64_t cols) { return allocate(rows, cols, activations_); }
   const std::int32_t* on_device(std::span<const std::int32_t> values);  // of the batch where it is part of it
   Codes codes_of(std::span<const WeightView> weights) const;
-  Tensor product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul);
+  Tensor product(const Tensor& x, const CudaMatrix& weight, DType result, cuda::Gate gate = cuda::Gate::none);
   bool library_product(const Tensor& x, const CudaMatrix& weight, const Tensor& y);
   bool takes_codes(const Linear* next, std::int64_t rows);
   const std::int32_t* adapters_of(const Linear& weight, std::int64_t rows) const;

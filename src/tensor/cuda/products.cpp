@@ -21,7 +21,7 @@ constexpr std::int64_t kWarpgroupRows = 32;   // on sm_90; with more the library
 constexpr std::int64_t kManyOutputs = 16384;  // from here on one or two rows go faster as dot products
 
 cuda::MatmulArguments arguments_of(const Tensor& x, const CudaMatrix& weight, const Tensor& y,
-                                   bool silu_mul) {
+                                   cuda::Gate gate) {
   cuda::MatmulArguments args;
   args.x = x.data;
   args.x_stride = x.stride;
@@ -36,7 +36,7 @@ cuda::MatmulArguments arguments_of(const Tensor& x, const CudaMatrix& weight, co
   args.activation = element_on_gpu(x.dtype);
   args.weight_type = weight.element;
   args.result = element_on_gpu(y.dtype);
-  args.silu_mul = silu_mul;
+  args.gate = gate;
   return args;
 }
 
@@ -137,15 +137,16 @@ bool CudaOps::library_product(const Tensor& x, const CudaMatrix& weight, const T
   return done.has_value();
 }
 
-Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result, bool silu_mul) {
-  const Tensor y = allocate(x.rows, silu_mul ? weight.out / 2 : weight.out, result);
+Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result, cuda::Gate gate) {
+  const bool gated = gate != cuda::Gate::none;
+  const Tensor y = allocate(x.rows, gated ? weight.out / 2 : weight.out, result);
   if (x.rows == 0) return y;
   if (x.dtype == DType::e4m3) {
     if (library_product(x, weight, y)) return y;
     code_products_[code_key(weight, x.rows)] = false;  // the next step goes another way
     throw DeviceFailure("cuBLASLt refuses a product that it said it had");
   }
-  const cuda::MatmulArguments args = arguments_of(x, weight, y, silu_mul);
+  const cuda::MatmulArguments args = arguments_of(x, weight, y, gate);
   const bool codes = weight.element == cuda::Element::e4m3;
   const bool few = codes ? x.rows <= kSkinnyCodeRows : x.rows <= kSkinnyRows && weight.out < kLibraryOutputs;
   if (x.dtype == DType::f32 || !cuda::skinny_takes(args)) {
@@ -155,7 +156,7 @@ Tensor CudaOps::product(const Tensor& x, const CudaMatrix& weight, DType result,
     require(cuda::matmul_warpgroup(args, stream_), "matmul");
   } else if (!deterministic_ && cuda::few_takes(args) && weight.out >= kManyOutputs) {
     require(cuda::matmul_few(args, stream_), "matmul");
-  } else if (silu_mul || deterministic_ || few || (weight.bias_data() && result != x.dtype) ||
+  } else if (gated || deterministic_ || few || (weight.bias_data() && result != x.dtype) ||
              !library_product(x, weight, y)) {
     require(cuda::matmul_skinny(args, stream_), "matmul");
   }
@@ -185,13 +186,13 @@ void CudaOps::add_adapters(const Tensor& x, const Linear& weight, const Tensor& 
 }
 
 Tensor CudaOps::matmul(const Tensor& x, const Linear& weight) {
-  const Tensor y = product(x, matrix_of(weight), activations_, false);
+  const Tensor y = product(x, matrix_of(weight), activations_);
   add_adapters(x, weight, y);
   return y;
 }
 
 Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
-  const Tensor y = product(x, matrix_of(weight), DType::f32, false);
+  const Tensor y = product(x, matrix_of(weight), DType::f32);
   add_adapters(x, weight, y);
   return y;
 }
@@ -200,7 +201,6 @@ Tensor CudaOps::logits(const Tensor& x, const Linear& weight) {
 // step, they are then never multiplied within the product.
 Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up, Activation activation,
                              const Linear* next) {
-  require_silu(activation);
   const CudaMatrix& weight = matrix_of(gate_up);
   const std::int64_t most = weight.element == cuda::Element::e4m3 ? kSkinnyCodeRows
                             : gpu_.compute_capability == 90       ? kWarpgroupRows
@@ -208,11 +208,12 @@ Tensor CudaOps::gated_matmul(const Tensor& x, const Linear& gate_up, Activation 
   const bool adapted =
       deterministic_ ? gate_up.adapters() != nullptr : adapters_of(gate_up, x.rows) != nullptr;
   if (x.dtype != DType::f32 && !adapted && (deterministic_ || x.rows <= most))
-    return product(x, weight, activations_, true);
+    return product(x, weight, activations_, gate_of(activation));
   const Tensor both = matmul(x, gate_up);
   if (!takes_codes(next, x.rows)) return gate_mul(both, activation);
   const Tensor codes = allocate_codes(x.rows, weight.out / 2);
-  require(cuda::silu_mul(rows_of(both), rows_of(codes), scales_of(codes), stream_), "silu_mul");
+  require(cuda::gate_mul(gate_of(activation), rows_of(both), rows_of(codes), scales_of(codes), stream_),
+          "gate_mul");
   return codes;
 }
 

@@ -19,8 +19,17 @@ inline const CudaVector& vector_of(const Linear& weight) {
   return static_cast<const CudaVector&>(weight.body());
 }
 
-inline void require_silu(Activation activation) {
-  if (activation != Activation::silu) throw DeviceFailure("no other activation than silu on a GPU yet");
+static_assert(cuda::kClampedLimit == kClampedSiluLimit && cuda::kClampedSlope == kClampedSiluSlope);
+inline cuda::Gate gate_of(Activation activation) {
+  switch (activation) {
+    case Activation::silu:
+      return cuda::Gate::silu;
+    case Activation::gelu:
+      return cuda::Gate::gelu;
+    case Activation::clamped_silu:
+      break;
+  }
+  return cuda::Gate::clamped_silu;
 }
 
 inline cuda::Rows rows_of(const Tensor& x) {
