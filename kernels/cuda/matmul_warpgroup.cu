@@ -57,8 +57,6 @@ struct Parameters {
   int splits;
   Gate gate;
   bool result_f32;
-
-  __device__ __forceinline__ bool has_gate() const { return gate != Gate::none; }
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -67,9 +65,10 @@ struct Parameters {
 // this one's tail runs, not instead of what this one needs.
 constexpr int kLead = 2;
 
-__device__ __forceinline__ int columns_of(const Parameters& p) { return p.has_gate() ? p.out / 2 : p.out; }
+__device__ __forceinline__ bool has_gate(const Parameters& p) { return p.gate != Gate::none; }
+__device__ __forceinline__ int columns_of(const Parameters& p) { return has_gate(p) ? p.out / 2 : p.out; }
 __device__ __forceinline__ int tile_columns_of(const Parameters& p) {
-  return p.has_gate() ? kBoxRows : kTileRows;
+  return has_gate(p) ? kBoxRows : kTileRows;
 }
 
 // Four neighbouring sums of a token, over the blocks of the cluster, in their order.
@@ -111,7 +110,7 @@ __device__ __forceinline__ void write_outputs(const Parameters& p, std::uint32_t
     const float4 sum = sum_splits(at, p.splits);
     float value[4] = {sum.x, sum.y, sum.z, sum.w};
     add_bias<T>(p, value, column, count);
-    if (p.has_gate()) {
+    if (has_gate(p)) {
       const float4 second = sum_splits(at + kBoxRows * 4, p.splits);
       float up[4] = {second.x, second.y, second.z, second.w};
       add_bias<T>(p, up, columns_of(p) + column, count);
@@ -149,7 +148,7 @@ __global__ void __launch_bounds__(kThreads, 2) warpgroup_kernel(const __grid_con
     arrival::expect(barrier, R::kStageBytes);
     copy_box(p.weight, to, barrier, (first + chunk) * kChunk, row, once);
     copy_box(p.weight, to + kBoxBytes, barrier, (first + chunk) * kChunk,
-             p.has_gate() ? columns_of(p) + row : row + kBoxRows, once);
+             has_gate(p) ? columns_of(p) + row : row + kBoxRows, once);
   };
   const auto start_tokens = [&](int chunk, int stage) {
     copy_box(p.x, ring + stage * R::kStageBytes + kGroups * kBoxBytes, full + 8 * stage,
