@@ -9,6 +9,7 @@ import urllib.error
 
 from daemons import SOURCE, DaemonTest, chat, content, demo_cases
 from lora import write_adapter
+from windows import WINDOW, windowed_demo
 
 # The shortest: a token takes a tenth of a second here.
 CASES = sorted(demo_cases(), key=lambda case: len(case["prompt_ids"]) + 4 * len(case["answer_ids"]))[:2]
@@ -52,6 +53,17 @@ class Gpu(DaemonTest):
     def test_from_one_gpu_to_two(self):
         with unittest.mock.patch.dict(os.environ, {"BATON_EMULATOR_GPUS": "2"}):
             self.assert_handed_over(*self.start_pair(GPU, GPU + ("--tensor-parallel", "2")))
+
+    def test_windows(self):
+        with tempfile.TemporaryDirectory(prefix="baton-windows-") as folder:
+            model = ("--model", str(windowed_demo(pathlib.Path(folder))), "--served-model-name", "demo")
+            cpu = self.start("cpu", cluster=False, extra=model + ("--device", "cpu")).wait_ready()
+            prefill, decode = self.start_pair(model + GPU[2:], model + GPU[2:])
+            for case in CASES:
+                self.assertGreater(len(case["prompt_ids"]), WINDOW)
+                expected = chat(cpu, case["messages"], max_tokens=8)
+                self.assertEqual(content(chat(prefill, case["messages"], max_tokens=8)), content(expected), case["id"])
+            self.assertGreater(decode.wait_at_rest()["baton_transfer_blocks_received_total"], 0)
 
     def test_an_adapter(self):
         with tempfile.TemporaryDirectory(prefix="baton-adapters-") as folder:

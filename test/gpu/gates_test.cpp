@@ -141,6 +141,39 @@ TEST_CASE("GPU mixtures with gates of every kind and biases") {
   }
 }
 
+TEST_CASE("GPU mixtures choose as the CPU's do") {
+  const Matrix merits = Matrix::random(1, 12, 7, 0.3F);
+  for (const DType dtype : {DType::bf16, DType::f32}) {
+    const Pair ops(dtype, false);
+    const BiasedExperts layer(false, 12, 64, 32);
+    for (const ExpertChoice::Scores scores : {ExpertChoice::Scores::softmax, ExpertChoice::Scores::sigmoid}) {
+      for (const bool biased : {false, true}) {
+        for (const std::int32_t groups : {1, 4}) {
+          INFO(to_string(dtype) << " scores " << static_cast<int>(scores) << ", bias " << biased
+                                << ", groups " << groups);
+          const Matrix x = coarse(30, 64, 5);
+          const auto compute = [&](Ops& o) {
+            o.begin_step(Batch{}, {});
+            const auto bias = o.pack_vector(view_of(merits));
+            REQUIRE(bias.has_value());
+            const ExpertChoice choice{.per_token = 3,
+                                      .renormalise = groups > 1,
+                                      .scores = scores,
+                                      .factor = 2.5F,
+                                      .bias = biased ? &*bias : nullptr,
+                                      .groups = groups,
+                                      .kept_groups = groups > 1 ? 2 : 1};
+            return download(
+                o, o.mixture(upload(o, x), layer.router(o), layer.pack(o), choice, Activation::silu));
+          };
+          check_near(compute(*ops.gpu), compute(*ops.cpu), dtype == DType::f32 ? 1e-5 : 6 * unit(dtype),
+                     "mixture");
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("recorded steps with gates and biased experts give what plain ones give") {
   constexpr std::int64_t kHidden = 128;
   for (const bool deterministic : {false, true}) {

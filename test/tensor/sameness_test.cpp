@@ -60,7 +60,7 @@ TEST_CASE("a row of a product is the same alone and among 512, on any number of 
   }
 }
 
-TEST_CASE("rms_norm and silu_mul of a row are the same alone and among 512") {
+TEST_CASE("rms_norm and gate_mul of a row are the same alone and among 512") {
   for (const OpsOptions& options : backends()) {
     const Weight weight(DType::f32, 1, 130, 1);
     const Matrix x = Matrix::random(kRows, 130, 2, 4.0F);
