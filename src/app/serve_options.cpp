@@ -64,10 +64,10 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
               0, 1 << 30, o.max_context),
       choice_row({"--tool-call-parser", "model.tool_call_parser", "FORMAT",
                   "how the model writes tool calls: auto (what its chat template shows), none, hermes, "
-                  "llama3_json, mistral, qwen3_coder (also qwen3_xml), pythonic (also llama4_pythonic) or "
-                  "harmony (also openai)"},
-                 {"auto", "none", "hermes", "llama3_json", "mistral", "qwen3_coder", "qwen3_xml", "pythonic",
-                  "llama4_pythonic", "harmony", "openai"},
+                  "llama3_json, mistral, qwen3_coder (also qwen3_xml), glm45 (also glm47), "
+                  "pythonic (also llama4_pythonic) or harmony (also openai)"},
+                 {"auto", "none", "hermes", "llama3_json", "mistral", "qwen3_coder", "qwen3_xml", "glm45",
+                  "glm47", "pythonic", "llama4_pythonic", "harmony", "openai"},
                  o.tool_call_parser),
       choice_row(
           {"--reasoning-parser", "model.reasoning_parser", "FORMAT",

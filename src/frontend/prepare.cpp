@@ -75,7 +75,7 @@ AnswerRules answer_rules(const ChatRequest& request, std::string_view prompt, co
   const bool bound =
       request.fields.format.kind != OutputFormat::Kind::any && !forces_calls(request.tool_choice);
   if (bound || request.tool_choice.kind == ToolChoice::Kind::none) rules.format.calls = CallFormat::none;
-  if (rules.format.calls == CallFormat::qwen3_coder)
+  if (needs_types(rules.format.calls))
     rules.types = ParameterTypes(request.template_variables.at("tools"));  // there: calls are wanted
   rules.inside_reasoning = opens_reasoning(rules.format.reasoning, prompt);
   rules.show_reasoning = request.include_reasoning;

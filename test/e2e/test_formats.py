@@ -83,8 +83,8 @@ class Formats(DaemonTest):
             {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"where": {"enum": ["up", "down"]}}, "required": ["where"], "additionalProperties": False}}},
             {"type": "function", "function": {"name": "wait"}},
         ]
-        for parser in ("hermes", "llama3_json", "mistral", "pythonic", "qwen3_coder"):
-            if parser == "qwen3_coder":  # its strings are free text, which this model never ends
+        for parser in ("hermes", "llama3_json", "mistral", "pythonic", "qwen3_coder", "glm45"):
+            if parser == "qwen3_coder":  # from here on strings are free text, which this model never ends
                 without = {**SCHEMA, "properties": {name: schema for name, schema in SCHEMA["properties"].items() if name != "name"}, "required": ["kind", "sizes"]}
                 tools = [{"type": "function", "function": {"name": "put", "parameters": without}}, *tools[1:]]
             prefill, decode = self.start_pair(prefill_extra=("--tool-call-parser", parser))

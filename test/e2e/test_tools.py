@@ -115,6 +115,17 @@ class Tools(DaemonTest):
         self.assertEqual(self.streamed(daemon), ("Hm.", ".", "look_up", arguments, "tool_calls"))
         self.assertEqual(answer["usage"]["completion_tokens_details"], {"reasoning_tokens": 1})  # the reasoning is one token's text here
 
+    def test_keys_and_values_in_tags_are_arguments(self):
+        first = "\n<think>Hm.</think>\n<tool_call>look_up\n<arg_key>text</arg_key>\n"
+        last = "</arg_value>\n</tool_call>\n"
+        model = self.model([(0, first, False), (1, "<arg_value>", True), (LATE, last, False)], "<tool_call> <arg_key> </think>")
+        daemon = self.start("alone", cluster=False, extra=model).wait_ready()
+        self.assertRegex(daemon.log_text(), r"tool_calls=glm45.*reasoning=think")
+        message = chat(daemon, CASE["messages"], tools=TOOLS)["choices"][0]["message"]
+        arguments = message["tool_calls"][0]["function"]["arguments"]
+        self.assertEqual(json.loads(arguments), {"text": between(2)})
+        self.assertEqual(self.streamed(daemon), ("Hm.", ".", "look_up", arguments, "tool_calls"))
+
     def test_a_list_in_python_is_calls(self):
         model = self.model([(0, "[look_up(text='", False), (LATE, "')]", False)])
         daemon = self.start("alone", cluster=False, extra=model + ["--tool-call-parser", "llama4_pythonic"]).wait_ready()

@@ -213,6 +213,9 @@ TEST_CASE("a forced call is written as the model writes calls") {
   CHECK(
       follows(coder, "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"));
   CHECK_FALSE(follows(coder, "<tool_call>\n<function=f>\n</function>\n</tool_call>"));
+  const std::string glm = with(CallFormat::glm45);
+  CHECK(follows(glm, "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>"));
+  CHECK_FALSE(follows(glm, "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>\n</tool_call>"));
   CHECK(follows(pythonic, "[f(a=1), f(a=2)]"));
   CHECK_FALSE(follows(pythonic, "[f()]"));
   Bound f(options(), {CallFormat::pythonic, {}});

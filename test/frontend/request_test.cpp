@@ -368,6 +368,19 @@ TEST_CASE("gpt-oss's template sees thinking, a description everywhere, and no co
   CHECK_FALSE(other->template_variables["tools"][0]["function"].contains("description"));
 }
 
+TEST_CASE("GLM's template sees no content that is null") {
+  const std::string body = R"({"messages":[{"role":"user","content":"a"},
+      {"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{\"n\":1}"}}]}]})";
+  ServedModel model = served();
+  CHECK(parse_chat_request(body, model)->template_variables["messages"][1]["content"].is_null());
+  model.answer.calls = CallFormat::glm45;
+  const auto request = parse_chat_request(body, model);
+  REQUIRE(request);
+  const Json& message = request->template_variables["messages"][1];
+  CHECK(message["content"] == "");
+  CHECK(message["tool_calls"][0]["function"]["arguments"] == Json{{"n", 1}});
+}
+
 TEST_CASE("calls are wanted where there are tools, unless the client says otherwise") {
   using Kind = ToolChoice::Kind;
   const std::string tools = R"("tools":[{"type":"function","function":{"name":"f"}}])";

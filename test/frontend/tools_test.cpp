@@ -20,6 +20,7 @@ constexpr AnswerFormat kQwen3{CallFormat::hermes, ReasoningFormat::think};
 constexpr AnswerFormat kLlama{CallFormat::llama3_json, ReasoningFormat::none};
 constexpr AnswerFormat kCoder{CallFormat::qwen3_coder, ReasoningFormat::none};
 constexpr AnswerFormat kPythonic{CallFormat::pythonic, ReasoningFormat::none};
+constexpr AnswerFormat kGlm{CallFormat::glm45, ReasoningFormat::think};
 constexpr AnswerFormat kHarmony{CallFormat::harmony, ReasoningFormat::harmony};
 constexpr AnswerFormat kMistral{CallFormat::mistral, ReasoningFormat::none};
 
@@ -385,6 +386,14 @@ TEST_CASE("an answer sent back becomes the model's own text again") {
        "{\"name\": \"f\", \"parameters\": {\"a\": 1}}"},
       {"mistral.jinja", kMistral, "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}}]",
        "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}, \"id\": \""},
+      {"glm45.jinja", kGlm,
+       "\n<think>Hm.</think>\n<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>\"x\"\ny</arg_value>\n"
+       "<arg_key>b</arg_key>\n<arg_value>2</arg_value>\n</tool_call>\n<tool_call>g\n</tool_call>",
+       "<|assistant|>\n<think>Hm.</think>\n<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>\"x\"\ny</"
+       "arg_value>\n"
+       "<arg_key>b</arg_key>\n<arg_value>2</arg_value>\n</tool_call>\n<tool_call>g\n</tool_call>"
+       "<|observation|>\n<tool_response>\nok\n</tool_response>\n<tool_response>\nok\n</tool_response>"},
+      {"glm45.jinja", kGlm, "\n<think></think>\nYes.", "<|assistant|>\n<think></think>\nYes."},
       {"harmony.jinja", kHarmony,
        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.f "
        "<|constrain|>json<|message|>{\"a\": 1}",

@@ -105,7 +105,7 @@ Answer parse(const AnswerFormat& format, bool inside, std::string_view text, std
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
-  AnswerFormat format{static_cast<CallFormat>(((data[0] & 3) | (data[0] >> 2 & 4)) % 7),
+  AnswerFormat format{static_cast<CallFormat>((data[0] & 3) | (data[0] >> 2 & 4)),
                       static_cast<ReasoningFormat>(data[0] >> 2 & 1)};
   if ((data[0] & 32) != 0) format.reasoning = ReasoningFormat::harmony;
   const bool inside = (data[0] & 8) != 0;
@@ -113,7 +113,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Answer whole = parse(format, inside, text, text.size(), 0);
   require(parse(format, inside, text, data[1] % 16U + 1, data[1]) == whole);
   require(parse(format, inside, text, 1, 0) == whole);
-  const bool translated = format.calls == CallFormat::qwen3_coder || format.calls == CallFormat::pythonic;
+  const bool translated = needs_types(format.calls) || format.calls == CallFormat::pythonic;
   const bool ascii = std::all_of(text.begin(), text.end(), [](char c) { return c >= 0; });
   std::size_t bytes = whole.reasoning.size() + whole.content.size();
   for (const auto& [name, arguments] : whole.calls) {

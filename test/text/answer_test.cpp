@@ -276,7 +276,10 @@ TEST_CASE("a model's files tell its formats") {
         CallFormat::llama3_json);
   CHECK(detect_answer_format("{\"parameters\": 1}", none) == AnswerFormat{});
   CHECK(detect_answer_format("<tool_call>\n<function=", none).calls == CallFormat::none);
-  CHECK(detect_answer_format("<tool_call><arg_key>", none).calls == CallFormat::none);
+  CHECK(detect_answer_format("<tool_call><arg_key>", none).calls == CallFormat::glm45);
+  CHECK(detect_answer_format("<arg_key>", none).calls == CallFormat::none);
+  CHECK(detect_answer_format(template_file("glm45.jinja"), none) ==
+        AnswerFormat{CallFormat::glm45, ReasoningFormat::think});
   CHECK(detect_answer_format("'<tool_call>\n<function=' ~ name ~ '>\n' '<parameter='", none).calls ==
         CallFormat::qwen3_coder);
   CHECK(detect_answer_format("<|start_header_id|> \"parameters\" [func_name1(params_name1=params_value1)]",
@@ -305,6 +308,7 @@ TEST_CASE("the prompt's end tells whether reasoning has begun") {
   CHECK(opens_reasoning(ReasoningFormat::think, "<|Assistant|><think>\n"));
   CHECK(opens_reasoning(ReasoningFormat::think, "<think>"));
   CHECK_FALSE(opens_reasoning(ReasoningFormat::think, "<think>\n\n</think>\n\n"));
+  CHECK_FALSE(opens_reasoning(ReasoningFormat::think, "<|assistant|>\n<think></think>"));
   CHECK_FALSE(opens_reasoning(ReasoningFormat::think, "<think> x"));
   CHECK_FALSE(opens_reasoning(ReasoningFormat::none, "<think>"));
   CHECK(opens_reasoning(ReasoningFormat::harmony, "<|start|>assistant<|channel|>analysis<|message|>"));
@@ -326,12 +330,18 @@ TEST_CASE("markers that are special tokens are named, no others") {
                      {"<|call|>", true},
                      {"<|channel|>", true},
                      {"<|end|>", true},
-                     {"<|message|>", false}});
+                     {"<|message|>", false},
+                     {"<arg_key>", true},
+                     {"</arg_key>", true},
+                     {"<arg_value>", false},
+                     {"</arg_value>", true}});
   CHECK(special_markers(kMistral, words) == std::vector<TokenId>{0, 3});
   CHECK(special_markers(kHermes, words) == std::vector<TokenId>{7});
   CHECK(special_markers(kLlama, words) == std::vector<TokenId>{4});
   CHECK(special_markers(kQwen3, words) == std::vector<TokenId>{8, 9, 7});
   CHECK(special_markers({CallFormat::qwen3_coder, ReasoningFormat::none}, words) == std::vector<TokenId>{7});
+  CHECK(special_markers({CallFormat::glm45, ReasoningFormat::none}, words) ==
+        std::vector<TokenId>{7, 14, 15, 17});
   CHECK(special_markers({CallFormat::pythonic, ReasoningFormat::none}, words) == std::vector<TokenId>{5, 6});
   for (const AnswerFormat& harmony : {AnswerFormat{CallFormat::harmony, ReasoningFormat::harmony},
                                       AnswerFormat{CallFormat::none, ReasoningFormat::harmony}})
@@ -342,7 +352,7 @@ TEST_CASE("markers that are special tokens are named, no others") {
 TEST_CASE("formats are named as they are read") {
   for (const auto format :
        {CallFormat::none, CallFormat::hermes, CallFormat::llama3_json, CallFormat::mistral,
-        CallFormat::qwen3_coder, CallFormat::pythonic, CallFormat::harmony})
+        CallFormat::qwen3_coder, CallFormat::pythonic, CallFormat::harmony, CallFormat::glm45})
     CHECK(parse_call_format(to_string(format)) == format);
   for (const auto format : {ReasoningFormat::none, ReasoningFormat::think, ReasoningFormat::harmony})
     CHECK(parse_reasoning_format(to_string(format)) == format);
@@ -355,6 +365,8 @@ TEST_CASE("formats are named as they are read") {
   CHECK(to_string(CallFormat::harmony) == "harmony");
   CHECK(to_string(ReasoningFormat::harmony) == "harmony");
   CHECK(to_string(CallFormat::pythonic) == "pythonic");
+  CHECK(parse_call_format("glm47") == CallFormat::glm45);
+  CHECK(to_string(CallFormat::glm45) == "glm45");
   CHECK_FALSE(parse_call_format("auto"));
   CHECK_FALSE(parse_reasoning_format(""));
 }

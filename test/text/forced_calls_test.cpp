@@ -14,6 +14,7 @@ constexpr AnswerFormat kHermes{CallFormat::hermes, ReasoningFormat::none};
 constexpr AnswerFormat kLlama{CallFormat::llama3_json, ReasoningFormat::none};
 constexpr AnswerFormat kMistral{CallFormat::mistral, ReasoningFormat::none};
 constexpr AnswerFormat kCoder{CallFormat::qwen3_coder, ReasoningFormat::none};
+constexpr AnswerFormat kGlm{CallFormat::glm45, ReasoningFormat::none};
 constexpr AnswerFormat kPythonic{CallFormat::pythonic, ReasoningFormat::none};
 constexpr AnswerFormat kHarmony{CallFormat::harmony, ReasoningFormat::harmony};
 constexpr AnswerFormat kQwen3{CallFormat::hermes, ReasoningFormat::think};
@@ -28,8 +29,7 @@ const Json kSchema = {{"type", "object"},
 // For f, whose argument n is an integer, and for the one named otherwise, which has none. JSON's formats can
 // write any name.
 std::string other_name(CallFormat format) {
-  const bool json =
-      format != CallFormat::qwen3_coder && format != CallFormat::pythonic && format != CallFormat::harmony;
+  const bool json = !needs_types(format) && format != CallFormat::pythonic && format != CallFormat::harmony;
   return json ? "a\"b" : "a.b-c";
 }
 
@@ -84,6 +84,10 @@ TEST_CASE("a forced answer is one call, or several, as the model writes them") {
        ", {\"name\": \"a\\\"b\", \"arguments\": {}}", "]"},
       {kCoder, "<tool_call>\n<function=f>\n<parameter=n>\n1\n</parameter>\n</function>\n</tool_call>",
        "\n<tool_call>\n<function=a.b-c>\n</function>\n</tool_call>", ""},
+      {kGlm, "<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>1</arg_value>\n</tool_call>",
+       "\n<tool_call>a.b-c\n</tool_call>", ""},
+      {kGlm, "\n<tool_call>f<arg_key>n</arg_key><arg_value>1</arg_value></tool_call>",
+       "<tool_call>a.b-c</tool_call>", ""},
       {kPythonic, "[f(n=1)", ", a.b-c()", "]"},
       {kHarmony, "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"n\": 1}",
        "<|call|><|start|>assistant to=functions.a.b-c<|channel|>commentary json<|message|>{}", ""},
@@ -101,6 +105,7 @@ TEST_CASE("a forced answer is one call, or several, as the model writes them") {
       CHECK_FALSE(follows(forced, c.first + c.end + " "));
       std::string other = c.first + c.end;
       const std::string name = c.format == kCoder      ? "=f>"
+                               : c.format == kGlm      ? ">f"
                                : c.format == kPythonic ? "[f("
                                : c.format == kHarmony  ? ".f "
                                                        : "\"f\"";
@@ -119,6 +124,8 @@ TEST_CASE("a model that reasons may do so before its forced call") {
   const ForcedCalls fresh{kQwen3, false, false}, opened{kQwen3, true, false};
   CHECK(follows(fresh, call));
   CHECK(follows(fresh, "<think>\nHm <tool_call>\n</think>\n\n" + call));
+  CHECK(follows(fresh, "\n<think>Hm</think>\n" + call));  // as GLM does
+  CHECK_FALSE(follows(fresh, "\n" + call));
   CHECK_FALSE(follows(fresh, "\nHm.\n</think>\n\n" + call));
   CHECK(follows(opened, "\nHm.\n</think>\n\n" + call));
   CHECK_FALSE(follows(opened, call));
@@ -207,6 +214,7 @@ class Arguments {
  private:
   std::string whole(const std::string& text) const {
     if (format_ == kPythonic) return "[f(" + text + ")]";
+    if (format_ == kGlm) return "<tool_call>f\n" + text + "</tool_call>";
     return "<tool_call>\n<function=f>\n" + text + "</function>\n</tool_call>";
   }
 
@@ -217,6 +225,10 @@ class Arguments {
 
 std::string tagged(const std::string& name, const std::string& value) {
   return "<parameter=" + name + ">\n" + value + "\n</parameter>\n";
+}
+
+std::string keyed(const std::string& name, const std::string& value) {
+  return "<arg_key>" + name + "</arg_key>\n<arg_value>" + value + "</arg_value>\n";
 }
 
 constexpr const char* kMany = R"({
@@ -256,6 +268,31 @@ TEST_CASE("qwen3_coder: forced arguments are strings as they are, and other valu
   CHECK_FALSE(twice.allow(tagged("r", "x") + tagged("r", "x")));
   CHECK(constant.read(tagged("c", "x")) == R"({"c":"x"})");
   CHECK_FALSE(constant.allow(tagged("c", "y")));
+}
+
+TEST_CASE("glm45: forced arguments are strings as they are, and other values by their schemas") {
+  const Arguments many(kGlm, kMany);
+  const std::string i = keyed("i", "-12"), unknown = keyed("unknown", "?");
+  CHECK(many.read(i + unknown) == R"({"i":-12,"unknown":"?"})");
+  CHECK(many.read(keyed("s", "\na \"b\" </x>\nc\n") + i + keyed("o", "{\"x\": 1.5}") + keyed("e", "down") +
+                  keyed("m", "null") + unknown) ==
+        R"({"s":"\na \"b\" </x>\nc\n","i":-12,"o":{"x":1.5},"e":"down","m":null,"unknown":"?"})");
+  CHECK(many.read(keyed("s", "") + i + unknown) == R"({"s":"","i":-12,"unknown":"?"})");
+  CHECK(many.read("<arg_key>i</arg_key><arg_value>0</arg_value><arg_key>unknown</arg_key><arg_value>?"
+                  "</arg_value>") == R"({"i":0,"unknown":"?"})");
+  for (const std::string& text :
+       {std::string(), i, unknown + i, i + i + unknown, keyed("i", "one") + unknown,
+        keyed("i", "1\n") + unknown, i + keyed("o", "[1]") + unknown, i + keyed("e", "left") + unknown,
+        i + keyed("e", "down\n") + unknown, i + keyed("never", "1") + unknown,
+        i + keyed("other", "1") + unknown, i + "\n" + unknown})
+    CHECK_FALSE(many.allow(text));
+  const Arguments listed(kGlm, R"({"properties": {"p": {"enum": ["5", 1.5, "</parameter>"]}}})");
+  CHECK(listed.read("") == "{}");
+  CHECK(listed.read(keyed("p", "5")) == R"({"p":"5"})");
+  CHECK(listed.read(keyed("p", "1.5")) == R"({"p":1.5})");
+  CHECK(listed.read(keyed("p", "</parameter>")) == R"({"p":"</parameter>"})");
+  CHECK(Arguments(kGlm, R"({"properties": {"p": {"enum": ["a</arg_value>"]}}})").error() ==
+        "enum: a value has </arg_value> in it");
 }
 
 TEST_CASE("qwen3_coder: forced strings are among those that the schema lists, wherever it does") {
@@ -320,7 +357,7 @@ TEST_CASE("what a format cannot write is refused by name") {
   const auto error = [](const AnswerFormat& format, const char* schema) {
     return Arguments(format, schema).error();
   };
-  for (const AnswerFormat& format : {kCoder, kPythonic}) {
+  for (const AnswerFormat& format : {kCoder, kGlm, kPythonic}) {
     CHECK(error(format, R"({"anyOf": [{"required": ["a"]}]})").starts_with("anyOf: "));
     CHECK(error(format, R"({"minProperties": 1})").starts_with("minProperties: "));
     CHECK(error(format, R"({"properties": {"a<b": {}}})").starts_with("properties: \"a<b\" "));

@@ -72,6 +72,7 @@ WEATHER = {
 }
 CLOCK = {"type": "function", "function": {"name": "clock", "description": "", "parameters": {"type": "object", "properties": {}}, "return": {"type": "string"}}}
 CALL = {"id": "abcdef123", "type": "function", "function": {"name": "get_weather", "arguments": {"place": "Z\u00fcrich", "days": 2, "x": [1.5, None, True, 1e-7, 1e20]}}}
+CLOCK_CALL = {"type": "function", "function": {"name": "clock", "arguments": {}}}
 
 SYSTEM = {"role": "system", "content": "  You are terse. \n"}
 USER = {"role": "user", "content": "Hi there, \u4f60\u597d \U0001F999!"}
@@ -104,6 +105,18 @@ OF_HARMONY = {
     "both": [USER, {**THOUGHTFUL_CALL, "content": "So."}],
     "no_call": [USER, TOOL_ANSWER],
 }
+
+# As GLM's template wants them: the reasoning apart or in the text, results one by one or in a list.
+OF_GLM45 = {
+    "calls": [SYSTEM, USER, {**SILENT_CALL, "content": "", "reasoning_content": "\nA call\nis due. "}, TOOL_ANSWER, TOOL_ANSWER],
+    "two_calls": [USER, {**SILENT_CALL, "content": " Both. ", "tool_calls": [CALL, CLOCK_CALL]}, {"role": "tool", "content": [{"output": "21"}, "22"]}],
+    "thought": [USER, THOUGHT],
+    "silent": [USER, THOUGHT, {"role": "user", "content": [{"type": "text", "text": "So?"}, 5, "/nothink"]}],
+    "no_call": [TOOL_ANSWER, {"role": "user", "content": {"a": 1}}],
+}
+OF_TEMPLATE = {"harmony": OF_HARMONY, "glm45": OF_GLM45}
+# In these, thinking is off.
+THOUGHTLESS = ("long", "two_calls", "silent")
 
 SMALL = [
     # whitespace control
@@ -177,10 +190,10 @@ def jinja_goldens():
     cases = []
     tokens = {"bos_token": "<s>", "eos_token": "</s>"}
     for path in sorted((DATA / "templates").glob("*.jinja")):
-        for name, messages in {**CONVERSATIONS, **(OF_HARMONY if path.stem == "harmony" else {})}.items():
+        for name, messages in {**CONVERSATIONS, **OF_TEMPLATE.get(path.stem, {})}.items():
             for extra_name, extra in (("", {}), ("+tools", {"tools": [WEATHER, CLOCK]})):
                 variables = {"messages": messages, "add_generation_prompt": len(name) % 2 == 0, "date_string": "26 Jul 2024", **extra}
-                if name == "long":
+                if name in THOUGHTLESS:
                     variables["enable_thinking"] = False
                 case = {"name": f"{path.stem}/{name}{extra_name}", "file": path.name, "variables": variables}
                 cases.append({**case, **render(env, path.read_text(encoding="utf-8"), {**tokens, **variables})})

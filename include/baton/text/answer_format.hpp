@@ -26,6 +26,7 @@ enum class CallFormat {
   qwen3_coder,  // <tool_call>\n<function=f>\n<parameter=a>\nvalue\n</parameter>\n</function>\n</tool_call>
   pythonic,     // the whole answer: [f(a=1, b='x'), g()]
   harmony,      // <|channel|>commentary to=functions.f <|constrain|>json<|message|>{...}<|call|>
+  glm45,        // <tool_call>f\n<arg_key>a</arg_key>\n<arg_value>value</arg_value>\n</tool_call>
 };
 enum class ReasoningFormat {
   none,
@@ -41,6 +42,8 @@ struct AnswerFormat {
 
 std::string_view to_string(CallFormat format);
 std::string_view to_string(ReasoningFormat format);
+// Whether it writes values as bare text: of which type they are, the parameters' schemas tell.
+bool needs_types(CallFormat format);
 std::optional<CallFormat> parse_call_format(std::string_view name);
 std::optional<ReasoningFormat> parse_reasoning_format(std::string_view name);
 
@@ -84,11 +87,11 @@ using AnswerEvent = std::variant<ReasoningText, ContentText, CallBegun, CallArgu
 //
 // A call has begun once its name is known and its arguments begin, an object; nothing takes it back. If its
 // brackets then do not match, or nest more than 64 deep, everything up to the format's closing marker (or the
-// text's end) is its arguments: the client sees what the model wrote. qwen3_coder and pythonic are no JSON:
-// their arguments are told translated, and are the beginning of a JSON object whatever comes.
+// text's end) is its arguments: the client sees what the model wrote. qwen3_coder, glm45 and pythonic are no
+// JSON: their arguments are told translated, and are the beginning of a JSON object whatever comes.
 class AnswerParser {
  public:
-  // `types` must outlive it; null: all that qwen3_coder writes is strings.
+  // `types` must outlive it; null: all values of formats that need them are strings.
   explicit AnswerParser(const AnswerFormat& format, bool inside_reasoning = false,
                         const ParameterTypes* types = nullptr);
   ~AnswerParser();

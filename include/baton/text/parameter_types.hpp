@@ -1,5 +1,5 @@
 // Of which types the parameters of a request's functions are: what a format that writes every value as bare
-// text (qwen3_coder) does not tell.
+// text (qwen3_coder, glm45) does not tell.
 #pragma once
 
 #include <cstdint>

@@ -270,6 +270,13 @@ void parse_effort(JsonFields& fields, Json& out) {
   out["reasoning_effort"] = effort;
 }
 
+// GLM's template writes a content that is null as "None".
+void fill_contents(Json& messages) {
+  for (Json& message : messages) {
+    if (message["content"].is_null()) message["content"] = "";
+  }
+}
+
 }  // namespace
 
 Json parse_template_variables(JsonFields& fields, const ServedModel& model) {
@@ -290,6 +297,7 @@ Json parse_template_variables(JsonFields& fields, const ServedModel& model) {
   if (out.contains("tools")) check_tools(fields, out["tools"]);
   parse_effort(fields, out);
   if (model.answer.reasoning == ReasoningFormat::harmony && !fields.error()) make_harmony_variables(out);
+  if (model.answer.calls == CallFormat::glm45 && !fields.error()) fill_contents(out["messages"]);
   if (const Json* extra = fields.find("chat_template_kwargs")) {
     if (!extra->is_object()) {
       fields.fail_type("chat_template_kwargs", "an object", *extra);

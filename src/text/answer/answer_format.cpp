@@ -16,7 +16,7 @@ struct Named {
 };
 
 // Where vLLM has two names for what is one format here, the first is ours.
-constexpr std::array<Named<CallFormat>, 10> kCallFormats{{{CallFormat::none, "none"},
+constexpr std::array<Named<CallFormat>, 12> kCallFormats{{{CallFormat::none, "none"},
                                                           {CallFormat::hermes, "hermes"},
                                                           {CallFormat::llama3_json, "llama3_json"},
                                                           {CallFormat::mistral, "mistral"},
@@ -25,7 +25,9 @@ constexpr std::array<Named<CallFormat>, 10> kCallFormats{{{CallFormat::none, "no
                                                           {CallFormat::pythonic, "pythonic"},
                                                           {CallFormat::pythonic, "llama4_pythonic"},
                                                           {CallFormat::harmony, "harmony"},
-                                                          {CallFormat::harmony, "openai"}}};
+                                                          {CallFormat::harmony, "openai"},
+                                                          {CallFormat::glm45, "glm45"},
+                                                          {CallFormat::glm45, "glm47"}}};
 constexpr std::array<Named<ReasoningFormat>, 4> kReasoningFormats{
     {{ReasoningFormat::none, "none"},
      {ReasoningFormat::think, "think"},
@@ -54,8 +56,9 @@ CallFormat detect_calls(std::string_view source) {
   const bool pythonic = has("[func_name1(");
   if (has(text::kHermesBegin)) {
     if (has(text::kFunctionBegin) && has(text::kParameterBegin)) return CallFormat::qwen3_coder;
-    // The same tag around bare keys (GLM 4.5) or Python is another format.
-    const bool other = has(text::kFunctionBegin) || has("<arg_key>") || pythonic;
+    if (has(text::kArgKeyBegin)) return CallFormat::glm45;
+    // The same tag around Python is another format.
+    const bool other = has(text::kFunctionBegin) || pythonic;
     return other ? CallFormat::none : CallFormat::hermes;
   }
   if (has(text::kMistralCalls)) return CallFormat::mistral;
@@ -70,6 +73,9 @@ CallFormat detect_calls(std::string_view source) {
 
 std::string_view to_string(CallFormat format) { return name_of(kCallFormats, format); }
 std::string_view to_string(ReasoningFormat format) { return name_of(kReasoningFormats, format); }
+bool needs_types(CallFormat format) {
+  return format == CallFormat::qwen3_coder || format == CallFormat::glm45;
+}
 std::optional<CallFormat> parse_call_format(std::string_view name) {
   return format_of<CallFormat>(kCallFormats, name);
 }
@@ -111,6 +117,9 @@ std::vector<TokenId> special_markers(const AnswerFormat& format, const Tokenizer
   if (format.reasoning == ReasoningFormat::think) markers = {text::kThinkBegin, text::kThinkEnd};
   if (format.calls == CallFormat::hermes || format.calls == CallFormat::qwen3_coder)
     markers.insert(markers.end(), {text::kHermesBegin, text::kHermesEnd});
+  if (format.calls == CallFormat::glm45)
+    markers.insert(markers.end(), {text::kHermesBegin, text::kHermesEnd, text::kArgKeyBegin, text::kArgKeyEnd,
+                                   text::kArgValueBegin, text::kArgValueEnd});
   if (format.calls == CallFormat::llama3_json) markers.push_back(text::kLlamaTag);
   if (format.calls == CallFormat::mistral)
     markers.insert(markers.end(), {text::kMistralCalls, text::kMistralArguments, text::kMistralId});

@@ -39,6 +39,8 @@ std::unique_ptr<text::CallParser> text::make_call_parser(CallFormat format, Answ
       return make_pythonic_parser(events);
     case CallFormat::harmony:
       return make_harmony_parser(events, {.reasoning = false});
+    case CallFormat::glm45:
+      return make_glm45_parser(events, types);
     case CallFormat::none:
       break;
   }

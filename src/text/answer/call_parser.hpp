@@ -36,6 +36,7 @@ std::unique_ptr<CallParser> make_hermes_parser(AnswerEvents& events);
 std::unique_ptr<CallParser> make_llama3_parser(AnswerEvents& events);
 std::unique_ptr<CallParser> make_mistral_parser(AnswerEvents& events);
 std::unique_ptr<CallParser> make_qwen3_coder_parser(AnswerEvents& events, const ParameterTypes* types);
+std::unique_ptr<CallParser> make_glm45_parser(AnswerEvents& events, const ParameterTypes* types);
 std::unique_ptr<CallParser> make_pythonic_parser(AnswerEvents& events);
 
 // How deep arguments nest, their own object included: as deep as requests may, in which calls come back.
@@ -47,7 +48,7 @@ inline bool may_be_in_name(char c) {
   return static_cast<unsigned char>(c) > ' ' &&
          std::string_view("[]{}\"\\,;<>()").find(c) == std::string_view::npos;
 }
-// What a parameter's name has where it stands between < and >.
+// What a parameter's name has where it stands in or between tags.
 inline bool may_be_in_tag(char c) { return static_cast<unsigned char>(c) >= ' ' && c != '<' && c != '>'; }
 // What is read as a name in the pythonic format: Python's, and what else functions' names have.
 inline bool may_begin_pythonic(char c) {
@@ -64,6 +65,10 @@ inline constexpr std::string_view kFunctionBegin = "<function=";
 inline constexpr std::string_view kFunctionEnd = "</function>";
 inline constexpr std::string_view kParameterBegin = "<parameter=";
 inline constexpr std::string_view kParameterEnd = "</parameter>";
+inline constexpr std::string_view kArgKeyBegin = "<arg_key>";
+inline constexpr std::string_view kArgKeyEnd = "</arg_key>";
+inline constexpr std::string_view kArgValueBegin = "<arg_value>";
+inline constexpr std::string_view kArgValueEnd = "</arg_value>";
 inline constexpr std::string_view kPythonBegin = "<|python_start|>";
 inline constexpr std::string_view kPythonEnd = "<|python_end|>";
 inline constexpr std::string_view kLlamaTag = "<|python_tag|>";

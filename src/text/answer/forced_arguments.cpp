@@ -111,14 +111,37 @@ class ParameterReader {
   std::vector<Parameter> parameters_;
 };
 
-// ---- qwen3_coder
+// ---- qwen3_coder, glm45
 
 bool is_tag_name(std::string_view name) {
   return !name.empty() && name.size() <= text::kMostName && std::ranges::all_of(name, text::may_be_in_tag);
 }
 
+// What stands around a parameter's value, in the grammar's notation, and the marker that ends it.
+struct Tags {
+  std::string before, behind;
+  std::string end;
+  std::string space;  // before the end, where the value does not go up to it by itself
+};
+
+// GLM 4.5 writes line breaks between its tags, 4.7 does not.
+Tags tags_of(CallFormat format, const std::string& name) {
+  const std::string line = GrammarText::literal("\n");
+  if (format == CallFormat::qwen3_coder)
+    return {.before = GrammarText::literal(std::string(text::kParameterBegin) + name + ">\n"),
+            .behind = line,
+            .end = std::string(text::kParameterEnd),
+            .space = "\n"};
+  const std::string key = std::string(text::kArgKeyBegin) + name + std::string(text::kArgKeyEnd);
+  return {
+      .before = GrammarText::literal(key) + " " + line + "? " + GrammarText::literal(text::kArgValueBegin),
+      .behind = line + "?",
+      .end = std::string(text::kArgValueEnd),
+      .space = {}};
+}
+
 // One of the listed values as bare text; empty where the schema lists none.
-Result<std::string> listed_text(const Json& schema, text::SchemaErrors& budget) {
+Result<std::string> listed_text(const Json& schema, const std::string& end, text::SchemaErrors& budget) {
   const auto values = text::listed_values(schema, schema, budget);
   if (!values) return std::string();
   if (values->empty())
@@ -127,37 +150,35 @@ Result<std::string> listed_text(const Json& schema, text::SchemaErrors& budget) 
   std::set<std::string> known;
   for (const Json* value : *values) {
     const std::string text = value->is_string() ? value->get<std::string>() : value->dump();
-    if (text.find(text::kParameterEnd) != std::string::npos)
-      return make_error(ErrorCode::unsupported,
-                        "enum: a value has " + std::string(text::kParameterEnd) + " in it");
+    if (text.find(end) != std::string::npos)
+      return make_error(ErrorCode::unsupported, "enum: a value has " + end + " in it");
     if (known.insert(text).second) out += (out.empty() ? "" : " | ") + GrammarText::literal(text);
   }
   return "(" + out + ")";
 }
 
-// A value and the end of its tag.
-Result<std::string> tagged_value(GrammarText& grammar, const Parameter& parameter,
+// A value and the marker that ends it.
+Result<std::string> tagged_value(GrammarText& grammar, const Parameter& parameter, const Tags& tags,
                                  text::SchemaErrors& budget) {
-  const std::string end = " " + GrammarText::literal("\n" + std::string(text::kParameterEnd));
   const auto types = text::types_of_schema(parameter.schema, parameter.schema, budget);
-  auto value = contains(types, JsonType::string) ? listed_text(parameter.schema, budget)
+  auto value = contains(types, JsonType::string) ? listed_text(parameter.schema, tags.end, budget)
                                                  : grammar.json_schema(parameter.schema);
   if (budget.any()) return budget.first();
   if (!value) return value;
-  return value->empty() ? grammar.until(text::kParameterEnd) : *value + end;
+  if (value->empty()) return grammar.until(tags.end);
+  return *value + " " + GrammarText::literal(tags.space + tags.end);
 }
 
-Result<std::string> tagged_parameters(GrammarText& grammar, const Json& schema) {
+Result<std::string> tagged_parameters(GrammarText& grammar, CallFormat format, const Json& schema) {
   const auto parameters = ParameterReader(schema, is_tag_name).read();
   if (!parameters) return parameters.error();
   text::SchemaErrors budget;
   std::string out;
   for (const Parameter& parameter : *parameters) {
-    auto value = tagged_value(grammar, parameter, budget);
+    const Tags tags = tags_of(format, parameter.name);
+    auto value = tagged_value(grammar, parameter, tags, budget);
     if (!value) return value;
-    const std::string begin = std::string(text::kParameterBegin) + parameter.name + ">\n";
-    const std::string rule = grammar.rule(
-        "parameter", GrammarText::literal(begin) + " " + *value + " " + GrammarText::literal("\n"));
+    const std::string rule = grammar.rule("parameter", tags.before + " " + *value + " " + tags.behind);
     out += (out.empty() ? "" : " ") + rule + (parameter.required ? "" : "?");
   }
   return out;
@@ -204,7 +225,7 @@ Result<std::string> keyword_arguments(GrammarText& grammar, const Json& schema) 
 
 Result<ForcedFunction> forced_function(GrammarText& grammar, CallFormat format, std::string name,
                                        const nlohmann::ordered_json* parameters) {
-  const bool tagged = format == CallFormat::qwen3_coder, pythonic = format == CallFormat::pythonic;
+  const bool tagged = needs_types(format), pythonic = format == CallFormat::pythonic;
   const bool bare = tagged || format == CallFormat::harmony;  // the name stands without quotes
   const bool fits =
       bare ? std::ranges::all_of(name, text::may_be_in_name) : !pythonic || is_pythonic_name(name);
@@ -213,7 +234,7 @@ Result<ForcedFunction> forced_function(GrammarText& grammar, CallFormat format, 
                                                   " cannot be forced: the model cannot write its name.");
   const Json none = Json::object();
   const Json& schema = parameters == nullptr ? none : *parameters;
-  auto arguments = tagged                  ? tagged_parameters(grammar, schema)
+  auto arguments = tagged                  ? tagged_parameters(grammar, format, schema)
                    : pythonic              ? keyword_arguments(grammar, schema)
                    : parameters == nullptr ? Result<std::string>(GrammarText::literal("{}"))
                                            : grammar.json_schema(schema);

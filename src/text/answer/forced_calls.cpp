@@ -57,6 +57,14 @@ Form form_of(CallFormat format) {
               .arguments = "(",
               .end = ")",
               .quoted = false};
+    case CallFormat::glm45:
+      return {.before = {},
+              .between = {},
+              .behind = {},
+              .name = {},
+              .arguments = {},
+              .end = std::string(text::kHermesEnd),
+              .quoted = false};
     case CallFormat::harmony:  // its header is no plain text
       return {.before = {},
               .between = std::string(text::kHarmonyCall) + harmony_next(),
@@ -84,7 +92,8 @@ std::string reasoning_first(GrammarText& grammar, ReasoningFormat format, bool i
       harmony ? grammar.until(text::kHarmonyEnd) + " " + GrammarText::literal(harmony_next())
               : grammar.until(text::kThinkEnd) + " [ \\r\\n\\t]{0,8}";
   if (inside) return grammar.rule("reasoning", thought) + " ";
-  return grammar.rule("reasoning", "(" + GrammarText::literal(begin) + " " + thought + ")?") + " ";
+  const std::string line = harmony ? "" : GrammarText::literal("\n") + "? ";  // GLM's begins with one
+  return grammar.rule("reasoning", "(" + line + GrammarText::literal(begin) + " " + thought + ")?") + " ";
 }
 
 std::string harmony_json() {
@@ -97,6 +106,19 @@ std::string harmony_call(const std::string& name) {
   const std::string to = " " + std::string(text::kHarmonyTo) + std::string(text::kHarmonyFunctions) + name;
   return "(" + GrammarText::literal(channel + to) + " | " + GrammarText::literal(to + channel) +
          ") (\" json\" | " + harmony_json() + ")? " + GrammarText::literal(text::kHarmonyMessage);
+}
+
+// Line breaks are between the parts of GLM 4.5's calls, not of 4.7's.
+std::string glm45_call(const std::string& name) {
+  const std::string line = GrammarText::literal("\n") + "?";
+  return line + " " + GrammarText::literal(std::string(text::kHermesBegin) + name) + " " + line;
+}
+
+// All that stands before its arguments.
+std::string call_begin(CallFormat format, const Form& form, const std::string& name) {
+  if (format == CallFormat::harmony) return harmony_call(name);
+  if (format == CallFormat::glm45) return glm45_call(name);
+  return GrammarText::literal(form.name + name + form.arguments);
 }
 
 }  // namespace
@@ -115,10 +137,8 @@ std::string forced_calls(GrammarText& grammar, const ForcedCalls& forced,
   std::string one_of;
   for (const ForcedFunction& function : functions) {
     const std::string name = form.quoted ? text::json_quoted(function.name) : function.name;
-    const bool harmony = forced.format.calls == CallFormat::harmony;
-    const std::string begin =
-        harmony ? harmony_call(name) : GrammarText::literal(form.name + name + form.arguments);
-    const std::string body = begin + " " + function.arguments + " " + GrammarText::literal(form.end);
+    const std::string body = call_begin(forced.format.calls, form, name) + " " + function.arguments + " " +
+                             GrammarText::literal(form.end);
     one_of += (one_of.empty() ? "" : " | ") + grammar.rule("call", body);
   }
   const std::string call = grammar.rule("calls", one_of);
