@@ -232,7 +232,8 @@ inline void attention_finish(const float* running, int64_t head_dim, const float
   if (sink != nullptr) {
     const float highest = running[0] > *sink ? running[0] : *sink;
     const float keep = exp(running[0] - highest);
-    inverse = keep / fma(running[1], keep, exp(*sink - highest));
+    const float take = *sink == highest ? 1.0F : exp(*sink - highest);  // an infinite one takes all
+    inverse = keep / fma(running[1], keep, take);
   }
   for (int64_t d = 0; d < head_dim; ++d) out[d] = running[kPartialHead + d] * inverse;
 }

@@ -18,6 +18,7 @@
 #include "app/membership.hpp"
 #include "app/readiness.hpp"
 #include "app/system.hpp"
+#include "app/weights_fit.hpp"
 #include "baton/base/clock.hpp"
 #include "baton/base/fault.hpp"
 #include "baton/base/units.hpp"
@@ -74,55 +75,6 @@ std::string host_name() {
   return name[0] == '\0' ? "baton" : name;
 }
 
-// Before anything is read: the kernel would otherwise kill us half-way. Weights are kept packed, at their
-// size, but for FP8 in blocks and for weights of 4 or 8 bits, which are expanded, and for what is quantised;
-// other FP8 a GPU may expand, which shows only when it does.
-Result<void> weights_fit(const std::filesystem::path& directory, OpsGroup& group, Quantization quantization) {
-  std::uint64_t bytes = 0;
-  std::error_code ignored;  // what cannot be read is load_model's to explain
-  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
-    const std::string name = entry.path().filename();  // other names hold copies of the same weights
-    if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
-    if (const auto size = entry.file_size(ignored); !ignored) bytes += size;
-  }
-  if (const auto config = load_model_config(directory); config) {
-    const std::uint64_t element = size_of(config->weights);
-    const std::uint64_t embeddings = element * static_cast<std::uint64_t>(config->vocab) *
-                                     static_cast<std::uint64_t>(config->hidden) *
-                                     (config->tied_embeddings ? 1 : 2);
-    const bool to_fp8 = quantization == Quantization::fp8;
-    const bool expanded = config->packed.kind != PackedWeights::Kind::none;
-    const bool maybe_mxfp4 = config->mixture.experts > 0 && config->mixture.one_tensor();
-    if (expanded || maybe_mxfp4) {
-      const ModelShape shape = shape_of(*config);
-      const double weights = shape.dense_parameters() + shape.routed_parameters();
-      bytes = embeddings + static_cast<std::uint64_t>(weights) * (to_fp8 ? 1 : element);
-    } else {
-      const std::uint64_t projections = bytes - std::min(bytes, embeddings);
-      if (to_fp8 && config->fp8 == Fp8::none) bytes -= projections - projections / element;
-      if (!to_fp8 && config->fp8_blocks.out > 0) bytes += projections * (element - 1);
-    }
-    // Each rank has the embeddings whole; where they are the output, too, its share of that besides.
-    const auto width = static_cast<std::uint64_t>(group.width());
-    const std::uint64_t table = embeddings / (config->tied_embeddings ? 1 : 2);
-    if (width > 1) bytes += (width - 1) * table + (config->tied_embeddings ? table : 0);
-  }
-  std::uint64_t available = memory_info().available;
-  if (group.rank(0).device().kind == DeviceKind::cuda) {  // the host only maps them
-    available = 0;
-    for (std::int32_t rank = 0; rank < group.width(); ++rank) {
-      const auto gpu = gpu_memory(group.rank(rank).device());
-      if (!gpu) return gpu.error();
-      available += gpu->free;
-    }
-  }
-  if (bytes <= available) return {};
-  return make_error(ErrorCode::out_of_memory,
-                    "the weights in " + directory.string() + " take " + format_size(bytes) + ", but only " +
-                        format_size(available) + " of memory are available",
-                    "--model");
-}
-
 }  // namespace
 
 struct Daemon::Parts {
@@ -131,6 +83,7 @@ struct Daemon::Parts {
   Result<void> choose_device();
   Result<void> load_model();
   AnswerFormat answer_format() const;
+  GenerationDefaults generation_defaults() const;
   KvSpec kv_spec() const;
   Result<std::uint64_t> kv_bytes_on_host() const;
   Result<std::uint64_t> kv_bytes_on_gpu();
@@ -162,6 +115,7 @@ struct Daemon::Parts {
   std::unique_ptr<OpsGroup> group;  // the devices of the engine
   std::unique_ptr<Model> model;
   std::unique_ptr<Tokenizer> tokenizer;
+  GenerationDefaults generation;
   std::unique_ptr<GrammarCompiler> grammars;
   std::unique_ptr<ChatTemplate> chat_template;
   std::optional<KvMemory> kv;
@@ -248,6 +202,14 @@ Result<std::uint64_t> Daemon::Parts::left_on_gpu(Device device) const {
 }
 
 // What the model's files tell, unless the options know better.
+// The model's, with the tokens that end an answer in its format.
+GenerationDefaults Daemon::Parts::generation_defaults() const {
+  GenerationDefaults defaults = model->config().generation;
+  for (const TokenId id : end_markers(answer_format(), *tokenizer))
+    if (std::ranges::count(defaults.eos_token_ids, id) == 0) defaults.eos_token_ids.push_back(id);
+  return defaults;
+}
+
 AnswerFormat Daemon::Parts::answer_format() const {
   const std::string_view source = chat_template == nullptr ? std::string_view() : chat_template->source();
   AnswerFormat format = detect_answer_format(source, *tokenizer);
@@ -296,7 +258,8 @@ Result<void> Daemon::Parts::load_model() {
   else
     return std::move(chat).error();
   if (auto fits = check_together(answer_format()); !fits) return fits;
-  grammars = make_grammar_compiler(*tokenizer, model->config().generation.eos_token_ids,
+  generation = generation_defaults();
+  grammars = make_grammar_compiler(*tokenizer, generation.eos_token_ids,
                                    special_markers(answer_format(), *tokenizer));
   no_embeddings = why_no_embeddings(options.embeddings, directory);
   logger.info("model loaded", {{"model", model_name},
@@ -506,7 +469,7 @@ Result<void> Daemon::Parts::start_http() {
   served.names = options.served_names;
   served.context = engine_options().limits.max_context;
   served.created = std::time(nullptr);
-  served.generation = model->config().generation;
+  served.generation = generation;
   served.vocab = model->config().vocab;
   served.answer = answer_format();
   served.hidden = model->config().hidden;

@@ -57,6 +57,9 @@ Result<EngineSetup> find_engine(const DeploymentOptions& options, Catalog& catal
   engine.model = *std::move(model);
   engine.system = *std::move(system);
   engine.weights = options.precision.empty() ? engine.model.stored : *parse_precision(options.precision);
+  const bool expanded = engine.weights == Precision::int4 || engine.weights == Precision::fp4;
+  if (options.backend == "baton" && options.precision.empty() && expanded)
+    engine.weights = Precision::bf16;  // what they are when they are loaded
   auto profile = catalog.profile(options.backend, engine.system, engine.weights);
   if (!profile) return profile.error();
   engine.profile = *std::move(profile);

@@ -19,6 +19,13 @@ constexpr std::string_view kDown = ".lora_A.weight";
 constexpr std::string_view kUp = ".lora_B.weight";
 static_assert(kUp.size() == kDown.size());
 
+// A tensor for the part of a model that makes tokens of images, of which there are none here.
+bool is_of_what_sees(std::string_view name) {
+  constexpr std::string_view kModel = "model.";
+  if (name.starts_with(kModel)) name.remove_prefix(kModel.size());
+  return name.starts_with("vision_tower.") || name.starts_with("multi_modal_projector.");
+}
+
 bool is_empty(const nlohmann::json& value) {
   return value == false || ((value.is_array() || value.is_object()) && value.empty());
 }
@@ -206,6 +213,7 @@ std::optional<std::string> Adapter::tensor_outside(const std::set<std::string>& 
     std::string_view name = tensor;
     if (!name.starts_with(kPrefix)) return tensor;
     name.remove_prefix(kPrefix.size());
+    if (is_of_what_sees(name)) continue;
     if (!name.ends_with(kDown) && !name.ends_with(kUp)) return tensor;
     name.remove_suffix(kDown.size());
     if (!projections.contains(std::string(name))) return tensor;

@@ -104,9 +104,9 @@ void refuse_what_we_do_not_do(JsonReader& config, const Family& family) {
   if (!family.gemma) return;
   for (const char* name : {"attn_logit_softcapping", "final_logit_softcapping"})
     if (config.find(name)) config.fail(ErrorCode::unsupported, name, "is set; supported: null");
-  if (config.boolean("use_bidirectional_attention", false))
+  if (const nlohmann::json* both = config.find("use_bidirectional_attention"); both && *both != false)
     config.fail(ErrorCode::unsupported, "use_bidirectional_attention",
-                "is true; supported: causal attention");
+                "is not false; supported: causal attention");
 }
 
 void read_biases(JsonReader& config, const Family& family, ModelConfig& model) {
@@ -343,7 +343,6 @@ Result<ModelConfig> parse_model_config(std::string_view config_json, std::string
   model.tied_embeddings = config.boolean("tie_word_embeddings", family.tied) || headless;
   read_biases(config, family, model);
   model.head_norms = family.head_norms || (family.asked_head_norms && config.boolean("use_qk_norm", false));
-  model.predicting_layers = config.integer("num_nextn_predict_layers", {0, kLayersRange.maximum}, 0);
   model.fused = family.fused;
   model.sinks = family.sinks;
   model.activation = family.activation;

@@ -51,9 +51,12 @@ Hash128 hash_config(const ModelConfig& c) {
   add_float(c.stream_epsilon);
   if (c.norm_epsilon != c.stream_epsilon) add_float(c.norm_epsilon);
   if (c.norm_offset != 0) add_float(c.norm_offset);
-  add_float(c.rope.scale);
-  for (const float frequency : c.rope.inv_frequency) add_float(frequency);
-  for (const float frequency : c.window_rope.inv_frequency) add_float(frequency);
+  const auto add_rope = [&](const RopeTable& table) {
+    add_float(table.scale);
+    for (const float frequency : table.inv_frequency) add_float(frequency);
+  };
+  add_rope(c.rope);
+  if (!c.window_rope.inv_frequency.empty()) add_rope(c.window_rope);
   return hash_string(facts);
 }
 
@@ -68,6 +71,15 @@ void fuse(std::vector<WeightSource::Projection>& projections, const std::string&
   for (WeightSource::Projection& part : projections) part.of = outputs;
 }
 
+// Whether the checkpoint has an output head that is no copy of the embeddings, whatever config.json says.
+bool has_own_head(const Checkpoint& checkpoint) {
+  const auto* const head = checkpoint.find("lm_head.weight");
+  const auto* const embeddings = checkpoint.find(WeightSource::kEmbeddings);
+  return head && embeddings &&
+         (head->entry.dtype_name != embeddings->entry.dtype_name ||
+          !std::ranges::equal(checkpoint.bytes(*head), checkpoint.bytes(*embeddings)));
+}
+
 float attention_factor(const ModelConfig& c) {
   return c.attention_factor > 0 ? c.attention_factor : 1.0F / std::sqrt(static_cast<float>(c.head_dim));
 }
@@ -79,6 +91,7 @@ Result<std::unique_ptr<Model>> DecoderModel::load(const ModelFiles& files, Ops& 
   std::unique_ptr<DecoderModel> model(new DecoderModel(files.config, ops.place()));
   if (auto even = shareable(shape_of(model->config_), ops.place().width); !even)
     return std::move(even).error();
+  if (has_own_head(files.checkpoint)) model->config_.tied_embeddings = false;
   const Hash128 facts = hash_config(model->config_);
   const bool has_codes = model->config_.fp8 != Fp8::none && model->config_.fp8_blocks.out == 0;
   if (quantization == Quantization::fp8 && !has_codes) model->config_.fp8 = Fp8::products;
@@ -123,8 +136,11 @@ void DecoderModel::read_weights(WeightSource& source) {
   embed_ = source.linear(c.hidden, {"model.embed_tokens", c.vocab, false, true});
   layers_.clear();
   for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
-  source.absent("model.layers." + std::to_string(c.layers + c.predicting_layers) + ".input_layernorm.weight",
-                "num_hidden_layers");
+  // Layers behind the last one that predict further tokens (DeepSeek V3's MTP) are left out, others are not.
+  std::int32_t behind = c.layers;
+  const auto layer = [&] { return "model.layers." + std::to_string(behind); };
+  while (source.dtype_of(layer() + ".eh_proj.weight")) ++behind;
+  source.absent(layer() + ".input_layernorm.weight", "num_hidden_layers");
   norm_ = source.vector("model.norm.weight", c.hidden, {c.logits_factor, c.norm_offset});
   if (c.tied_embeddings) source.absent_packed("lm_head", "tie_word_embeddings");
   if (!c.tied_embeddings)

@@ -18,8 +18,12 @@ constexpr const char* kGemma3 = R"({"vocab_size": 262208, "hidden_size": 2304, "
   "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 131072, "rms_norm_eps": 1e-6,
   "query_pre_attn_scalar": 256, "sliding_window": 4096, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
   "eos_token_id": 1, "bos_token_id": 2})";
-constexpr const char* kGptOssDefaults =
-    R"({"sliding_window": 128, "rope_theta": 150000, "rms_norm_eps": 1e-5, "attention_bias": true})";
+constexpr const char* kGptOssDefaults = R"({"sliding_window": 128, "rope_theta": 150000, "rms_norm_eps": 1e-5,
+  "attention_bias": true, "max_position_embeddings": 131072, "rope_scaling": {"rope_type": "yarn", "factor": 32,
+  "beta_fast": 32, "beta_slow": 1, "truncate": false, "original_max_position_embeddings": 4096}})";
+constexpr const char* kGlm4Moe =
+    R"({"partial_rotary_factor": 0.5, "norm_topk_prob": true, "rms_norm_eps": 1e-5,
+  "max_position_embeddings": 131072})";
 
 constexpr Family kFamilies[] = {
     {.architecture = "Gemma3ForCausalLM",
@@ -36,7 +40,7 @@ constexpr Family kFamilies[] = {
      .asked_head_norms = true,
      .mixture = &kGlm,
      .partial_rotary = true,
-     .defaults = R"({"partial_rotary_factor": 0.5, "norm_topk_prob": true, "rms_norm_eps": 1e-5})"},
+     .defaults = kGlm4Moe},
     {.architecture = "GptOssForCausalLM",
      .attention = Family::Bias::asked,
      .window = Family::Window::patterned,
@@ -50,7 +54,9 @@ constexpr Family kFamilies[] = {
      .mlp_bias = true,
      .multipliers = true},
     {.architecture = "LlamaForCausalLM", .attention = Family::Bias::asked, .mlp_bias = true},
-    {.architecture = "MistralForCausalLM", .window = Family::Window::everywhere},
+    {.architecture = "MistralForCausalLM",
+     .window = Family::Window::everywhere,
+     .defaults = R"({"sliding_window": 4096, "max_position_embeddings": 131072})"},
     {.architecture = "MixtralForCausalLM", .window = Family::Window::everywhere, .mixture = &kMixtral},
     {.architecture = "Phi3ForCausalLM",
      .window = Family::Window::everywhere,
@@ -93,6 +99,29 @@ std::string architecture_of(const nlohmann::json& config) {
   return list->front().get<std::string>();
 }
 
+// All ids of two values, each an id or a list of them.
+nlohmann::json all_ids(const nlohmann::json& one, const nlohmann::json& other) {
+  nlohmann::json all = one.is_array() ? one : nlohmann::json::array({one});
+  for (const nlohmann::json& id : other.is_array() ? other : nlohmann::json::array({other}))
+    if (std::find(all.begin(), all.end(), id) == all.end()) all.push_back(id);
+  return all;
+}
+
+// text_config's keys become the file's. Where both levels say something, text_config is right, but for what
+// generates: all tokens that end an answer do, and embeddings are the head's where either level says so (a
+// head of its own in the checkpoint is used all the same).
+void take_in(const nlohmann::json& inner, nlohmann::json& config) {
+  for (const auto& [key, value] : inner.items()) {
+    const auto outer = config.find(key);
+    const bool both = outer != config.end() && !outer->is_null();
+    if (key == "architectures" || (both && value.is_null())) continue;
+    if (both && key == "eos_token_id")
+      config[key] = all_ids(*outer, value);
+    else if (!both || key != "tie_word_embeddings" || value == true)
+      config[key] = value;
+  }
+}
+
 }  // namespace
 
 std::span<const std::string_view> architectures() {
@@ -124,8 +153,7 @@ nlohmann::json language_config(nlohmann::json config) {
   const std::string architecture = architecture_of(config);
   if (const auto text = config.find("text_config"); text != config.end() && text->is_object()) {
     const nlohmann::json inner = *text;
-    for (const auto& [key, value] : inner.items())
-      if (!value.is_null() && key != "architectures") config[key] = value;
+    take_in(inner, config);
     // Another language model than the one that this class usually has.
     const auto type = inner.find("model_type");
     const auto* const seeing = std::ranges::find(kSeeing, architecture, &Seeing::architecture);
@@ -137,8 +165,10 @@ nlohmann::json language_config(nlohmann::json config) {
   const Family* family = find_family(language_architecture(architecture, headless));
   if (family == nullptr || family->defaults == nullptr) return config;
   const nlohmann::json defaults = nlohmann::json::parse(family->defaults);
-  for (const auto& [key, value] : defaults.items())
-    if (const auto said = config.find(key); said == config.end() || said->is_null()) config[key] = value;
+  for (const auto& [key, value] : defaults.items()) {
+    const bool said = config.contains(key) || (key == "rope_scaling" && config.contains("rope_parameters"));
+    if (!said) config[key] = value;
+  }
   return config;
 }
 

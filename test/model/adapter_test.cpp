@@ -304,6 +304,14 @@ TEST_CASE("what an adapter may not be is refused by name") {
   }
   adapter.tensors.clear();
   CHECK(refused().empty());
+
+  // What it adds to the part of a model that sees is for images, of which there are none.
+  adapter.tensors = tensors;
+  for (const char* seeing : {"vision_tower.", "model.vision_tower.", "multi_modal_projector."}) {
+    adapter.tensors.push_back(tensors[0]);
+    adapter.tensors.back().name = "base_model.model." + std::string(seeing) + "a.lora_A.weight";
+  }
+  CHECK(refused() == "loaded");
 }
 
 TEST_CASE("files of an adapter that are not there, or no JSON, are named") {

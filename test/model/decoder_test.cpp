@@ -110,6 +110,41 @@ TEST_CASE("the forward pass agrees with the oracle") {
   }
 }
 
+TEST_CASE("a head of its own is used whatever config.json says, a copy of the embeddings is none") {
+  TinyModel tiny;  // has a head
+  const auto device = ops();
+  const auto logits = [&](const TinyModel& of) {
+    of.write();
+    auto model = of.load(*device);
+    if (!model) FAIL(model.error().message);
+    Runner runner(**model, *device, 4);
+    return std::pair((*model)->fingerprint(), runner.feed(some_tokens(9)));
+  };
+  const auto [own, expected] = logits(tiny);
+  tiny.config["tie_word_embeddings"] = true;
+  CHECK(logits(tiny).second == expected);
+  tiny.tensor("lm_head.weight").bytes = tiny.tensor("model.embed_tokens.weight").bytes;
+  const Logits copied = logits(tiny).second;
+  CHECK(copied != expected);
+  tiny.remove("lm_head.weight");
+  CHECK(logits(tiny).second == copied);
+}
+
+TEST_CASE("layers that predict further tokens are left out, others are not") {
+  TinyModel tiny;
+  const auto device = ops();
+  const auto add_layer = [&](int index, bool predicts) {
+    const std::string layer = "model.layers." + std::to_string(index) + ".";
+    tiny.tensors.push_back({layer + "input_layernorm.weight", "F32", {24}, std::string(96, '\0')});
+    if (predicts) tiny.tensors.push_back({layer + "eh_proj.weight", "F32", {1}, std::string(4, '\0')});
+    tiny.write();
+    return tiny.load(*device).has_value();
+  };
+  CHECK(add_layer(3, true));
+  CHECK(add_layer(4, true));
+  CHECK_FALSE(add_layer(5, false));
+}
+
 TEST_CASE("FP8 where it cannot be, or without its scale, is refused by name") {
   TinyModel tiny(R"({"quantization_config": {"quant_method": "fp8"}})");
   const auto device = ops();
@@ -319,6 +354,19 @@ TEST_CASE("fingerprints tell models apart") {
     CHECK(fingerprint(TinyModel(R"({"rms_norm_eps": 1e-6})")) != original);
     CHECK(fingerprint(TinyModel(R"({"rope_theta": 20000})")) != original);
     CHECK(fingerprint(TinyModel(R"({"max_position_embeddings": 127})")) != original);
+    const auto gemma = [&](const char* patch) {
+      TinyModel made(R"({"architectures": ["Gemma3ForCausalLM"], "sliding_window": 9, "rope_parameters":
+          {"full_attention": {"rope_type": "default", "rope_theta": 1e6}, "sliding_attention":
+          {"rope_type": "yarn", "factor": 2, "original_max_position_embeddings": 64, "rope_theta": 30}}})");
+      made.config.merge_patch(json::parse(patch));
+      made.write();
+      return fingerprint(made);
+    };
+    for (const char* patch :
+         {R"({"sliding_window": 10})", R"({"sliding_window_pattern": 2})", R"({"query_pre_attn_scalar": 9})",
+          R"({"rope_parameters": {"sliding_attention": {"rope_theta": 31}}})",
+          R"({"rope_parameters": {"sliding_attention": {"attention_factor": 1.5}}})"})
+      CHECK(gemma(patch) != gemma("{}"));
   }
   SECTION("what does not matter") {
     tiny.config["eos_token_id"] = 5;

@@ -28,7 +28,11 @@ TEST_CASE("which layers attend through a sliding window") {
   CHECK(windows(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 511})") ==
         Windows{511, {0, 1, 2, 3, 4}});
   CHECK(windows(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 512})") == none);
-  CHECK(windows(R"({"architectures": ["MistralForCausalLM"], "sliding_window": null})") == none);
+  CHECK(parse(patched(R"({"architectures": ["MistralForCausalLM"], "max_position_embeddings": 8192})"))
+            ->window == 4096);  // what its code has where the file is silent
+  json null = patched(R"({"architectures": ["MistralForCausalLM"], "max_position_embeddings": 8192})");
+  null["sliding_window"] = nullptr;
+  CHECK(parse(null)->window == 0);
   CHECK(windows(R"({"architectures": ["MistralForCausalLM"], "sliding_window": 0})") == none);
   CHECK(windows(R"({"sliding_window": 64})") == none);  // Llama's code has none
   CHECK(windows(R"({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64})") == none);
@@ -52,6 +56,7 @@ TEST_CASE("which layers attend through a sliding window") {
   CHECK(windows(R"({"architectures": ["Gemma3ForCausalLM"], "sliding_window": 1024})") ==
         Windows{1024, {0, 1, 2, 3, 4}});  // no sequence outgrows it, but these layers rotate otherwise
   CHECK(windows(R"({"architectures": ["GptOssForCausalLM"], "sliding_window": 64, "num_local_experts": 4,
+                    "rope_parameters": {"rope_type": "default"},
                     "num_experts_per_tok": 2})") == Windows{64, {0, 2, 4}});
   for (const char* types : {R"(["sliding_attention"])", R"("sliding_attention")", R"([1, 2, 3, 4, 5])",
                             R"(["chunked_attention", "full_attention", "full_attention", "full_attention",
@@ -95,6 +100,19 @@ TEST_CASE("Gemma 3: its file may be silent, and its language model may be inside
   CHECK(inside->window_rope.inv_frequency[64] == Approx(0.01));  // of 10000
   CHECK(inside->generation.eos_token_ids == std::vector<std::int32_t>{1, 106});
 
+  // What generates may be said on either level.
+  const auto both = parse(json::parse(R"({"architectures": ["Gemma3ForConditionalGeneration"],
+    "eos_token_id": [1, 106], "tie_word_embeddings": false,
+    "text_config": {"model_type": "gemma3_text", "eos_token_id": 1, "sliding_window": null}})"));
+  if (!both) FAIL(both.error().message);
+  CHECK(both->generation.eos_token_ids == std::vector<std::int32_t>{1, 106});
+  CHECK_FALSE(both->tied_embeddings);
+  CHECK(both->window == 0);  // null, which is not silence
+  const auto tied = parse(json::parse(R"({"architectures": ["Gemma3ForConditionalGeneration"],
+    "tie_word_embeddings": true, "text_config": {"model_type": "gemma3_text", "tie_word_embeddings": false}})"));
+  REQUIRE(tied);
+  CHECK(tied->tied_embeddings);
+
   const auto refused = [](const char* patch) {
     json config = json::parse(R"({"architectures": ["Gemma3ForCausalLM"]})");
     config.merge_patch(json::parse(patch));
@@ -107,6 +125,7 @@ TEST_CASE("Gemma 3: its file may be silent, and its language model may be inside
   CHECK(refused(R"({"final_logit_softcapping": 30})") == "final_logit_softcapping");
   CHECK(refused(R"({"attn_logit_softcapping": 50})") == "attn_logit_softcapping");
   CHECK(refused(R"({"use_bidirectional_attention": true})") == "use_bidirectional_attention");
+  CHECK(refused(R"({"use_bidirectional_attention": "vision"})") == "use_bidirectional_attention");
   CHECK(refused(R"({"architectures": ["Mistral3ForConditionalGeneration"],
                     "text_config": {"model_type": "ministral3"}})") == "architectures");
 }
@@ -134,6 +153,11 @@ TEST_CASE("gpt-oss as it is published") {
   CHECK(read->mixture.one_tensor());
   CHECK(read->mixture.renormalise);
   CHECK(read->activation == Activation::clamped_silu);
+  const auto scale = read->rope.scale;
+  const auto frequencies = read->rope.inv_frequency;
+  config.erase("rope_scaling");  // it is what the family's code has, too
+  CHECK(parse(config)->rope.scale == scale);
+  CHECK(parse(config)->rope.inv_frequency == frequencies);
   config["swiglu_limit"] = 6.0;
   CHECK(parse(config).error().field == "swiglu_limit");
   config["swiglu_limit"] = 7.0;

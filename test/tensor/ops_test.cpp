@@ -14,7 +14,8 @@ struct Shape {
   std::int64_t rows, in, out;
 };
 
-constexpr float kNone = -std::numeric_limits<float>::infinity();  // a sink that takes nothing
+constexpr float kAll = std::numeric_limits<float>::infinity();  // a sink that takes everything
+constexpr float kNone = -kAll;                                  // and one that takes nothing
 
 void check_product(const Matrix& got, const Matrix& x, const Matrix& w, const Matrix* bias) {
   for (std::int64_t r = 0; r < x.rows; ++r) {
@@ -272,14 +273,15 @@ TEST_CASE("attention is the softmax over the positions that a row sees") {
   };
   for (const OpsOptions& options : backends()) {
     for (const Case& c : {Case{1, 1, 4, 8, 5, DType::f32}, Case{8, 4, 8, 16, 140, DType::f32},
-                         Case{6, 2, 24, 8, 130, DType::bf16}, Case{7, 1, 64, 32, 300, DType::bf16},
-                         Case{4, 4, 100, 16, 257, DType::f16}, Case{6, 3, 64, 16, 150, DType::e4m3},
-                         Case{2, 1, 20, 8, 70, DType::e4m3}, Case{2, 1, 8, 8, 40, DType::f32, 1},
-                         Case{4, 2, 16, 16, 150, DType::bf16, 7}, Case{5, 1, 64, 32, 300, DType::bf16, 100},
-                         Case{8, 2, 24, 8, 290, DType::f32, 129}, Case{2, 2, 64, 16, 400, DType::e4m3, 256},
-                         Case{4, 1, 32, 16, 70, DType::f32, 1000},
-                         Case{4, 2, 16, 16, 140, DType::f32, 0, {0.5F, -3.0F, 40.0F, -200.0F}},
-                         Case{2, 1, 64, 16, 270, DType::bf16, 128, {2.0F, kNone}}}) {
+                          Case{6, 2, 24, 8, 130, DType::bf16}, Case{7, 1, 64, 32, 300, DType::bf16},
+                          Case{4, 4, 100, 16, 257, DType::f16}, Case{6, 3, 64, 16, 150, DType::e4m3},
+                          Case{2, 1, 20, 8, 70, DType::e4m3}, Case{2, 1, 8, 8, 40, DType::f32, 1},
+                          Case{4, 2, 16, 16, 150, DType::bf16, 7}, Case{5, 1, 64, 32, 300, DType::bf16, 100},
+                          Case{8, 2, 24, 8, 290, DType::f32, 129}, Case{2, 2, 64, 16, 400, DType::e4m3, 256},
+                          Case{4, 1, 32, 16, 70, DType::f32, 1000},
+                          Case{4, 2, 16, 16, 140, DType::f32, 0, {0.5F, -3.0F, 40.0F, -200.0F}},
+                          Case{2, 1, 64, 16, 270, DType::bf16, 128, {2.0F, kNone}},
+                          Case{2, 1, 16, 16, 40, DType::f32, 0, {kAll, 0.0F}}}) {
       INFO(options.isa << " heads " << c.query_heads << "/" << c.kv_heads << " dim " << c.head_dim
                        << " window " << c.window);
       auto ops = require_ops(options, 2);

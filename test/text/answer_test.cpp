@@ -346,6 +346,8 @@ TEST_CASE("markers that are special tokens are named, no others") {
   for (const AnswerFormat& harmony : {AnswerFormat{CallFormat::harmony, ReasoningFormat::harmony},
                                       AnswerFormat{CallFormat::none, ReasoningFormat::harmony}})
     CHECK(special_markers(harmony, words) == std::vector<TokenId>{11, 12, 10});
+  CHECK(end_markers({CallFormat::none, ReasoningFormat::harmony}, words) == std::vector<TokenId>{10});
+  CHECK(end_markers(kHermes, words).empty());
   CHECK(special_markers(kPlain, words).empty());
 }
 

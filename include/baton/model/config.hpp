@@ -114,8 +114,6 @@ struct ModelConfig {
   std::optional<std::int32_t> bos_token_id;
   GenerationDefaults generation;
 
-  std::int32_t predicting_layers = 0;  // behind the last one, to predict tokens further ahead: not used
-
   bool has_experts(std::int32_t layer) const;
 };
 

@@ -59,6 +59,8 @@ bool opens_reasoning(ReasoningFormat format, std::string_view prompt);
 // The format's markers among the tokenizer's special tokens: the parser must see them although no reader of
 // the answer does.
 std::vector<TokenId> special_markers(const AnswerFormat& format, const Tokenizer& tokenizer);
+// The markers that end an answer in this format, also where the model's files do not list them.
+std::vector<TokenId> end_markers(const AnswerFormat& format, const Tokenizer& tokenizer);
 
 struct ReasoningText {
   std::string text;

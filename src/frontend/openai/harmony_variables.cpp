@@ -13,6 +13,7 @@ void make_assistant(Json& message) {
   std::string thinking = text_of(message, "thinking");
   if (thinking.empty()) thinking = text_of(message, "reasoning_content");
   if (message["content"].is_null()) message.erase("content");
+  if (message.contains("tool_calls") && message["tool_calls"].empty()) message.erase("tool_calls");
   // What the template shows of either before a call is reasoning.
   const std::string content = text_of(message, "content");
   if (message.contains("tool_calls") && !thinking.empty() && !content.empty()) {

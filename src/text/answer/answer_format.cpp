@@ -112,6 +112,20 @@ bool opens_reasoning(ReasoningFormat format, std::string_view prompt) {
   return format == ReasoningFormat::think && prompt.ends_with(text::kThinkBegin);
 }
 
+namespace {
+
+// Of those that are special tokens of the tokenizer.
+std::vector<TokenId> special_ids(const std::vector<std::string_view>& markers, const Tokenizer& tokenizer) {
+  std::vector<TokenId> ids;
+  for (const std::string_view marker : markers) {
+    const auto id = tokenizer.token_to_id(marker);
+    if (id && tokenizer.is_special(*id)) ids.push_back(*id);
+  }
+  return ids;
+}
+
+}  // namespace
+
 std::vector<TokenId> special_markers(const AnswerFormat& format, const Tokenizer& tokenizer) {
   std::vector<std::string_view> markers;
   if (format.reasoning == ReasoningFormat::think) markers = {text::kThinkBegin, text::kThinkEnd};
@@ -127,12 +141,12 @@ std::vector<TokenId> special_markers(const AnswerFormat& format, const Tokenizer
     markers.insert(markers.end(), {text::kPythonBegin, text::kPythonEnd});
   if (format.calls == CallFormat::harmony || format.reasoning == ReasoningFormat::harmony)
     markers.insert(markers.end(), text::kHarmonyMarkers.begin(), text::kHarmonyMarkers.end());
-  std::vector<TokenId> ids;
-  for (const std::string_view marker : markers) {
-    const auto id = tokenizer.token_to_id(marker);
-    if (id && tokenizer.is_special(*id)) ids.push_back(*id);
-  }
-  return ids;
+  return special_ids(markers, tokenizer);
+}
+
+std::vector<TokenId> end_markers(const AnswerFormat& format, const Tokenizer& tokenizer) {
+  if (format.calls != CallFormat::harmony && format.reasoning != ReasoningFormat::harmony) return {};
+  return special_ids({text::kHarmonyCall, text::kHarmonyReturn}, tokenizer);
 }
 
 }  // namespace baton
