@@ -35,12 +35,7 @@ std::string call(const std::string& name, const std::string& value) {
 
 // The JSON of f's only argument.
 std::string value(const std::string& name, const std::string& text) {
-  const std::string told = parse(call(name, text));
-  const std::string begin = "B(f)A({\"" + name + "\": ", end = "})";
-  INFO(told);
-  REQUIRE(told.starts_with(begin));
-  REQUIRE(told.ends_with(end));
-  return told.substr(begin.size(), told.size() - begin.size() - end.size());
+  return test::only_argument(parse(call(name, text)), "f", name);
 }
 
 }  // namespace

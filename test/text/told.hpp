@@ -54,6 +54,16 @@ inline std::string told(const AnswerFormat& format, const std::vector<std::strin
   return out.text();
 }
 
+// The JSON of the only argument of the only call, where nothing else is told.
+inline std::string only_argument(const std::string& told, const std::string& function,
+                                 const std::string& name) {
+  const std::string begin = "B(" + function + ")A({\"" + name + "\": ", end = "})";
+  INFO(told);
+  REQUIRE(told.starts_with(begin));
+  REQUIRE(told.ends_with(end));
+  return told.substr(begin.size(), told.size() - begin.size() - end.size());
+}
+
 // Whole, in single bytes, and with every two cuts.
 inline std::string parse(const AnswerFormat& format, std::string_view text, bool inside = false,
                          const ParameterTypes* types = nullptr) {
