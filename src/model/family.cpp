@@ -99,11 +99,17 @@ std::string architecture_of(const nlohmann::json& config) {
   return list->front().get<std::string>();
 }
 
-// All ids of two values, each an id or a list of them.
+// All ids of two values, each an id or a list of them; ascending.
 nlohmann::json all_ids(const nlohmann::json& one, const nlohmann::json& other) {
-  nlohmann::json all = one.is_array() ? one : nlohmann::json::array({one});
-  for (const nlohmann::json& id : other.is_array() ? other : nlohmann::json::array({other}))
-    if (std::find(all.begin(), all.end(), id) == all.end()) all.push_back(id);
+  nlohmann::json all = nlohmann::json::array();
+  for (const nlohmann::json* value : {&one, &other}) {
+    if (value->is_array())
+      all.insert(all.end(), value->begin(), value->end());
+    else
+      all.push_back(*value);
+  }
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
 }
 
