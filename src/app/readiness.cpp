@@ -2,6 +2,7 @@
 
 #include <mutex>
 #include <random>
+#include <string>
 #include <utility>
 
 namespace baton {
@@ -38,8 +39,15 @@ struct Readiness::Probe final : TokenSink {
   void on_token(const TokenEvent&) override {}
   void on_finish(const FinishEvent&) override { set(Stage::passed); }
   void on_error(const Error& error) override {
-    logger.debug("the readiness probe failed", {{"why", error.message}});
+    if (is_news(error.message))
+      logger.warn("not ready: the probe failed", {{"why", error.message}});
+    else
+      logger.debug("the readiness probe failed again", {{"why", error.message}});
     set(Stage::idle);
+  }
+  bool is_news(const std::string& message) {
+    std::lock_guard lock(mutex);
+    return std::exchange(why, message) != message;
   }
   void set(Stage to) {
     std::lock_guard lock(mutex);
@@ -58,6 +66,7 @@ struct Readiness::Probe final : TokenSink {
   Logger& logger;
   std::mutex mutex;
   Stage stage = Stage::idle;
+  std::string why;  // the last one failed
 };
 
 Readiness::Readiness(InferenceService& service, std::function<bool()> reachable, const Clock& clock,
