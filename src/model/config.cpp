@@ -175,19 +175,23 @@ void read_windows(JsonReader& config, const Family& family, ModelConfig& model) 
   if (!model.windowed_layers.empty()) model.window = *window;
 }
 
-// With embeddings m times as large, and r times what the layers add, the residual stream is m times one with
-// embeddings as they are and r / m times what is added, and norms see no difference but for their epsilon. So
-// the embeddings stay as they are.
+// With embeddings `factor` times as large, and `added` times what the layers add, the residual stream is
+// `factor` times one with embeddings as they are and added / factor times what is added, and norms see no
+// difference but for their epsilon. So the embeddings stay as they are.
+void scale_embeddings(double factor, double added, ModelConfig& model) {
+  model.residual_factor = static_cast<float>(added / factor);
+  model.stream_epsilon = static_cast<float>(model.norm_epsilon / (factor * factor));
+}
+
 void read_multipliers(JsonReader& config, ModelConfig& model) {
   constexpr NumberRange kFactor{0, 1e6, true};
   const double embedding = config.number("embedding_multiplier", kFactor, 1.0);
-  model.residual_factor = static_cast<float>(config.number("residual_multiplier", kFactor, 1.0) / embedding);
+  scale_embeddings(embedding, config.number("residual_multiplier", kFactor, 1.0), model);
   model.logits_factor = static_cast<float>(1 / config.number("logits_scaling", kFactor, 1.0));
   model.attention_factor = static_cast<float>(config.number("attention_multiplier", kFactor, 1.0));
-  model.stream_epsilon = static_cast<float>(model.norm_epsilon / (embedding * embedding));
 }
 
-// Likewise with embeddings sqrt(hidden) times as large, in their own precision.
+// Embeddings are multiplied by sqrt(hidden), in their own precision.
 void read_gemma(JsonReader& config, ModelConfig& model) {
   constexpr NumberRange kScalar{0, 1e9, true};
   const float root = std::sqrt(static_cast<float>(model.hidden));
@@ -195,8 +199,7 @@ void read_gemma(JsonReader& config, ModelConfig& model) {
   std::array<std::byte, sizeof(float)> rounded{};
   convert_values(&root, DType::f32, 1, model.weights, rounded.data());
   convert_values(rounded.data(), model.weights, 1, DType::f32, reinterpret_cast<std::byte*>(&embedding));
-  model.residual_factor = 1 / embedding;
-  model.stream_epsilon = model.norm_epsilon / (embedding * embedding);
+  scale_embeddings(static_cast<double>(embedding), 1.0, model);
   model.attention_factor =
       static_cast<float>(1 / std::sqrt(config.number("query_pre_attn_scalar", kScalar, 256.0)));
   model.norm_offset = 1.0F;

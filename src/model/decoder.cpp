@@ -91,7 +91,8 @@ Result<std::unique_ptr<Model>> DecoderModel::load(const ModelFiles& files, Ops& 
   std::unique_ptr<DecoderModel> model(new DecoderModel(files.config, ops.place()));
   if (auto even = shareable(shape_of(model->config_), ops.place().width); !even)
     return std::move(even).error();
-  if (has_own_head(files.checkpoint)) model->config_.tied_embeddings = false;
+  if (model->config_.tied_embeddings && has_own_head(files.checkpoint))
+    model->config_.tied_embeddings = false;
   const Hash128 facts = hash_config(model->config_);
   const bool has_codes = model->config_.fp8 != Fp8::none && model->config_.fp8_blocks.out == 0;
   if (quantization == Quantization::fp8 && !has_codes) model->config_.fp8 = Fp8::products;

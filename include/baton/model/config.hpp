@@ -41,8 +41,7 @@ struct MixtureConfig {
   bool renormalise = true;
   ExpertChoice::Scores scores = ExpertChoice::Scores::softmax;
   float factor = 1.0F;
-  bool choice_bias =
-      false;  // each expert has one (ExpertChoice::bias): "<block><router>.e_score_correction_bias"
+  bool choice_bias = false;  // ExpertChoice::bias: "<block><router>.e_score_correction_bias"
   std::int32_t groups = 1, kept_groups = 1;
   std::int32_t shared_ffn = 0;             // of the FFN that every token passes beside its experts; 0: none
   std::int32_t every = 1;                  // layers every - 1, 2 * every - 1, ... have experts,

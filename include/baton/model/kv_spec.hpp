@@ -13,7 +13,7 @@ struct KvSpec {
   struct Group {
     std::int32_t first_layer = 0;
     std::int32_t layers = 0;
-    std::int32_t window = 0;  // tokens of a sliding window; 0: full attention
+    std::int32_t window = 0;  // the last tokens, which alone are kept; 0: all are, whatever attention sees
     std::size_t bytes_per_token = 0;
     bool head_sliceable = true;
   };
