@@ -39,7 +39,8 @@ constexpr std::int32_t kMostSequences = 16;
 
 double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-Batch make_batch(std::int32_t sequences, std::int32_t context, std::int32_t rows, std::int32_t vocab) {
+Batch make_batch(std::int32_t sequences, std::int32_t context, std::int32_t rows, std::int32_t vocab,
+                 const KvGroups& groups) {
   Batch batch;
   constexpr std::int32_t kBlocks = kRoom / kBlock;
   for (std::int32_t s = 0; s < sequences; ++s) {
@@ -52,6 +53,7 @@ Batch make_batch(std::int32_t sequences, std::int32_t context, std::int32_t rows
     }
     batch.logit_rows.push_back(static_cast<std::int32_t>(batch.tokens.size()) - 1);
   }
+  batch.repeat_table(groups.count(), kMostSequences * kBlocks);
   return batch;
 }
 
@@ -75,7 +77,7 @@ class Subject {
     model_ = *std::move(model);
     directory_ = directory;
     layout_ = model_->kv_spec(kBlock).layout;
-    blocks_ = kMostSequences * (kRoom / kBlock);
+    blocks_ = layout_.groups.count() * kMostSequences * (kRoom / kBlock);
     auto memory =
         Buffer::allocate({}, layout_.block_bytes() * static_cast<std::size_t>(blocks_), {.huge_pages = true});
     if (!memory) return memory.error();
@@ -93,7 +95,7 @@ class Subject {
   // disturbs a server, too.
   MeasuredPass measure(Ops& ops, std::int32_t sequences, std::int32_t context, std::int32_t rows) {
     const KvView kv{memory_.data(), layout_, blocks_};
-    const Batch batch = make_batch(sequences, context, rows, config().vocab);
+    const Batch batch = make_batch(sequences, context, rows, config().vocab, layout_.groups);
     (void)model_->forward(batch, kv, ops);
     double sum = 0, squares = 0;
     int passes = 0;

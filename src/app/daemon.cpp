@@ -40,7 +40,7 @@
 namespace baton {
 namespace {
 
-constexpr std::int32_t kLeastBlocks = 2;
+constexpr std::int32_t kLeastBlocks = 2;  // of each group
 
 // An ordinary server's processor, before the engine has made a step; `width` of them.
 EngineSetup first_guess(const ModelConfig& config, Quantization quantization, std::int32_t width) {
@@ -293,7 +293,9 @@ Result<std::uint64_t> Daemon::Parts::kv_bytes_on_host() const {
 Result<void> Daemon::Parts::allocate_cache() {
   const auto bytes = on_gpu() ? kv_bytes_on_gpu() : kv_bytes_on_host();
   if (!bytes) return bytes.error();
-  auto allocated = KvMemory::allocate(kv_spec(), *bytes, kLeastBlocks, ops().device(), group->width());
+  const KvSpec spec = kv_spec();
+  const std::int32_t least = kLeastBlocks * spec.layout.groups.count();
+  auto allocated = KvMemory::allocate(spec, *bytes, least, ops().device(), group->width());
   if (!allocated) {
     const std::string flag = on_gpu() ? "--gpu-memory" : "--kv-memory";
     return make_error(
@@ -303,12 +305,15 @@ Result<void> Daemon::Parts::allocate_cache() {
   }
   kv = std::move(*allocated);
   const KvView view = kv->view();
-  logger.info("KV cache ready",
-              {{"blocks", view.blocks},
-               {"block_tokens", view.layout.block_size},
-               {"block_bytes", view.layout.block_bytes()},
-               {"memory", format_size(view.layout.block_bytes() * static_cast<std::size_t>(view.blocks))},
-               {"tokens", static_cast<std::int64_t>(view.blocks) * view.layout.block_size}});
+  logger.info(
+      "KV cache ready",
+      {{"blocks", view.blocks},
+       {"block_tokens", view.layout.block_size},
+       {"block_bytes", view.layout.block_bytes()},
+       {"memory", format_size(view.layout.block_bytes() * static_cast<std::size_t>(view.blocks))},
+       {"tokens", view.layout.groups.tokens_in(static_cast<std::uint64_t>(view.blocks),
+                                               static_cast<std::uint64_t>(model->config().max_positions),
+                                               view.layout.block_size)}});
   return {};
 }
 
@@ -348,7 +353,8 @@ EngineOptions Daemon::Parts::engine_options() const {
   const std::int32_t model_context = model->config().max_positions;
   // No sequence can outgrow the whole KV cache: said as the context's length, so that open-ended requests
   // fit.
-  const std::int64_t cache_tokens = static_cast<std::int64_t>(kv->view().blocks) * options.block_size;
+  const std::int64_t cache_tokens =
+      kv->view().layout.groups.longest_text(kv->view().blocks, options.max_batch_tokens, options.block_size);
   const std::int32_t wanted =
       options.max_context > 0 ? std::min(options.max_context, model_context) : model_context;
   e.limits = {options.max_sequences, options.max_batch_tokens, options.max_waiting,
@@ -388,6 +394,7 @@ Result<void> Daemon::Parts::start_engine() {
   RouterOptions r;
   r.node_name = node_name;
   r.block_size = options.block_size;
+  r.kv_groups = kv->view().layout.groups;
   r.max_context = e.limits.max_context;
   r.adapters = e.adapters;
   r.first_token_timeout = options.queue_timeout + options.prefill_timeout;

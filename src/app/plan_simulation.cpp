@@ -37,8 +37,8 @@ std::vector<TraceRequest> equal_requests(const Workload& load, int count) {
 }
 
 SimKind kind_of(const EngineSetup& engine) {
-  return {make_perf_profile(engine),
-          static_cast<std::int32_t>(std::min(kv_tokens_that_fit(engine, 0.9) / kBlock, 1e8))};
+  const KvRoom room = kv_room(engine, 0.9, kBlock);
+  return {make_perf_profile(engine), static_cast<std::int32_t>(std::min(room.blocks, 1e8)), room.groups};
 }
 
 // How many times the limit; 0 where there is none.
@@ -121,6 +121,7 @@ Result<Estimate> simulate_choice(const PlanRequest& request, const Choice& choic
   const SimKind first = kind_of(engine);
   options.profile = first.profile;
   options.blocks = first.blocks;
+  options.groups = first.groups;
   if (choice.disaggregated) {
     EngineSetup decode = request.decode;
     decode.split = choice.decode;

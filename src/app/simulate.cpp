@@ -146,9 +146,10 @@ Result<EngineSetup> find_kind(const Simulate& simulate, Catalog& catalog, bool d
   if (!engine) return engine;
   engine->split.tensor = decode && simulate.decode_tensor > 0 ? simulate.decode_tensor : simulate.tensor;
   if (auto can = check_split(*engine); !can) return can.error();
-  const double tokens = kv_tokens_that_fit(*engine, simulate.memory);
+  const KvRoom room = kv_room(*engine, simulate.memory, simulate.block_size);
   kind.profile = make_perf_profile(*engine);
-  kind.blocks = static_cast<std::int32_t>(std::min(tokens / simulate.block_size, 2e9));
+  kind.blocks = static_cast<std::int32_t>(std::min(room.blocks, 2e9));
+  kind.groups = room.groups;
   if (simulate.kv_blocks > 0) kind.blocks = simulate.kv_blocks;
   if (kind.blocks < 1) return bad("the model does not fit into " + engine->system.name, "--system");
   return engine;
@@ -166,7 +167,7 @@ Result<Setting> settle(Simulate& simulate) {
   if (!engine) return engine.error();
   Setting setting;
   SimOptions& o = setting.options;
-  o.profile = kind.profile, o.blocks = kind.blocks;
+  o.profile = kind.profile, o.blocks = kind.blocks, o.groups = kind.groups;
   if (simulate.decode_tensor > 0 || !simulate.choice.decode_system.empty()) {
     if (const auto decode = find_kind(simulate, catalog, true, o.decode_kind.emplace()); !decode)
       return decode.error();

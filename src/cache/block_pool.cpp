@@ -20,12 +20,14 @@ struct BlockPool::State {
     std::uint32_t pins = 0;
     std::uint32_t generation = 0;
     bool published = false;
-    BlockHash hash;         // where published
+    bool told = false;      // where published: of the first group
+    BlockHash hash;         // where published, of its group
     BlockId older = kNone;  // neighbours in the eviction order, where cached
     BlockId newer = kNone;
   };
 
   std::int32_t block_size = 1;
+  KvGroups groups;
   std::vector<Block> blocks;
   std::vector<TokenId> tokens;  // [blocks, block_size], of the published ones
   std::vector<BlockId> free;    // a stack
@@ -34,7 +36,7 @@ struct BlockPool::State {
   BlockId newest = kNone;
   std::size_t cached = 0;
   std::vector<BlockEvent> events;
-  BlockSetDigest digest;  // of by_hash
+  BlockSetDigest digest;  // of what the first group has
 
   Block& at(BlockId id) { return blocks[static_cast<std::size_t>(id)]; }
 
@@ -48,6 +50,40 @@ struct BlockPool::State {
     const auto it = by_hash.find(hash);
     if (it == by_hash.end()) return kNone;
     return std::ranges::equal(tokens_of(it->second), expected) ? it->second : kNone;
+  }
+
+  // Block i of a text, of one group.
+  BlockId find(std::span<const BlockHash> hashes, std::span<const TokenId> text, std::size_t i,
+               std::int32_t group) {
+    const auto size = static_cast<std::size_t>(block_size);
+    return find(hash_in_group(hashes[i], group), text.subspan(i * size, size));
+  }
+
+  std::size_t first_seen(std::size_t length) const {
+    return static_cast<std::size_t>(
+        groups.first_seen_block(static_cast<std::int32_t>(length) * block_size, block_size));
+  }
+
+  std::size_t match_length(std::span<const BlockHash> hashes, std::span<const TokenId> text) {
+    const std::size_t most = std::min(hashes.size(), text.size() / static_cast<std::size_t>(block_size));
+    const auto has = [&](std::size_t i, std::int32_t group) { return find(hashes, text, i, group) != kNone; };
+    std::size_t length = groups.full > 0 ? 0 : most;
+    const auto has_all = [&](std::size_t i) {
+      for (std::int32_t group = 0; group < groups.full; ++group)
+        if (!has(i, group)) return false;
+      return true;
+    };
+    while (length < most && has_all(length)) ++length;
+    // The windows of a shorter prefix begin no later: whatever one of them misses, the prefix ends before it.
+    for (std::int32_t group = groups.full, whole = 0; length > 0 && whole < groups.windowed;) {
+      std::size_t i = length;
+      while (i > first_seen(length) && has(i - 1, group)) --i;
+      const bool misses = i > first_seen(length);
+      if (misses) length = i - 1;
+      whole = misses ? 0 : whole + 1;
+      if (++group == groups.count()) group = groups.full;
+    }
+    return length;
   }
 
   void append_to_eviction_order(BlockId id) {
@@ -87,9 +123,11 @@ struct BlockPool::State {
     remove_from_eviction_order(id);
     Block& block = at(id);
     by_hash.erase(block.hash);
-    digest.remove(block.hash);
     block.published = false;
-    record({BlockEvent::Kind::removed, block.hash});
+    if (block.told) {
+      digest.remove(block.hash);
+      record({BlockEvent::Kind::removed, block.hash});
+    }
     free.push_back(id);
   }
 
@@ -145,13 +183,11 @@ void BlockRef::reset() {
   std::exchange(pool_, nullptr)->state_->unpin(std::exchange(id_, kNone));
 }
 
-void release_tail_first(std::vector<BlockRef>& blocks) {
-  while (!blocks.empty()) blocks.pop_back();
-}
-
-BlockPool::BlockPool(std::int32_t blocks, std::int32_t block_size) : state_(std::make_unique<State>()) {
+BlockPool::BlockPool(std::int32_t blocks, std::int32_t block_size, const KvGroups& groups)
+    : state_(std::make_unique<State>()) {
   const auto count = static_cast<std::size_t>(std::max(blocks, 0));
   state_->block_size = std::max(block_size, 1);
+  state_->groups = groups;
   state_->blocks.resize(count);
   state_->tokens.resize(count * static_cast<std::size_t>(state_->block_size));
   state_->by_hash.reserve(count);
@@ -161,27 +197,27 @@ BlockPool::BlockPool(std::int32_t blocks, std::int32_t block_size) : state_(std:
 
 BlockPool::~BlockPool() { assert(in_use() == 0 && "a BlockRef outlives its pool"); }
 
-std::vector<BlockRef> BlockPool::match(std::span<const BlockHash> hashes, std::span<const TokenId> tokens) {
-  const auto size = static_cast<std::size_t>(state_->block_size);
-  std::vector<BlockRef> found;
-  for (std::size_t i = 0; i < hashes.size() && (i + 1) * size <= tokens.size(); ++i) {
-    const BlockId id = state_->find(hashes[i], tokens.subspan(i * size, size));
-    if (id == kNone) break;
-    state_->pin(id);
-    found.push_back(BlockRef(this, id));
+SequenceBlocks BlockPool::match(std::span<const BlockHash> hashes, std::span<const TokenId> tokens) {
+  const KvGroups& groups = state_->groups;
+  const std::size_t length = state_->match_length(hashes, tokens), seen = state_->first_seen(length);
+  std::vector<BlockRef> found(length * static_cast<std::size_t>(groups.count()));
+  auto next = found.begin();
+  for (std::size_t i = 0; i < length; ++i) {
+    for (std::int32_t group = 0; group < groups.count(); ++group, ++next) {
+      if (group >= groups.full && i < seen) continue;
+      const BlockId id = state_->find(hashes, tokens, i, group);
+      state_->pin(id);
+      *next = BlockRef(this, id);
+    }
   }
-  return found;
+  SequenceBlocks blocks(groups);
+  blocks.append(std::move(found));
+  return blocks;
 }
 
 std::size_t BlockPool::match_length(std::span<const BlockHash> hashes,
                                     std::span<const TokenId> tokens) const {
-  const auto size = static_cast<std::size_t>(state_->block_size);
-  std::size_t length = 0;
-  while (length < hashes.size() && (length + 1) * size <= tokens.size() &&
-         state_->find(hashes[length], tokens.subspan(length * size, size)) != kNone) {
-    ++length;
-  }
-  return length;
+  return state_->match_length(hashes, tokens);
 }
 
 bool BlockPool::contains(BlockHash hash) const { return state_->by_hash.contains(hash); }
@@ -206,16 +242,42 @@ Result<std::vector<BlockRef>> BlockPool::allocate(std::size_t n) {
   return fresh;
 }
 
-void BlockPool::publish(const BlockRef& block, BlockHash hash, std::span<const TokenId> tokens) {
+Result<void> BlockPool::extend(SequenceBlocks& blocks, std::int32_t tokens) {
+  const KvGroups& groups = state_->groups;
+  const auto width = static_cast<std::size_t>(groups.count());
+  const auto end = static_cast<std::size_t>((tokens + state_->block_size - 1) / state_->block_size);
+  const auto seen = static_cast<std::size_t>(groups.first_seen_block(tokens, state_->block_size));
+  const auto wanted = [&](std::size_t block, std::size_t group) {
+    return group < static_cast<std::size_t>(groups.full) || block >= seen;
+  };
+  std::size_t missing = 0;
+  for (std::size_t block = blocks.size(); block < end; ++block)
+    for (std::size_t group = 0; group < width; ++group) missing += wanted(block, group);
+  auto fresh = allocate(missing);
+  if (!fresh) return std::move(fresh).error();
+  auto next = fresh->begin();
+  std::vector<BlockRef> refs;
+  for (std::size_t block = blocks.size(); block < end; ++block)
+    for (std::size_t group = 0; group < width; ++group)
+      refs.push_back(wanted(block, group) ? std::move(*next++) : BlockRef{});
+  blocks.append(std::move(refs));
+  return {};
+}
+
+void BlockPool::publish(const BlockRef& block, BlockHash hash, std::span<const TokenId> tokens,
+                        std::int32_t group) {
   assert(block.pool_ == this && tokens.size() == static_cast<std::size_t>(state_->block_size));
   if (block.pool_ != this || tokens.size() != static_cast<std::size_t>(state_->block_size)) return;
   State::Block& entry = state_->at(block.id_);
-  assert(!entry.published || entry.hash == hash);
-  if (entry.published || !state_->by_hash.try_emplace(hash, block.id_).second) return;
-  state_->digest.add(hash);
+  const BlockHash of_group = hash_in_group(hash, group);
+  assert(!entry.published || entry.hash == of_group);
+  if (entry.published || !state_->by_hash.try_emplace(of_group, block.id_).second) return;
   entry.published = true;
-  entry.hash = hash;
+  entry.told = group == 0;
+  entry.hash = of_group;
   std::ranges::copy(tokens, state_->tokens_of(block.id_).begin());
+  if (!entry.told) return;
+  state_->digest.add(hash);
   state_->record({BlockEvent::Kind::stored, hash});
 }
 
@@ -231,8 +293,9 @@ BlockSetDigest BlockPool::digest() const { return state_->digest; }
 
 std::vector<BlockHash> BlockPool::published() const {
   std::vector<BlockHash> hashes;
-  hashes.reserve(state_->by_hash.size());
-  for (const auto& [hash, id] : state_->by_hash) hashes.push_back(hash);
+  hashes.reserve(state_->digest.count);
+  for (const auto& [hash, id] : state_->by_hash)
+    if (state_->at(id).told) hashes.push_back(hash);
   return hashes;
 }
 
@@ -242,5 +305,6 @@ std::size_t BlockPool::free() const { return state_->free.size(); }
 std::size_t BlockPool::cached() const { return state_->cached; }
 std::size_t BlockPool::in_use() const { return total() - free() - cached(); }
 std::int32_t BlockPool::block_size() const { return state_->block_size; }
+const KvGroups& BlockPool::groups() const { return state_->groups; }
 
 }  // namespace baton

@@ -63,7 +63,7 @@ struct Engine::State {
         parts(std::move(p)),
         commands(static_cast<std::size_t>(options.limits.max_waiting + options.limits.max_sequences)),
         role(options.role),
-        pool(parts.kv.blocks, parts.kv.layout.block_size),
+        pool(parts.kv.blocks, parts.kv.layout.block_size, parts.kv.layout.groups),
         scheduler(options.limits, pool),
         calibration(options.profile) {
     if (parts.transport == nullptr || parts.control == nullptr) return;

@@ -13,19 +13,35 @@
 #include "baton/base/clock.hpp"
 #include "baton/cache/block.hpp"
 #include "baton/schedule/request.hpp"
+#include "baton/tensor/tensor.hpp"
 
 namespace baton {
 
-// One hash for each block that holds `tokens`: the chain hashes of the full ones, and for a partial last one
-// a hash of its tokens under the chain so far.
-std::vector<BlockHash> travel_hashes(std::span<const TokenId> tokens, std::span<const BlockHash> full_blocks,
-                                     std::int32_t block_size);
+// The blocks of a text on its way. Both sides number them alike, group by group for each block_size tokens,
+// and both know which of them travel at all: of windowed groups those that the next row sees.
+class TravellingBlocks {
+ public:
+  TravellingBlocks() = default;
+  // `full_blocks`: the chain's hashes of the full ones; a partial last one has a hash of its tokens under the
+  // chain so far.
+  TravellingBlocks(std::span<const TokenId> tokens, std::span<const BlockHash> full_blocks,
+                   const KvLayout& layout);
 
-// Blocks needed for so many tokens.
-inline std::size_t blocks_for(std::size_t tokens, std::int32_t block_size) {
-  const auto size = static_cast<std::size_t>(block_size);
-  return (tokens + size - 1) / size;
-}
+  std::size_t size() const { return hashes_.size() * width(); }
+  std::size_t depth() const { return hashes_.size(); }  // in blocks of tokens
+  std::size_t width() const { return static_cast<std::size_t>(groups_.count()); }
+  std::size_t block_of(std::size_t index) const { return index / width(); }
+  std::int32_t group_of(std::size_t index) const { return static_cast<std::int32_t>(index % width()); }
+  BlockHash hash(std::size_t index) const { return hash_in_group(hashes_[block_of(index)], group_of(index)); }
+  bool travels(std::size_t index) const {
+    return group_of(index) < groups_.full || block_of(index) >= first_seen_;
+  }
+
+ private:
+  KvGroups groups_;
+  std::size_t first_seen_ = 0;     // of windowed groups
+  std::vector<BlockHash> hashes_;  // of the first group
+};
 
 // Runs a callback on the engine thread, from any thread. False once the engine has stopped.
 using Post = std::function<bool(std::function<void()>)>;

@@ -24,10 +24,17 @@ struct HandoffReceiver::Reservation {
   TransferId transfer;
   std::vector<TokenId> tokens;
   std::vector<BlockHash> full_hashes;
-  std::vector<BlockRef> blocks;  // held ones, then fresh ones
-  std::size_t held = 0;
-  std::vector<bool> verified;
+  TravellingBlocks travelling;
+  SequenceBlocks blocks;  // held ones, then fresh ones
+  std::size_t held = 0;   // in blocks of tokens
+  std::size_t fresh = 0;
+  std::vector<bool> verified;  // of those that travel
   std::size_t missing = 0;
+
+  bool is_awaited(std::size_t index) const {
+    return index < verified.size() && travelling.block_of(index) >= held && travelling.travels(index) &&
+           !verified[index];
+  }
   TimePoint reserved{}, last_landed{};
   TimePoint deadline{};
   bool parked = false;  // its decode request waits for it
@@ -108,29 +115,30 @@ Result<void> HandoffReceiver::admit_within_share(std::size_t blocks) const {
 Result<std::unique_ptr<HandoffReceiver::Reservation>> HandoffReceiver::reserve(const std::string& from,
                                                                                const ReserveMessage& message,
                                                                                const BlockHashKey& hash_key) {
-  const std::int32_t size = kv_.layout.block_size;
   auto reservation = std::make_unique<Reservation>();
   reservation->generation = message.generation;
   reservation->from = from;
   reservation->tokens = message.tokens;
-  reservation->full_hashes = block_hashes(message.tokens, size, hash_key);
+  reservation->full_hashes = block_hashes(message.tokens, kv_.layout.block_size, hash_key);
   reservation->blocks = pool_.match(reservation->full_hashes, message.tokens);
   reservation->held = reservation->blocks.size();
-  const std::vector<BlockHash> hashes = travel_hashes(message.tokens, reservation->full_hashes, size);
-  reservation->missing = hashes.size() - reservation->held;
-  reservation->verified.resize(hashes.size());
+  const TravellingBlocks& travelling = reservation->travelling =
+      TravellingBlocks(message.tokens, reservation->full_hashes, kv_.layout);
+  reservation->verified.resize(travelling.size());
+  const std::size_t first = reservation->held * travelling.width();
+  for (std::size_t i = first; i < travelling.size(); ++i) reservation->fresh += travelling.travels(i);
+  reservation->missing = reservation->fresh;
   if (auto room = admit_within_share(reservation->missing); !room) return room.error();
-  auto fresh = pool_.allocate(reservation->missing);
-  if (!fresh) return fresh.error();
+  auto extended = pool_.extend(reservation->blocks, static_cast<std::int32_t>(message.tokens.size()));
+  if (!extended) return std::move(extended).error();
 
   reservation->transfer = draw_transfer_id();
   std::vector<ExpectedBlock> expected;
-  for (std::size_t i = 0; i < fresh->size(); ++i) {
-    const std::size_t index = reservation->held + i;
-    const BlockId id = (*fresh)[i].id();
+  for (std::size_t i = first; i < travelling.size(); ++i) {
+    if (!travelling.travels(i)) continue;
+    const BlockId id = reservation->blocks.at(travelling.block_of(i), travelling.group_of(i)).id();
     expected.push_back(
-        {static_cast<std::uint32_t>(index), hashes[index], {kv_.block(id), kv_.layout.block_bytes()}});
-    reservation->blocks.push_back(std::move((*fresh)[i]));
+        {static_cast<std::uint32_t>(i), travelling.hash(i), {kv_.block(id), kv_.layout.block_bytes()}});
   }
   if (!expected.empty()) {
     if (auto armed = transport_.expect(reservation->transfer, std::move(expected), landing_); !armed)
@@ -209,7 +217,7 @@ void HandoffReceiver::landed(TransferId transfer, std::uint32_t index, const Res
       fail(key, "no way to ask again", false);
     return;
   }
-  if (index < reservation.held || index >= reservation.verified.size() || reservation.verified[index]) return;
+  if (!reservation.is_awaited(index)) return;
   reservation.verified[index] = true;
   reservation.last_landed = clock_.now();
   meter_.arrived(static_cast<double>(kv_.layout.block_bytes()),
@@ -219,15 +227,16 @@ void HandoffReceiver::landed(TransferId transfer, std::uint32_t index, const Res
 }
 
 void HandoffReceiver::publish(const Reservation& reservation, std::size_t index) {
-  if (index >= reservation.full_hashes.size()) return;  // the partial last block has no identity in the cache
+  const std::size_t block = reservation.travelling.block_of(index);
+  if (block >= reservation.full_hashes.size()) return;  // the partial last block has no identity in the cache
+  const std::int32_t group = reservation.travelling.group_of(index);
   const auto size = static_cast<std::size_t>(kv_.layout.block_size);
-  const std::span<const TokenId> tokens(reservation.tokens);
-  pool_.publish(reservation.blocks[index], reservation.full_hashes[index],
-                tokens.subspan(index * size, size));
+  pool_.publish(reservation.blocks.at(block, group), reservation.full_hashes[block],
+                std::span(reservation.tokens).subspan(block * size, size), group);
 }
 
 void HandoffReceiver::complete(const RequestKey& key, Reservation& reservation) {
-  blocks_reserved_ -= reservation.blocks.size() - reservation.held;
+  blocks_reserved_ -= reservation.fresh;
   by_transfer_.erase(reservation.transfer);
   transport_.close(reservation.transfer);  // all blocks are here and verified: nothing more can land
   control_.send(reservation.from, ReceivedMessage{key, reservation.generation});
@@ -241,11 +250,11 @@ void HandoffReceiver::complete(const RequestKey& key, Reservation& reservation) 
 HandoffReceiver::Delivery HandoffReceiver::take(Reservation& reservation) {
   Delivery delivery;
   delivery.computed = static_cast<std::int32_t>(reservation.tokens.size());
+  delivery.info.blocks_held = static_cast<std::uint32_t>(reservation.blocks.pinned() - reservation.fresh);
   delivery.blocks = std::move(reservation.blocks);
   delivery.info.prefill_node = reservation.from;
   delivery.info.decode_node = options_.node_name;
-  delivery.info.blocks_held = static_cast<std::uint32_t>(reservation.held);
-  delivery.info.blocks_moved = static_cast<std::uint32_t>(reservation.verified.size() - reservation.held);
+  delivery.info.blocks_moved = static_cast<std::uint32_t>(reservation.fresh);
   delivery.info.bytes = delivery.info.blocks_moved * kv_.layout.block_bytes();
   delivery.info.transport = transport_.link(reservation.from);
   delivery.info.milliseconds = to_milliseconds(reservation.last_landed - reservation.reserved);
@@ -267,7 +276,7 @@ void HandoffReceiver::release(RequestKey key, const std::string& why, bool tell_
                 {{"request", to_hex(key.id)}, {"from", reservation->from}, {"why", why}});
   if (tell_peer) control_.send(reservation->from, AbortMessage{key, reservation->generation});
   if (reservation->missing > 0) {
-    blocks_reserved_ -= reservation->blocks.size() - reservation->held;
+    blocks_reserved_ -= reservation->fresh;
     by_transfer_.erase(reservation->transfer);
     closing_.emplace(reservation->transfer, std::move(reservation->blocks));
     transport_.close(reservation->transfer);

@@ -26,7 +26,7 @@ class HandoffReceiver {
  public:
   // What a decode request starts with: the received blocks, or nothing (then it recomputes).
   struct Delivery {
-    std::vector<BlockRef> blocks;
+    SequenceBlocks blocks;
     std::int32_t computed = 0;
     HandoffInfo info;
   };
@@ -88,8 +88,7 @@ class HandoffReceiver {
       landing_;  // shared with the transport, which may call it after this is gone: it only posts
   Reservations reservations_;
   std::unordered_map<TransferId, RequestKey> by_transfer_;
-  std::unordered_map<TransferId, std::vector<BlockRef>>
-      closing_;  // pins of given-up transfers until on_closed
+  std::unordered_map<TransferId, SequenceBlocks> closing_;  // pins of given-up transfers until on_closed
   std::deque<std::pair<RequestKey, std::uint32_t>>
       tombstones_;  // cancelled before their reservation came; bounded
   std::size_t blocks_reserved_ = 0;

@@ -32,11 +32,12 @@ void HandoffSender::scheduled(const Sequence& sequence, TimePoint now) {
   handoff.generation = request.generation;
   handoff.node = request.decode_node;
   handoff.tokens = sequence.tokens;
-  handoff.hashes = travel_hashes(handoff.tokens, sequence.hashes, kv_.layout.block_size);
-  handoff.first_new = static_cast<std::size_t>(sequence.computed / kv_.layout.block_size);
-  handoff.known.resize(handoff.hashes.size());
-  handoff.contents.resize(handoff.hashes.size());
-  handoff.attempts.resize(handoff.hashes.size());
+  handoff.blocks = TravellingBlocks(handoff.tokens, sequence.hashes, kv_.layout);
+  handoff.first_new =
+      static_cast<std::size_t>(sequence.computed / kv_.layout.block_size) * handoff.blocks.width();
+  handoff.known.resize(handoff.blocks.size());
+  handoff.contents.resize(handoff.blocks.size());
+  handoff.attempts.resize(handoff.blocks.size());
   handoff.deadline = now + options_.reserve_timeout;
 
   const auto ttl = std::chrono::duration_cast<std::chrono::milliseconds>(options_.transfer_timeout).count();
@@ -104,7 +105,8 @@ void HandoffSender::on_reserved(const std::string& from, const ReservedMessage& 
   if (handoff->stage != Stage::asked || from != handoff->node) return;
   handoff->stage = Stage::reserved;
   handoff->transfer = message.transfer;
-  handoff->next = std::min<std::size_t>(message.blocks_held, handoff->hashes.size());
+  handoff->next =
+      std::min<std::size_t>(message.blocks_held, handoff->blocks.depth()) * handoff->blocks.width();
   handoff->deadline = handoff->ended ? now + options_.transfer_timeout : TimePoint::max();
   send_ready(message.key, *handoff);
   // send_ready may have failed and given up; `settled` is due exactly once either way.
@@ -182,10 +184,11 @@ void HandoffSender::pin_finished(Handoff& handoff, const Sequence& sequence) {
   const auto size = static_cast<std::size_t>(kv_.layout.block_size);
   const auto computed = static_cast<std::size_t>(std::max(sequence.computed, 0));
   const bool all = computed >= handoff.tokens.size();
-  const std::size_t finished = all ? handoff.hashes.size() : computed / size;
+  const TravellingBlocks& blocks = handoff.blocks;
+  const std::size_t finished = all ? blocks.size() : computed / size * blocks.width();
   for (std::size_t i = 0; i < finished; ++i) {
-    if (handoff.known[i]) continue;
-    handoff.known[i] = sequence.blocks[i].share();
+    if (handoff.known[i] || !blocks.travels(i)) continue;
+    handoff.known[i] = sequence.blocks.at(blocks.block_of(i), blocks.group_of(i)).share();
     // A chunk's worth, just written. What was there before, out of the prefix cache or of a request that
     // moves, may be thousands of blocks at once: those are left to the transport's digest thread.
     if (i >= handoff.first_new) handoff.contents[i] = transport_.content_digest(bytes_of(handoff.known[i]));
@@ -197,10 +200,12 @@ std::span<const std::byte> HandoffSender::bytes_of(const BlockRef& block) const 
 }
 
 void HandoffSender::send_ready(const RequestKey& key, Handoff& handoff) {
-  if (handoff.stage != Stage::reserved) return;
-  while (handoff.stage == Stage::reserved && handoff.next < handoff.known.size() &&
-         handoff.known[handoff.next]) {
-    send_block(key, handoff, handoff.next++);
+  while (handoff.stage == Stage::reserved && handoff.next < handoff.known.size()) {
+    const std::size_t index = handoff.next;
+    const bool travels = handoff.blocks.travels(index);
+    if (travels && !handoff.known[index]) return;
+    ++handoff.next;
+    if (travels) send_block(key, handoff, index);
   }
 }
 
@@ -209,7 +214,7 @@ void HandoffSender::send_block(const RequestKey& key, Handoff& handoff, std::siz
     give_up(key, handoff, "block " + std::to_string(index) + " arrived corrupt too often", true);
     return;
   }
-  const OutgoingBlock out{handoff.transfer, static_cast<std::uint32_t>(index), handoff.hashes[index],
+  const OutgoingBlock out{handoff.transfer, static_cast<std::uint32_t>(index), handoff.blocks.hash(index),
                           bytes_of(handoff.known[index]), handoff.contents[index]};
   ++handoff.in_flight;
   ++sends_in_flight_;

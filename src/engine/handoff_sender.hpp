@@ -57,11 +57,11 @@ class HandoffSender {
     Stage stage = Stage::asked;
     bool ended = false;  // the prefill is done; `settled` is due or was called
     TransferId transfer;
-    std::vector<TokenId> tokens;    // whose KV travels
-    std::vector<BlockHash> hashes;  // of its blocks
-    std::size_t first_new = 0;      // blocks before it were there when the handoff began
-    std::size_t next = 0;           // first block not sent yet
-    std::vector<BlockRef> known;    // by index, pinned as soon as finished
+    std::vector<TokenId> tokens;  // whose KV travels
+    TravellingBlocks blocks;
+    std::size_t first_new = 0;    // blocks before it were there when the handoff began
+    std::size_t next = 0;         // first block not sent yet
+    std::vector<BlockRef> known;  // by index, pinned as soon as finished
     std::vector<std::optional<Hash128>>
         contents;  // likewise: digests of those that were computed for this one
     std::vector<std::uint8_t> attempts;

@@ -122,6 +122,7 @@ class ModelExecutor final : public Executor {
 
   // Keeps the memory of the batch before: a step of 64 long sequences has some 20,000 block ids.
   void build_batch(const StepPlan& plan) {
+    std::int32_t table_size = 0;
     batch_.tokens.clear();
     batch_.positions.clear();
     batch_.sequences.clear();
@@ -131,18 +132,31 @@ class ModelExecutor final : public Executor {
     for (const PlannedRows& planned : plan.rows) {
       const Sequence& sequence = *planned.sequence;
       const auto first_row = static_cast<std::int32_t>(batch_.tokens.size());
-      batch_.sequences.push_back({first_row, planned.rows, planned.first_position,
-                                  static_cast<std::int32_t>(batch_.block_table.size())});
+      batch_.sequences.push_back({first_row, planned.rows, planned.first_position, table_size});
+      table_size += static_cast<std::int32_t>(sequence.blocks.size());
       for (std::int32_t i = 0; i < planned.rows; ++i) {
         const std::int32_t position = planned.first_position + i;
         batch_.tokens.push_back(sequence.tokens[static_cast<std::size_t>(position)]);
         batch_.positions.push_back(position);
       }
-      for (const BlockRef& block : sequence.blocks) batch_.block_table.push_back(block.id());
       if (planned.sample) batch_.logit_rows.push_back(first_row + planned.rows - 1);
       batch_.wants_hidden = batch_.wants_hidden || (planned.sample && sequence.request.embed);
     }
     add_adapters(plan);
+    batch_.kv_groups = kv_.layout.groups.count();
+    for (std::int32_t group = 0; group < batch_.kv_groups; ++group)
+      for (const PlannedRows& planned : plan.rows) add_table(planned.sequence->blocks, group);
+  }
+
+  // Where the window has left a block behind, the next one that is there.
+  void add_table(const SequenceBlocks& blocks, std::int32_t group) {
+    batch_.block_table.resize(batch_.block_table.size() + blocks.size());
+    auto entry = batch_.block_table.rbegin();
+    BlockId id = 0;
+    for (std::size_t i = blocks.size(); i-- > 0; ++entry) {
+      if (const BlockRef& block = blocks.at(i, group)) id = block.id();
+      *entry = id;
+    }
   }
 
   void add_adapters(const StepPlan& plan) {

@@ -11,12 +11,12 @@ namespace {
 
 // Sequences of so many rows each, in blocks of their own, with an adapter where the model has any: that takes
 // more memory.
-Batch make_batch(const std::vector<std::int32_t>& lengths, std::int32_t block_size, bool adapters) {
+Batch make_batch(const std::vector<std::int32_t>& lengths, const KvLayout& layout, bool adapters) {
   Batch batch;
   for (const std::int32_t rows : lengths) {
     const auto first_block = static_cast<std::int32_t>(batch.block_table.size());
     batch.sequences.push_back({static_cast<std::int32_t>(batch.tokens.size()), rows, 0, first_block});
-    for (std::int32_t b = 0; b * block_size < rows; ++b) batch.block_table.push_back(first_block + b);
+    for (std::int32_t b = 0; b * layout.block_size < rows; ++b) batch.block_table.push_back(first_block + b);
     for (std::int32_t p = 0; p < rows; ++p) {
       batch.tokens.push_back(0);
       batch.positions.push_back(p);
@@ -27,6 +27,7 @@ Batch make_batch(const std::vector<std::int32_t>& lengths, std::int32_t block_si
     batch.adapters.assign(batch.tokens.size(), 0);
     batch.logit_adapters.assign(batch.logit_rows.size(), 0);
   }
+  batch.repeat_table(layout.groups.count(), static_cast<std::int32_t>(batch.block_table.size()));
   return batch;
 }
 
@@ -34,14 +35,13 @@ Batch make_batch(const std::vector<std::int32_t>& lengths, std::int32_t block_si
 
 Result<void> warm_up(Model& model, Ops& ops, const KvSpec& spec, std::int32_t rows, std::int32_t sequences,
                      std::int32_t width) {
-  const std::int32_t block_size = spec.layout.block_size;
   const std::int32_t longest = std::min(rows, model.config().max_positions);
   std::vector<std::int32_t> prompts;
   for (std::int32_t left = rows; left > 0; left -= prompts.back()) prompts.push_back(std::min(left, longest));
   const std::vector<std::int32_t> decodes(static_cast<std::size_t>(std::min(sequences, rows)), 1);
   const bool adapters = !model.adapters().empty();
-  const Batch steps[] = {make_batch(prompts, block_size, adapters), make_batch(decodes, block_size, adapters),
-                         make_batch({1}, block_size, adapters)};
+  const Batch steps[] = {make_batch(prompts, spec.layout, adapters),
+                         make_batch(decodes, spec.layout, adapters), make_batch({1}, spec.layout, adapters)};
   std::size_t blocks = 0;
   for (const Batch& step : steps) blocks = std::max(blocks, step.block_table.size());
   auto memory = KvMemory::allocate(spec, spec.layout.block_bytes() * blocks, 1, ops.device(), width);

@@ -136,7 +136,11 @@ void DecoderModel::read_weights(WeightSource& source) {
   const ModelConfig& c = config_;
   embed_ = source.linear(c.hidden, {"model.embed_tokens", c.vocab, false, true});
   layers_.clear();
-  for (std::int32_t i = 0; i < c.layers; ++i) layers_.push_back(read_layer(source, i));
+  const std::vector<KvPlace> places = kv_spec(1, DType::bf16).places;
+  for (std::int32_t i = 0; i < c.layers; ++i) {
+    layers_.push_back(read_layer(source, i));
+    layers_.back().place = places[static_cast<std::size_t>(i)];
+  }
   // Layers behind the last one that predict further tokens (DeepSeek V3's MTP) are left out, others are not.
   std::int32_t behind = c.layers;
   const auto layer = [&] { return "model.layers." + std::to_string(behind); };
@@ -227,11 +231,9 @@ void DecoderModel::read_mixture(WeightSource& source, const std::string& block, 
 }
 
 KvSpec DecoderModel::kv_spec(std::int32_t block_size, std::optional<DType> kv_dtype) const {
-  KvSpec spec;
-  spec.layout = {kv_dtype.value_or(config_.weights == DType::f32 ? DType::f32 : DType::bf16), config_.layers,
-                 config_.kv_heads, config_.head_dim, block_size};
-  spec.groups.push_back({0, config_.layers, 0, spec.layout.bytes_per_token(), true});
-  return spec;
+  const ModelConfig& c = config_;
+  const DType dtype = kv_dtype.value_or(c.weights == DType::f32 ? DType::f32 : DType::bf16);
+  return place_layers({dtype, 0, c.kv_heads, c.head_dim, block_size}, c.layers, c.windowed_layers, c.window);
 }
 
 Tensor DecoderModel::forward(const Batch& batch, const KvView& kv, Ops& ops) {
@@ -285,7 +287,6 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) {
   Tensor normed = room;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& w = layers_[i];
-    const auto layer = static_cast<std::int32_t>(i);
     const bool last = i + 1 == layers_.size();
     // After the last layer's keys and values, only the rows whose logits are wanted go on.
     const bool fewer = last && batch.logit_rows.size() < batch.tokens.size();
@@ -295,9 +296,9 @@ Tensor DecoderModel::run_layers(const Batch& batch, Ops& ops) {
     const HeadNorms norms{w.query_norm ? &w.query_norm : nullptr, w.key_norm ? &w.key_norm : nullptr,
                           config_.norm_epsilon};
     const AttentionShape shape = attention_shape(w);
-    const Tensor q = ops.rope_store(layer, qkv, shape, w.rope, norms);
+    const Tensor q = ops.rope_store(w.place, qkv, shape, w.rope, norms);
     if (last && batch.logit_rows.empty()) return {};
-    Tensor heads = ops.attention(layer, q, shape);  // [tokens, query_heads * head_dim]
+    Tensor heads = ops.attention(w.place, q, shape);  // [tokens, query_heads * head_dim]
     if (fewer) heads = ops.gather_rows(heads, batch.logit_rows);
     const Tensor attended = normed_by(w.attended_norm, ops.all_reduce(ops.matmul(heads, w.output)), ops);
     room.rows = x.rows;

@@ -31,6 +31,7 @@ class DecoderModel : public Model {
   struct Layer {
     const void* rope = nullptr;  // one of rope_, window_rope_ and no_rope_
     std::int32_t window = 0;     // positions that attention sees; 0: all
+    KvPlace place = 0;           // of its keys and values
     Linear attention_norm;       // [hidden]
     Linear qkv;                  // [hidden] -> [(query_heads + 2 * kv_heads) * head_dim]
     Linear query_norm;           // [head_dim], or none

@@ -120,8 +120,8 @@ Estimate estimate_disaggregated(const Disaggregated& d, const Workload& load) {
       d.prefill_workers * prompts * stages / (prefill.total() * bubbles(d.prefill.split));
   const double prefill_rate = kPrefillShare * prefill_most;
   const double decode_rate = kDecodeShare * d.decode_workers * d.decode_batch / (output * e.tpot);
-  const double sending = prefill_cost.link_token * load.input,
-               receiving = decode_cost.link_token * load.input;
+  const double sending = prefill_cost.link_token * prefill_cost.tokens_sent(0, load.input, load.input),
+               receiving = decode_cost.link_token * decode_cost.tokens_sent(0, load.input, load.input);
   const double link_rate = kPrefillShare * std::min(d.prefill_workers / std::max(sending, 1e-12),
                                                     d.decode_workers / std::max(receiving, 1e-12));
   const double rate = std::min({prefill_rate, decode_rate, link_rate});

@@ -132,8 +132,9 @@ std::vector<Candidate> EngineView::candidates(const Request& request, const Engi
     c.waiting = status.waiting;
     c.held_blocks = id < held.size() ? held[id] : 0;
     c.kv_tokens = status.kv_tokens + mine.coming_tokens;
-    c.free_tokens = std::uint64_t{status.blocks_total - std::min(status.blocks_in_use, status.blocks_total)} *
-                    static_cast<std::uint64_t>(options_.block_size);
+    c.free_tokens = options_.kv_groups.tokens_in(
+        status.blocks_total - std::min(status.blocks_in_use, status.blocks_total), request.prompt.size(),
+        options_.block_size);
     c.chunk = static_cast<std::int32_t>(std::clamp<std::uint32_t>(status.max_batch_tokens, 1, 1 << 20));
     if (status.profile.sane()) c.profile = status.profile;
     return c;

@@ -90,8 +90,9 @@ void add_stall(RouteCost& cost, const RouteQuery& query, const Candidate& c) {
 
 void add_transfer(RouteCost& cost, const RouteQuery& query, const Candidate& prefill,
                   const Candidate& decode) {
-  const auto held = static_cast<double>(decode.held_blocks) * query.block_size;
-  const double moved = std::max(0.0, static_cast<double>(query.prompt_tokens) - held);
+  const auto prompt = static_cast<double>(query.prompt_tokens);
+  const double moved =
+      decode.profile.tokens_sent(static_cast<double>(decode.held_blocks) * query.block_size, prompt, prompt);
   const double last = std::min<double>(moved, prefill.chunk);  // leaves when its chunk is done
   // Whoever receives has measured its links.
   const double before = decode.profile.link_token * (moved - last);

@@ -14,7 +14,7 @@ namespace {
 constexpr auto kControlPeriod = std::chrono::seconds(1);
 constexpr std::size_t kRememberedChanges = 32;
 
-EngineReading reading_of(const std::string& node, const StatusMessage& status, std::int32_t block_size) {
+EngineReading reading_of(const std::string& node, const StatusMessage& status, const RouterOptions& options) {
   EngineReading r;
   r.node = node;
   r.role = status.role;
@@ -23,7 +23,8 @@ EngineReading reading_of(const std::string& node, const StatusMessage& status, s
   r.waiting_prefill_tokens = status.waiting_prefill_tokens;
   r.running = status.running;
   r.kv_tokens = status.kv_tokens;
-  r.kv_capacity = std::uint64_t{status.blocks_total} * static_cast<std::uint64_t>(block_size);
+  r.kv_capacity = options.kv_groups.tokens_in(
+      status.blocks_total, status.kv_tokens / std::max<std::uint64_t>(status.running, 1), options.block_size);
   r.chunk = static_cast<std::int32_t>(std::clamp<std::uint32_t>(status.max_batch_tokens, 1, 1 << 20));
   if (status.profile.sane()) r.profile = status.profile;
   return r;
@@ -32,10 +33,10 @@ EngineReading reading_of(const std::string& node, const StatusMessage& status, s
 }  // namespace
 
 std::vector<EngineReading> Router::State::readings() const {
-  std::vector<EngineReading> all{reading_of(options.node_name, own_status(), options.block_size)};
+  std::vector<EngineReading> all{reading_of(options.node_name, own_status(), options)};
   for (const auto& [name, peer] : engines.peers())
     if (peer.status.auto_roles && !peer.status.draining)
-      all.push_back(reading_of(name, peer.status, options.block_size));
+      all.push_back(reading_of(name, peer.status, options));
   return all;
 }
 

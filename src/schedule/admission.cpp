@@ -5,7 +5,6 @@
 // line, so that a large one is not overtaken for ever; one whose next block a running prefill is computing
 // right now only steps aside until that block is published, so that equal prompts are computed once.
 #include <algorithm>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -49,7 +48,8 @@ Result<void> Scheduler::State::check_admissible(const Sequence& sequence) const 
   // The last token is only sampled, never computed.
   std::int64_t longest = size + still_to_come - 1;
   if (limits.max_context > 0) longest = std::min<std::int64_t>(longest, limits.max_context - room);
-  const std::int64_t needed = (longest + block_size - 1) / block_size;
+  const std::int64_t needed =
+      groups.most_blocks(longest, std::min<std::int64_t>(longest, limits.max_batch_tokens), block_size);
   if (needed > static_cast<std::int64_t>(pool.total())) {
     return make_error(ErrorCode::too_large,
                       "prompt and max_tokens need " + std::to_string(needed) + " KV blocks; " +
@@ -72,14 +72,25 @@ void Scheduler::State::adopt_received_cache(Entry& entry) {
   sequence.computed = std::min({sequence.computed, covered, size});
   if (sequence.computed == size) {
     sequence.computed = size % block_size == 0 ? size - block_size : size - 1;
-    while (sequence.blocks.size() > blocks_for(sequence.computed)) sequence.blocks.pop_back();
+    sequence.blocks.truncate(blocks_for(sequence.computed));
   }
-  if (sequence.computed == 0) {
-    release_tail_first(sequence.blocks);
+  if (sequence.computed == 0 || !has_what_it_sees(sequence)) {
+    sequence.computed = 0;
+    sequence.blocks.clear();
     return;
   }
   entry.resumed = true;
   publish_full_blocks(entry);
+  sequence.blocks.leave_behind(first_seen_block(sequence));
+}
+
+// A shorter text than was sent may see more of what lies before it.
+bool Scheduler::State::has_what_it_sees(const Sequence& sequence) const {
+  if (sequence.blocks.groups() != groups) return false;
+  for (std::size_t i = first_seen_block(sequence); i < blocks_for(sequence.computed); ++i)
+    for (std::int32_t group = groups.full; group < groups.count(); ++group)
+      if (!sequence.blocks.at(i, group)) return false;
+  return true;
 }
 
 bool Scheduler::State::is_active(const std::string& tenant) const {
@@ -122,7 +133,7 @@ void Scheduler::State::enqueue(Entry entry) {
 // must not mean preempting it again at once.
 std::size_t Scheduler::State::reserved_blocks() const {
   std::size_t reserved = 0;
-  for (const Entry& entry : running) reserved += missing_blocks(entry, entry.sequence->size()) + 1;
+  for (const Entry& entry : running) reserved += missing_at_most(entry) + growth();
   return reserved;
 }
 
@@ -151,7 +162,7 @@ void Scheduler::State::admit_waiting(TimePoint now, StepPlan& plan) {
       continue;
     }
     if (!take_blocks(candidate, reserved)) break;
-    reserved += missing_blocks(candidate, candidate.sequence->size()) + 1;
+    reserved += missing_at_most(candidate) + growth();
     Entry starting = std::move(candidate);
     waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(turn));
     start(std::move(starting), now, plan);
@@ -189,17 +200,17 @@ bool Scheduler::State::take_blocks(Entry& candidate, std::size_t reserved) {
   }
   const std::int32_t rows = std::min(budget, sequence.size() - sequence.computed);
   const std::size_t now_needed = missing_blocks(candidate, sequence.computed + rows);
-  const std::size_t whole = missing_blocks(candidate, sequence.size());
+  const std::size_t whole = missing_at_most(candidate);
   const bool fits = running.empty() ? make_room(whole, candidate) : whole + reserved <= pool.available();
   auto fresh = fits ? pool.allocate(now_needed) : make_error(ErrorCode::out_of_memory, "does not fit yet");
   if (!fresh) {
     if (!brought_cache) {
-      release_tail_first(sequence.blocks);
+      sequence.blocks.clear();
       sequence.computed = 0;
     }
     return false;
   }
-  std::ranges::move(*fresh, std::back_inserter(sequence.blocks));
+  sequence.blocks.append(*std::move(fresh));
   candidate.rows = rows;
   budget -= rows;
   if (candidate.started || brought_cache) return true;  // only a first look-up says something about the cache

@@ -1,6 +1,7 @@
 // Commit: what a step's results do to its sequences. Per sequence, in this order: count, advance, publish the
-// blocks that became full, append the sampled token and go on in its grammar, apply the stop rules. A
-// sequence that is deferred stands as if the plan had ended before its last row.
+// blocks that became full, leave behind those that no window reaches any more, append the sampled token and
+// go on in its grammar, apply the stop rules. A sequence that is deferred stands as if the plan had ended
+// before its last row.
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -52,6 +53,7 @@ void Scheduler::State::settle(Entry& entry, PlannedRows planned, RowResult resul
     count_rows(entry, planned);
     sequence.computed += planned.rows;
     publish_full_blocks(entry);
+    sequence.blocks.leave_behind(first_seen_block(sequence));
     if (!planned.sample) return;
 
     if (!std::exchange(entry.sampled, true)) sequence.first_token = now;
@@ -86,7 +88,10 @@ void Scheduler::State::publish_full_blocks(Entry& entry) {
   const auto size = static_cast<std::size_t>(block_size);
   const std::size_t full = static_cast<std::size_t>(sequence.computed) / size;
   for (std::size_t& i = entry.published; i < full; ++i) {
-    pool.publish(sequence.blocks[i], sequence.hashes[i], std::span(sequence.tokens).subspan(i * size, size));
+    const auto tokens = std::span(sequence.tokens).subspan(i * size, size);
+    for (std::int32_t group = 0; group < groups.count(); ++group)
+      if (const BlockRef& block = sequence.blocks.at(i, group))
+        pool.publish(block, sequence.hashes[i], tokens, group);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "baton/model/kv_spec.hpp"
 #include "baton/schedule/scheduler.hpp"
 
 namespace baton {
@@ -48,9 +49,7 @@ double table_share(const EngineSetup& e) {
 }
 
 // Layers whose cache grows with the sequence.
-double growing_layers(const EngineSetup& e) {
-  return e.model.attention_layers - (e.profile.traits.keeps_windows ? 0 : e.model.window_layers);
-}
+double growing_layers(const EngineSetup& e) { return e.model.attention_layers - e.model.window_layers; }
 
 }  // namespace
 
@@ -81,7 +80,7 @@ double EngineSetup::kv_bytes_per_token() const {
 }
 
 double EngineSetup::kv_transfer_bytes() const {
-  return growing_layers(*this) * model.kv_elements() * bytes_per_element(kv);
+  return model.attention_layers * model.kv_elements() * bytes_per_element(kv);
 }
 
 double EngineSetup::state_bytes() const {
@@ -134,6 +133,11 @@ double PerfProfile::prefill_seconds(double tokens, double cached, double chunk) 
 
 double PerfProfile::decode_seconds(double sequences, double kv_tokens) const {
   return step_seconds({sequences, sequences, kv_tokens, kv_tokens, sequences});
+}
+
+double PerfProfile::tokens_sent(double begin, double end, double length) const {
+  const double unseen = window_share > 0 ? std::max(0.0, std::min(end, length - window) - begin) : 0;
+  return std::max(0.0, end - begin) - window_share * unseen;
 }
 
 double PerfProfile::transfer_seconds(double tokens) const {
@@ -203,10 +207,15 @@ PerfProfile make_perf_profile(const EngineSetup& e) {
   return p;
 }
 
-double kv_tokens_that_fit(const EngineSetup& setup, double fraction) {
+KvRoom kv_room(const EngineSetup& setup, double fraction, std::int32_t block_size) {
+  const ModelShape& m = setup.model;
   const double left = setup.system.memory_bytes * fraction - setup.weight_bytes();
-  return setup.kv_bytes_per_token() > 0 ? std::max(0.0, left / setup.kv_bytes_per_token() * setup.split.data)
-                                        : 0;
+  const KvLayout layout =
+      group_layers({}, static_cast<std::int32_t>(growing_layers(setup)),
+                   static_cast<std::int32_t>(m.window_layers), static_cast<std::int32_t>(m.window));
+  const double block = layout.layers * m.kv_elements() * bytes_per_element(setup.kv) / kv_divided(setup) /
+                       setup.split.pipeline * block_size;
+  return {block > 0 ? std::max(0.0, left / block * setup.split.data) : 0, layout.groups};
 }
 
 void PerfCalibration::measured(const StepShape& shape, double seconds) {

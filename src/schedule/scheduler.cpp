@@ -10,7 +10,6 @@
 #include "baton/schedule/scheduler.hpp"
 
 #include <algorithm>
-#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -35,7 +34,7 @@ bool goes_before(const ScheduledSequence& a, const ScheduledSequence& b) {
 }
 
 Scheduler::State::State(const SchedulerLimits& l, BlockPool& p)
-    : limits(l), pool(p), block_size(p.block_size()) {
+    : limits(l), pool(p), block_size(p.block_size()), groups(p.groups()) {
   limits.max_sequences = std::max(limits.max_sequences, 1);
   limits.max_batch_tokens = std::max(limits.max_batch_tokens, 1);
 }
@@ -46,7 +45,18 @@ std::size_t Scheduler::State::blocks_for(std::int32_t tokens) const {
 
 std::size_t Scheduler::State::missing_blocks(const Entry& entry, std::int32_t tokens) const {
   const std::size_t needed = blocks_for(tokens), held = entry.sequence->blocks.size();
-  return needed > held ? needed - held : 0;
+  return needed > held ? (needed - held) * static_cast<std::size_t>(groups.count()) : 0;
+}
+
+std::size_t Scheduler::State::missing_at_most(const Entry& entry) const {
+  const Sequence& sequence = *entry.sequence;
+  const std::int32_t rows = std::clamp(sequence.size() - sequence.computed, 1, limits.max_batch_tokens);
+  const auto most = static_cast<std::size_t>(groups.most_blocks(sequence.size(), rows, block_size));
+  return most - std::min(most, sequence.blocks.pinned());
+}
+
+std::size_t Scheduler::State::first_seen_block(const Sequence& sequence) const {
+  return static_cast<std::size_t>(groups.first_seen_block(sequence.computed, block_size));
 }
 
 StepPlan Scheduler::State::plan(TimePoint now) {
@@ -76,7 +86,7 @@ void Scheduler::State::remove_expired(TimePoint now, StepPlan& plan) {
   for (std::vector<Entry>* queue : {&running, &waiting}) {
     for (Entry& entry : *queue) {
       if (entry.sequence->request.deadline > now && !in_queue_too_long(entry)) continue;
-      release_tail_first(entry.sequence->blocks);
+      entry.sequence->blocks.clear();
       entry.sequence->finished = now;
       plan.expired.push_back(std::move(entry.sequence));
     }
@@ -93,7 +103,7 @@ void Scheduler::State::give_rows(Entry& entry, std::int32_t wanted) {
   if (!make_room(missing, entry)) return;
   auto fresh = pool.allocate(missing);
   if (!fresh) return;
-  std::ranges::move(*fresh, std::back_inserter(sequence.blocks));
+  sequence.blocks.append(*std::move(fresh));
   entry.rows = rows;
   budget -= rows;
 }
@@ -130,7 +140,7 @@ Scheduler::State::Entry* Scheduler::State::choose_victim(const Entry& wanting) {
 // Recompute: the blocks go, the tokens stay. Published blocks remain as cache until somebody needs the room.
 void Scheduler::State::preempt(Entry& entry) {
   Sequence& sequence = *entry.sequence;
-  release_tail_first(sequence.blocks);
+  sequence.blocks.clear();
   entry.computed_before_preemption = std::max(entry.computed_before_preemption, sequence.computed);
   sequence.computed = 0;
   ++sequence.preemptions;

@@ -41,11 +41,15 @@ struct Scheduler::State {
   // admission.cpp
   Result<void> check_admissible(const Sequence& sequence) const;
   void adopt_received_cache(Entry& entry);
+  bool has_what_it_sees(const Sequence& sequence) const;
   void enqueue(Entry entry);
   void start_received(TimePoint now, StepPlan& plan);
   void admit_waiting(TimePoint now, StepPlan& plan);
   bool waits_for_running_prefill(const Entry& candidate) const;
   std::size_t reserved_blocks() const;
+  std::size_t growth() const {
+    return static_cast<std::size_t>(groups.count());
+  }  // of a sequence, by a block
   bool take_blocks(Entry& candidate, std::size_t reserved);
   void start(Entry entry, TimePoint now, StepPlan& plan);
   bool is_active(const std::string& tenant) const;
@@ -67,14 +71,18 @@ struct Scheduler::State {
   void settle(Entry& entry, PlannedRows planned, RowResult result, TimePoint now, StepOutcome& outcome);
   void count_rows(Entry& entry, const PlannedRows& planned);
   void publish_full_blocks(Entry& entry);
+  std::size_t first_seen_block(const Sequence& sequence) const;  // by the next row, in windowed groups
 
   Sequence* find(const RequestKey& key) const;
   std::size_t blocks_for(std::int32_t tokens) const;
+  // Of all groups: for the rows up to `tokens`, and for a whole text at the most.
   std::size_t missing_blocks(const Entry& entry, std::int32_t tokens) const;
+  std::size_t missing_at_most(const Entry& entry) const;
 
   SchedulerLimits limits;
   BlockPool& pool;
   std::int32_t block_size;
+  KvGroups groups;
   std::vector<Entry> running;
   std::vector<Entry> waiting;
   std::uint64_t next_serial = 0;

@@ -127,7 +127,7 @@ Result<SystemSpec> parse_system_spec(std::string_view text, const std::string& f
   if (own == document.end()) return spec;
   EngineProfile profile{"baton", {}, text_of(*own, "provenance"), {}, {}};
   profile.traits.expert_layer = profile.traits.expert_base = 1;
-  profile.traits.one_process = profile.traits.keeps_windows = true;
+  profile.traits.one_process = true;
   std::string wrong = profile.provenance.empty() ? "baton.provenance" : "";
   if (wrong.empty()) wrong = read_efficiency(*own, "baton.", profile.efficiency, true);
   if (wrong.empty()) wrong = read_traits(*own, "baton.", profile.traits);

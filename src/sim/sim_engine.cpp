@@ -17,15 +17,15 @@ void SimExecutor::submit(const StepPlan& plan) {
   }
 }
 
-SimEngine::SimEngine(std::string engine_name, Role engine_role, std::int32_t blocks, std::int32_t block_size,
-                     const SchedulerLimits& limits, const PerfProfile& profile, std::int32_t vocab)
+SimEngine::SimEngine(std::string engine_name, Role engine_role, const SimKind& kind, std::int32_t block_size,
+                     const SchedulerLimits& limits, std::int32_t vocab)
     : name(std::move(engine_name)),
       role(engine_role),
-      pool(blocks, block_size),
+      pool(kind.blocks, block_size, kind.groups),
       scheduler(limits, pool),
-      profile_(profile),
+      profile_(kind.profile),
       limits_(limits),
-      executor_(profile, vocab) {}
+      executor_(kind.profile, vocab) {}
 
 std::optional<double> SimEngine::begin_step(TimePoint now, double slower) {
   plan_ = scheduler.plan(now);
@@ -58,13 +58,14 @@ EngineReading SimEngine::reading() const {
   r.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
   r.running = scheduler.running();
   r.kv_tokens = static_cast<std::uint64_t>(scheduler.kv_tokens());
-  r.kv_capacity = pool.total() * static_cast<std::uint64_t>(pool.block_size());
+  const std::uint64_t context = r.kv_tokens / std::max<std::uint64_t>(r.running, 1);
+  r.kv_capacity = pool.groups().tokens_in(pool.total(), context, pool.block_size());
   r.chunk = limits_.max_batch_tokens;
   r.profile = profile_;
   return r;
 }
 
-Candidate SimEngine::candidate() const {
+Candidate SimEngine::candidate(std::int64_t prompt) const {
   Candidate c;
   c.node = name;
   c.role = role;
@@ -72,7 +73,8 @@ Candidate SimEngine::candidate() const {
   c.running = static_cast<std::uint32_t>(scheduler.running()) + coming;
   c.waiting = static_cast<std::uint32_t>(scheduler.waiting());
   c.kv_tokens = static_cast<std::uint64_t>(scheduler.kv_tokens()) + coming_tokens;
-  c.free_tokens = pool.available() * static_cast<std::uint64_t>(pool.block_size());
+  c.free_tokens =
+      pool.groups().tokens_in(pool.available(), static_cast<std::uint64_t>(prompt), pool.block_size());
   c.chunk = limits_.max_batch_tokens;
   c.profile = profile_;
   return c;

@@ -15,6 +15,7 @@
 #include "baton/router/role_controller.hpp"
 #include "baton/schedule/perf_model.hpp"
 #include "baton/schedule/scheduler.hpp"
+#include "baton/sim/simulation.hpp"
 
 namespace baton::sim {
 
@@ -36,8 +37,8 @@ class SimExecutor final : public Executor {
 
 class SimEngine {
  public:
-  SimEngine(std::string name, Role role, std::int32_t blocks, std::int32_t block_size,
-            const SchedulerLimits& limits, const PerfProfile& profile, std::int32_t vocab);
+  SimEngine(std::string name, Role role, const SimKind& kind, std::int32_t block_size,
+            const SchedulerLimits& limits, std::int32_t vocab);
 
   // Seconds that the step takes, `slower` times what the profile says; nothing where there is none to make.
   std::optional<double> begin_step(TimePoint now, double slower);
@@ -46,7 +47,8 @@ class SimEngine {
   bool busy() const { return busy_; }
   const PerfProfile& profile() const { return profile_; }
 
-  Candidate candidate() const;  // without held_blocks
+  // For a prompt of so many tokens; without held_blocks.
+  Candidate candidate(std::int64_t prompt) const;
   EngineReading reading() const;
 
   const std::string name;

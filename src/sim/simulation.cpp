@@ -47,7 +47,8 @@ struct Later {
 struct Handoff {
   std::size_t from = 0, to = 0;
   std::size_t held = 0;            // leading blocks that the receiver had
-  std::vector<BlockRef> room;      // at the receiver: held and fresh; empty: refused
+  SequenceBlocks room;             // at the receiver: held and fresh; empty: refused
+  std::size_t fresh = 0;           // of these, of all groups
   std::unique_ptr<Sequence> done;  // keeps the sender's blocks until they have travelled
 };
 
@@ -104,12 +105,13 @@ class Cluster {
  private:
   void add_engines(Role role, std::int32_t count) {
     const bool other = role == Role::decode && options_.decode_kind.has_value();
-    const SimKind kind = other ? *options_.decode_kind : SimKind{options_.profile, options_.blocks};
+    const SimKind kind =
+        other ? *options_.decode_kind : SimKind{options_.profile, options_.blocks, options_.groups};
     for (std::int32_t i = 0; i < count; ++i) {
       const std::string name = std::string(to_string(role)) + "-" + std::to_string(i);
       by_name_[name] = engines_.size();
-      engines_.push_back(std::make_unique<SimEngine>(name, role, kind.blocks, options_.block_size,
-                                                     options_.limits, kind.profile, options_.vocab));
+      engines_.push_back(std::make_unique<SimEngine>(name, role, kind, options_.block_size, options_.limits,
+                                                     options_.vocab));
       engines_.back()->index_id = index_.add_node();
     }
   }
@@ -133,13 +135,13 @@ class Cluster {
 
   // ---- routing
 
-  std::vector<Candidate> candidates(std::span<const BlockHash> hashes) const {
+  std::vector<Candidate> candidates(std::span<const BlockHash> hashes, std::size_t prompt) const {
     std::vector<std::uint32_t> held;
     index_.match(hashes, held);
     std::vector<Candidate> all;
     all.reserve(engines_.size());
     for (const auto& engine : engines_) {
-      all.push_back(engine->candidate());
+      all.push_back(engine->candidate(static_cast<std::int64_t>(prompt)));
       if (engine->index_id < held.size()) all.back().held_blocks = held[engine->index_id];
     }
     return all;
@@ -165,7 +167,7 @@ class Cluster {
     request.stop.ignore_eos = true;
     request.arrival = at(now_);
     const std::vector<BlockHash> hashes = block_hashes(request.prompt, options_.block_size, key_);
-    const auto route = policy_.choose(query(request), candidates(hashes));
+    const auto route = policy_.choose(query(request), candidates(hashes, request.prompt.size()));
     if (!route) {
       failure_ = route.error();
       return;
@@ -185,7 +187,7 @@ class Cluster {
   }
 
   // Whether the engine takes it; it has failed otherwise.
-  bool admit(std::size_t where, Request request, std::vector<BlockRef> blocks, std::int32_t computed) {
+  bool admit(std::size_t where, Request request, SequenceBlocks blocks, std::int32_t computed) {
     auto sequence = make_sequence(std::move(request), options_.block_size, key_, at(now_));
     sequence->blocks = std::move(blocks);
     sequence->computed = computed;
@@ -283,17 +285,16 @@ class Cluster {
   // ---- handoffs
 
   void reserve(std::size_t from, const Sequence& sequence) {
-    Handoff handoff{from, by_name_.at(sequence.request.decode_node), 0, {}, nullptr};
+    Handoff handoff;
+    handoff.from = from, handoff.to = by_name_.at(sequence.request.decode_node);
     SimEngine& receiver = *engines_[handoff.to];
     handoff.room = receiver.pool.match(sequence.hashes, sequence.tokens);
     handoff.held = handoff.room.size();
-    const auto size = static_cast<std::size_t>(options_.block_size);
-    const std::size_t blocks = (sequence.tokens.size() + size - 1) / size;
-    if (auto fresh = receiver.pool.allocate(blocks - handoff.held)) {
-      std::ranges::move(*fresh, std::back_inserter(handoff.room));
-    } else {
-      release_tail_first(handoff.room);
-    }
+    const std::size_t held = handoff.room.pinned();
+    if (receiver.pool.extend(handoff.room, sequence.size()))
+      handoff.fresh = handoff.room.pinned() - held;
+    else
+      handoff.room.clear();
     publish(receiver);  // what gave way
     const auto id = static_cast<std::size_t>(sequence.request.id.low);
     handoffs_[id] = std::move(handoff);
@@ -309,7 +310,8 @@ class Cluster {
     if (begin >= end) return;
     SimEngine &sender = *engines_[handoff.from], &receiver = *engines_[handoff.to];
     const auto occupy = [&](double& until, const SimEngine& engine) {
-      until = std::max(until, now_) + engine.profile().link_token * (end - begin);
+      until = std::max(until, now_) +
+              engine.profile().link_token * engine.profile().tokens_sent(begin, end, sequence.prompt_size());
     };
     occupy(sender.sends_until, sender);
     occupy(receiver.receives_until, receiver);
@@ -319,7 +321,7 @@ class Cluster {
     Handoff handoff = std::move(handoffs_.at(id));
     handoffs_.erase(id);
     Request request = std::move(handoff.done->request);
-    release_tail_first(handoff.done->blocks);
+    handoff.done->blocks.clear();
     const auto computed = static_cast<std::int32_t>(handoff.done->tokens.size()) - 1;
     handoff.done.reset();
     came(handoff.to, request.prompt.size());
@@ -331,7 +333,7 @@ class Cluster {
       admit(handoff.to, std::move(request), {}, 0);
     } else {
       ++report_.transfers;
-      report_.blocks_moved += handoff.room.size() - handoff.held;
+      report_.blocks_moved += handoff.fresh;
       admit(handoff.to, std::move(request), std::move(handoff.room), computed);
     }
     poke(handoff.from);  // it may have waited for these blocks

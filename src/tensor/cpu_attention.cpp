@@ -14,7 +14,7 @@ constexpr std::int64_t kTilePairs = 128;  // (row, head) pairs that share one un
 }
 
 struct CpuOps::AttentionCall {
-  std::int32_t layer;
+  KvPlace place;
   const Tensor& q;
   const Tensor& out;
   const AttentionShape& shape;
@@ -36,9 +36,9 @@ struct CpuOps::AttentionCall {
             .scale = shape.scale,
             .kv = {.base = kv.base,
                    .block_bytes = kv.layout.block_bytes(),
-                   .k_offset = static_cast<std::size_t>(kv.piece(0, layer, 0, task.kv_head) - kv.base),
-                   .v_offset = static_cast<std::size_t>(kv.piece(0, layer, 1, task.kv_head) - kv.base),
-                   .block_table = batch.block_table.data() + task.sequence->block_table_offset,
+                   .k_offset = static_cast<std::size_t>(kv.piece(0, place.layer, 0, task.kv_head) - kv.base),
+                   .v_offset = static_cast<std::size_t>(kv.piece(0, place.layer, 1, task.kv_head) - kv.base),
+                   .block_table = batch.table_of(place.group).data() + task.sequence->block_table_offset,
                    .block_size = kv.layout.block_size,
                    .type = element_of(kv.layout.dtype)}};
   }
@@ -83,12 +83,12 @@ void CpuOps::plan_attention(const AttentionShape& shape) {
   }
 }
 
-Tensor CpuOps::attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) {
+Tensor CpuOps::attention(KvPlace place, const Tensor& q, const AttentionShape& shape) {
   assert(batch_ && shape.kv_heads == kv_.heads() && shape.head_dim == kv_.layout.head_dim);
   assert(q.cols == std::int64_t{shape.query_heads} * shape.head_dim);
   const Tensor out = allocate(q.rows, q.cols);
   plan_attention(shape);
-  const AttentionCall call{layer, q, out, shape, *batch_, kv_};
+  const AttentionCall call{place, q, out, shape, *batch_, kv_};
   const auto tasks = static_cast<std::int64_t>(tasks_.size());
   const std::size_t mark = workspace_.mark();
   if (tasks < 2 * pool_.threads() && split_starts_.back() > tasks) {

@@ -246,13 +246,13 @@ void CpuOps::rope(Tensor heads, std::int32_t head_dim, const void* prepared) {
   });
 }
 
-void CpuOps::store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) {
+void CpuOps::store_kv(KvPlace place, const Tensor& k, const Tensor& v) {
   const KvLayout& layout = kv_.layout;
   assert(k.cols == std::int64_t{kv_.heads()} * layout.head_dim && v.cols == k.cols);
   const kernels::Element type = element_of(layout.dtype);
   const std::size_t token_bytes = static_cast<std::size_t>(layout.head_dim) * size_of(layout.dtype);
   for (const SequenceRows& sequence : batch_->sequences) {
-    const std::int32_t* table = batch_->block_table.data() + sequence.block_table_offset;
+    const std::int32_t* table = batch_->table_of(place.group).data() + sequence.block_table_offset;
     for_rows(sequence.rows, 2 * k.cols, [&](std::int64_t i) {
       const std::int64_t position = sequence.first_position + i;
       const std::int32_t block = table[position / layout.block_size];
@@ -261,9 +261,9 @@ void CpuOps::store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) {
       for (std::int32_t head = 0; head < kv_.heads(); ++head) {
         const std::int64_t column = std::int64_t{head} * layout.head_dim;
         kernels_.store(row_of(k, sequence.first_row + i) + column, layout.head_dim, type,
-                       kv_.piece(block, layer, 0, head) + offset);
+                       kv_.piece(block, place.layer, 0, head) + offset);
         kernels_.store(row_of(v, sequence.first_row + i) + column, layout.head_dim, type,
-                       kv_.piece(block, layer, 1, head) + offset);
+                       kv_.piece(block, place.layer, 1, head) + offset);
       }
     });
   }

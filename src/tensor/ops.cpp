@@ -3,8 +3,8 @@
 
 namespace baton {
 
-Tensor Ops::rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
-                       const void* prepared, const HeadNorms& norms) {
+Tensor Ops::rope_store(KvPlace place, const Tensor& qkv, const AttentionShape& shape, const void* prepared,
+                       const HeadNorms& norms) {
   const std::int64_t q_size = std::int64_t{shape.query_heads} * shape.head_dim;
   const std::int64_t kv_size = std::int64_t{shape.kv_heads} * shape.head_dim;
   const Tensor q = qkv.columns(0, q_size);                  // [rows, query_heads * head_dim]
@@ -14,7 +14,7 @@ Tensor Ops::rope_store(std::int32_t layer, const Tensor& qkv, const AttentionSha
   if (norms.key) head_norm(k, *norms.key, norms.epsilon);
   rope(q, shape.head_dim, prepared);
   rope(k, shape.head_dim, prepared);
-  store_kv(layer, k, v);
+  store_kv(place, k, v);
   return q;
 }
 

@@ -21,11 +21,24 @@ std::string_view to_string(DType type) {
   return "unknown";
 }
 
+std::int64_t KvGroups::longest_text(std::int64_t blocks, std::int64_t rows, std::int64_t block_size) const {
+  std::int64_t fits = 0, beyond = (blocks + 1) * block_size;  // a block for every block_size tokens, at least
+  if (full == 0) beyond = std::int64_t{1} << 31;
+  while (fits + 1 < beyond) {
+    const std::int64_t middle = fits + (beyond - fits) / 2;
+    (most_blocks(middle, std::min(rows, middle), block_size) <= blocks ? fits : beyond) = middle;
+  }
+  return fits;
+}
+
 std::string KvLayout::id() const {
   std::string text = "bl2ht/";
   text += to_string(dtype);
   text += "/l" + std::to_string(layers) + "/h" + std::to_string(kv_heads) + "/d" + std::to_string(head_dim) +
           "/b" + std::to_string(block_size);
+  if (groups == KvGroups{}) return text;
+  text += "/g" + std::to_string(groups.full) + "+" + std::to_string(groups.windowed);
+  if (groups.windowed > 0) text += "w" + std::to_string(groups.window);
   return text;
 }
 

@@ -33,7 +33,7 @@ class NoModel final : public Model {
   KvSpec kv_spec(std::int32_t block_size, std::optional<DType>) const override {
     KvSpec spec;
     spec.layout = KvLayout{DType::f32, 1, 1, 1, block_size};
-    spec.groups.push_back({0, 1, 0, spec.layout.bytes_per_token(), true});
+    spec.places = {0};
     return spec;
   }
   Tensor forward(const Batch& batch, const KvView& kv, Ops& ops) override {

@@ -139,7 +139,7 @@ TEST_CASE("the second block under a hash stays anonymous, and publishing twice c
   auto second = store(pool, tokens);
   pool.publish(first[0], hash, tokens);
   CHECK(pool.take_events().size() == 1);
-  CHECK(pool.match(std::span(&hash, 1), tokens)[0].id() == first[0].id());
+  CHECK(pool.match(std::span(&hash, 1), tokens).at(0).id() == first[0].id());
   second.clear();
   CHECK(pool.free() == 3);
   first.clear();
@@ -149,17 +149,19 @@ TEST_CASE("the second block under a hash stays anonymous, and publishing twice c
 TEST_CASE("eviction takes the least recently released, and of a chain its tail first") {
   BlockPool pool(6, kBlockSize);
   const std::vector<TokenId> a = text(3, 0), b = text(3, 100);
-  auto blocks_a = store(pool, a), blocks_b = store(pool, b);
-  release_tail_first(blocks_a);
+  SequenceBlocks blocks_a, blocks_b;
+  blocks_a.append(store(pool, a));
+  blocks_b.append(store(pool, b));
+  blocks_a.clear();
   CHECK(blocks_a.empty());
-  release_tail_first(blocks_b);
+  blocks_b.clear();
 
   auto taken = pool.allocate(1);
   CHECK(cached_prefix(pool, a) == 2);
   CHECK(cached_prefix(pool, b) == 3);
 
   auto hit = pool.match(block_hashes(a, kBlockSize, kKey), a);  // a use makes a's head younger than b
-  release_tail_first(hit);
+  hit.clear();
   auto three = pool.allocate(3);
   REQUIRE(three);
   CHECK(cached_prefix(pool, b) == 0);
@@ -170,13 +172,14 @@ TEST_CASE("a head shared by two chains outlives both tails") {
   BlockPool pool(4, kBlockSize);
   std::vector<TokenId> a = text(2), b = text(2);
   b[kBlockSize] = 500;
-  auto blocks_a = store(pool, a);
+  SequenceBlocks blocks_a;
+  blocks_a.append(store(pool, a));
   const auto hashes_b = block_hashes(b, kBlockSize, kKey);
-  std::vector<BlockRef> blocks_b = pool.match(std::span(hashes_b).first(1), b);
-  blocks_b.push_back(std::move(pool.allocate(1)->front()));
-  pool.publish(blocks_b[1], hashes_b[1], block_of(b, 1));
-  release_tail_first(blocks_b);
-  release_tail_first(blocks_a);
+  SequenceBlocks blocks_b = pool.match(std::span(hashes_b).first(1), b);
+  blocks_b.append(*pool.allocate(1));
+  pool.publish(blocks_b.at(1), hashes_b[1], block_of(b, 1));
+  blocks_b.clear();
+  blocks_a.clear();
   auto one = pool.allocate(3);  // one free block, then b's tail, then a's
   REQUIRE(one);
   CHECK(cached_prefix(pool, a) == 1);
@@ -285,11 +288,11 @@ TEST_CASE("random use agrees with a slow model of the pool") {
           const auto hashes = block_hashes(tokens, kBlockSize, kKey);
           auto hit = pool.match(hashes, tokens);
           REQUIRE(hit.size() == model.published().count(hashes[0]));
-          for (BlockRef& block : hit) {
-            REQUIRE(model.hash.at(block.id()) == hashes[0]);
-            if (model.pins[block.id()]++ == 0) model.cached.remove(block.id());
-            held.push_back(std::move(block));
-          }
+          if (hit.empty()) break;
+          const BlockRef& block = hit.at(0);
+          REQUIRE(model.hash.at(block.id()) == hashes[0]);
+          if (model.pins[block.id()]++ == 0) model.cached.remove(block.id());
+          held.push_back(block.share());
           break;
         }
         case 3:  // share

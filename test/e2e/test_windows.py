@@ -1,4 +1,5 @@
 """A model with sliding windows on real daemons: the same bits whole and in chunks, from the prefix cache and from another node."""
+import math
 import pathlib
 import tempfile
 import unittest
@@ -7,6 +8,7 @@ from daemons import DaemonTest, chat, content, demo_cases
 from windows import WINDOW, windowed_demo
 
 CASES = [case["messages"] for case in demo_cases()[:6]]
+BLOCK = 16  # tokens
 LONG = [[{"role": "user", "content": " ".join(messages[-1]["content"] for messages in CASES)}]]
 
 
@@ -39,6 +41,11 @@ class Windows(DaemonTest):
         self.assertNotEqual([text for text, _ in answers(whole)], [text for text, _ in expected])
 
         prefill, decode = self.start_pair(self.model, self.model)
+        moved = chat(prefill, LONG[0], max_tokens=8)
+        text = math.ceil(moved["usage"]["prompt_tokens"] / BLOCK)
+        of_the_window = moved["baton"]["kv_blocks"] + moved["baton"]["kv_blocks_held"] - text
+        self.assertIn(of_the_window, range(1, WINDOW // BLOCK + 3))  # of the layers with one, no more
+        self.assertGreater(text, 2 * (WINDOW // BLOCK + 3))
         self.assertEqual(answers(prefill), expected)
         received = decode.wait_at_rest()
         self.assertGreater(received["baton_transfer_blocks_received_total"], 0)

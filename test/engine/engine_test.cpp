@@ -36,8 +36,9 @@ class FailingExecutor final : public Executor {
 
 struct Fixture {
   explicit Fixture(std::int32_t blocks, std::chrono::microseconds step_time = {},
-                   std::int32_t batch_tokens = 64, std::unique_ptr<Executor> executor = nullptr) {
-    const KvSpec spec = fake_kv_spec(4);
+                   std::int32_t batch_tokens = 64, std::unique_ptr<Executor> executor = nullptr,
+                   const KvGroups& groups = {}) {
+    const KvSpec spec = fake_kv_spec(4, groups);
     kv.emplace(
         *KvMemory::allocate(spec, spec.layout.block_bytes() * static_cast<std::size_t>(blocks), 1, Device{}));
     EngineOptions options;
@@ -98,6 +99,35 @@ TEST_CASE("a device that says that it is lost is given up at once, another after
 }
 
 }  // namespace
+
+TEST_CASE("what a window leaves behind makes room, and answers stay what they are") {
+  const KvGroups windows{.full = 1, .windowed = 2, .window = 16};
+  const Request long_one = make_request(1, 100, 60);  // 40 blocks of each group
+  {
+    Fixture whole(70, {}, 16, nullptr, KvGroups{.full = 3});
+    const auto sink = whole.submit(long_one);
+    REQUIRE(sink->wait_end());
+    REQUIRE(sink->error());
+    CHECK(sink->error()->code == ErrorCode::too_large);
+  }
+  Fixture f(70, {}, 16, nullptr, windows);
+  std::vector<Request> requests{long_one, make_request(2, 100, 40, 1), make_request(3, 60, 30)};
+  requests.push_back(make_request(4, 100, 20, 1));  // begins as the first two do
+  for (int round = 0; round < 3; ++round) {
+    std::vector<std::shared_ptr<CollectingSink>> sinks;
+    for (Request& request : requests) {
+      request.id.high = static_cast<std::uint64_t>(round + 2);
+      sinks.push_back(f.submit(request));
+    }
+    for (std::size_t i = 0; i < sinks.size(); ++i) {
+      REQUIRE(sinks[i]->wait_end());
+      CHECK(sinks[i]->tokens() == expected_output(requests[i]));
+    }
+  }
+  REQUIRE(f.becomes_idle());
+  CHECK(f.engine->stats().blocks_in_use == 0);
+  CHECK(f.engine->stats().prefix_hit_tokens > 0);
+}
 
 TEST_CASE("requests that share a batch get what they get alone") {
   Fixture f(512);

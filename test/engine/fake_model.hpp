@@ -5,6 +5,7 @@
 // early or a damaged transfer shows in the output.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -47,11 +48,12 @@ inline std::vector<TokenId> expected_output(const Request& request) {
   return output;
 }
 
-// One layer, one head, 4 bytes of K and 4 of V a token.
-inline KvSpec fake_kv_spec(std::int32_t block_size) {
+// One layer in each group, one head, 4 bytes of K and 4 of V a token. There is a group without a window, and
+// all say the same.
+inline KvSpec fake_kv_spec(std::int32_t block_size, const KvGroups& groups = {}) {
   KvSpec spec;
-  spec.layout = KvLayout{DType::f32, 1, 1, 1, block_size};
-  spec.groups.push_back({0, 1, 0, spec.layout.bytes_per_token(), true});
+  spec.layout = KvLayout{DType::f32, 1, 1, 1, block_size, groups};
+  for (std::int32_t group = 0; group < groups.count(); ++group) spec.places.emplace_back(0, group);
   return spec;
 }
 
@@ -71,33 +73,42 @@ class FakeExecutor final : public Executor {
  private:
   RowResult run(const PlannedRows& rows) {
     const Sequence& sequence = *rows.sequence;
+    const KvGroups& groups = kv_.layout.groups;
     for (std::int32_t p = rows.first_position; p < rows.first_position + rows.rows; ++p) {
-      const std::uint64_t before = p == 0 ? 0 : load(sequence, p - 1);
-      store(sequence, p,
-            mix(before, static_cast<std::uint64_t>(sequence.tokens[static_cast<std::size_t>(p)])));
+      const std::uint64_t before = p == 0 ? 0 : load(sequence, p - 1, 0);
+      const auto token = static_cast<std::uint64_t>(sequence.tokens[static_cast<std::size_t>(p)]);
+      for (std::int32_t group = 0; group < groups.count(); ++group)
+        store(sequence, p, group, mix(before, token));
     }
     RowResult result;
     if (!rows.sample) return result;
+    const std::int32_t last = rows.first_position + rows.rows - 1;
     std::uint64_t fold = 0;
-    for (std::int32_t p = 0; p < rows.first_position + rows.rows; ++p) fold = mix(fold, load(sequence, p));
+    for (std::int32_t p = 0; p <= last; ++p) {
+      const std::uint64_t value = load(sequence, p, 0);
+      fold = mix(fold, value);
+      for (std::int32_t group = 1; group < groups.count(); ++group)
+        if (group < groups.full || p > last - groups.window) fold ^= load(sequence, p, group) ^ value;
+    }
     result.token = SampledToken{next_token(fold, sequence.request), -1.0F, {}};
     return result;
   }
 
-  std::byte* half(const Sequence& sequence, std::int32_t p, int k_or_v) const {
+  std::byte* half(const Sequence& sequence, std::int32_t p, std::int32_t group, int k_or_v) const {
     const std::int32_t size = kv_.layout.block_size;
-    return kv_.piece(sequence.blocks[static_cast<std::size_t>(p / size)].id(), 0, k_or_v, 0) + 4 * (p % size);
+    const BlockId id = sequence.blocks.at(static_cast<std::size_t>(p / size), group).id();
+    return kv_.piece(std::max(id, 0), 0, k_or_v, 0) + 4 * (p % size);
   }
-  std::uint64_t load(const Sequence& sequence, std::int32_t p) const {
+  std::uint64_t load(const Sequence& sequence, std::int32_t p, std::int32_t group) const {
     std::uint32_t low = 0, high = 0;
-    std::memcpy(&low, half(sequence, p, 0), 4);
-    std::memcpy(&high, half(sequence, p, 1), 4);
+    std::memcpy(&low, half(sequence, p, group, 0), 4);
+    std::memcpy(&high, half(sequence, p, group, 1), 4);
     return static_cast<std::uint64_t>(high) << 32 | low;
   }
-  void store(const Sequence& sequence, std::int32_t p, std::uint64_t value) {
+  void store(const Sequence& sequence, std::int32_t p, std::int32_t group, std::uint64_t value) {
     const auto low = static_cast<std::uint32_t>(value), high = static_cast<std::uint32_t>(value >> 32);
-    std::memcpy(half(sequence, p, 0), &low, 4);
-    std::memcpy(half(sequence, p, 1), &high, 4);
+    std::memcpy(half(sequence, p, group, 0), &low, 4);
+    std::memcpy(half(sequence, p, group, 1), &high, 4);
   }
 
   const KvView kv_;

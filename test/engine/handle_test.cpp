@@ -90,13 +90,13 @@ struct Owner {
     receiver->on_reserve(from, message, key, clock.now());
     REQUIRE(sent.last<ReservedMessage>() != nullptr);
     CHECK(sent.messages.back().first == from);  // and nobody else
-    hashes = travel_hashes(message.tokens, block_hashes(message.tokens, kBlockSize, key), kBlockSize);
+    blocks = TravellingBlocks(message.tokens, block_hashes(message.tokens, kBlockSize, key), kLayout);
     return sent.last<ReservedMessage>()->transfer;
   }
   // Sends one right block under a handle and waits until it has left.
   void send(TransferId handle, std::uint32_t index) {
     bool done = false;
-    theirs->send("owner", {handle, index, hashes[index], bytes}, [&](Result<void>) {
+    theirs->send("owner", {handle, index, blocks.hash(index), bytes}, [&](Result<void>) {
       const std::lock_guard lock(posted.mutex);
       posted.waiting.push_back([&] { done = true; });
       posted.changed.notify_all();
@@ -113,7 +113,7 @@ struct Owner {
   Posted posted;
   std::vector<std::byte> memory;
   std::vector<std::byte> bytes = std::vector<std::byte>(kLayout.block_bytes(), std::byte{0x5A});
-  std::vector<BlockHash> hashes;
+  TravellingBlocks blocks;
   const BlockHashKey key = make_block_hash_key("secret", {}, kLayout.id(), "");
   std::shared_ptr<LoopbackHub> hub = make_loopback_hub();
   std::unique_ptr<KvTransport> ours = make_loopback_transport(hub, {});

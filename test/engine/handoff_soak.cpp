@@ -3,6 +3,9 @@
 // back.
 //
 //   handoff_soak [--transfers N] [--seed S] [--in-flight N] [--transport ucx|loopback] [--deadline-ms N]
+//                [--window N]
+//
+// With --window two of three groups of blocks are kept for a window of N tokens only.
 //
 // Every answer is compared with what an undisturbed run gives: any damage to the KV cache shows in the tokens
 // (fake_model.hpp). At the end nothing may be pinned, reserved or travelling. Exit 0: no wrong token, no lost
@@ -34,9 +37,9 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::int32_t kBlockSize = 16;
-constexpr std::int32_t kHeadDim = 64;  // 8 KiB a block
-constexpr std::int32_t kBlocks = 1500;
-constexpr auto kHang = 30s;  // an answer that takes longer is a hung client
+constexpr std::int32_t kHeadDim = 64;   // 8 KiB a block
+constexpr std::int32_t kBlocks = 1500;  // of each group
+constexpr auto kHang = 30s;             // an answer that takes longer is a hung client
 
 // Where nothing else is said: about one transfer in five meets something.
 constexpr const char* kFaults =
@@ -48,6 +51,7 @@ struct Options {
   std::uint64_t transfers = 2000, seed = 1;
   int in_flight = 32;
   int deadline_ms = 50;
+  std::int32_t window = 0;
   bool ucx = true;
 };
 
@@ -105,10 +109,9 @@ class Wire final : public ControlPlane {
   std::jthread courier_;
 };
 
-KvSpec soak_spec() {
-  KvSpec spec;
-  spec.layout = KvLayout{DType::f32, 1, 1, kHeadDim, kBlockSize};
-  spec.groups.push_back({0, 1, 0, spec.layout.bytes_per_token(), true});
+KvSpec soak_spec(std::int32_t window) {
+  KvSpec spec = fake_kv_spec(kBlockSize, window > 0 ? KvGroups{1, 2, window} : KvGroups{});
+  spec.layout.head_dim = kHeadDim;
   return spec;
 }
 
@@ -120,8 +123,10 @@ struct Side {
       std::fprintf(stderr, "%s\n", armed.error().message.c_str());
       std::exit(2);
     }
-    const KvSpec spec = soak_spec();
-    kv.emplace(*KvMemory::allocate(spec, spec.layout.block_bytes() * kBlocks, kBlocks, Device{}));
+    const KvSpec spec = soak_spec(options.window);
+    const std::int32_t blocks = kBlocks * spec.layout.groups.count();
+    kv.emplace(*KvMemory::allocate(spec, spec.layout.block_bytes() * static_cast<std::size_t>(blocks), blocks,
+                                   Device{}));
     TransportOptions t;
     t.piece_bytes = spec.layout.head_bytes();
     t.faults = &faults;
@@ -336,6 +341,8 @@ Options parse(int count, char** arguments) {
       options.in_flight = std::max(1, std::atoi(value.c_str()));
     else if (name == "--deadline-ms")
       options.deadline_ms = std::max(1, std::atoi(value.c_str()));
+    else if (name == "--window")
+      options.window = std::max(0, std::atoi(value.c_str()));
     else if (name == "--transport" && (value == "ucx" || value == "loopback"))
       options.ucx = value == "ucx";
     else
@@ -344,7 +351,7 @@ Options parse(int count, char** arguments) {
   if (count % 2 == 1) return options;
   std::fprintf(stderr,
                "usage: handoff_soak [--transfers N] [--seed S] [--in-flight N] [--deadline-ms N] "
-               "[--transport ucx|loopback]\n");
+               "[--transport ucx|loopback] [--window N]\n");
   std::exit(2);
 }
 

@@ -23,8 +23,8 @@ bool has_gpus(std::int32_t width) {
 }
 
 KvSpec spec_of(DType dtype) {
-  return {.groups = {},
-          .layout = {.dtype = dtype, .layers = 3, .kv_heads = 8, .head_dim = 16, .block_size = 4}};
+  return {.layout = {.dtype = dtype, .layers = 3, .kv_heads = 8, .head_dim = 16, .block_size = 4},
+          .places = {0, 1, 2}};
 }
 
 std::vector<std::byte> random_bytes(std::size_t count, std::uint64_t seed) {

@@ -150,7 +150,7 @@ TEST_CASE("a group's KV blocks go to a lone device and back") {
 
 TEST_CASE("the group's copier takes whole blocks, and heads to hash") {
   if (!has_gpus(2)) return;
-  const KvSpec spec{{}, {DType::bf16, 3, 6, 8, 4}};
+  const KvSpec spec{{DType::bf16, 3, 6, 8, 4}, {0, 1, 2}};
   auto memory = KvMemory::allocate(spec, spec.layout.block_bytes() * 5, 5, kFirst, 2);
   REQUIRE(memory.has_value());
   const KvMemory moved = *std::move(memory);  // its addresses stay

@@ -71,9 +71,9 @@ class FailingOps final : public Ops {
   void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override {
     ops_.rope(heads, head_dim, prepared);
   }
-  void store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) override { ops_.store_kv(layer, k, v); }
-  Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override {
-    return ops_.attention(layer, q, shape);
+  void store_kv(KvPlace place, const Tensor& k, const Tensor& v) override { ops_.store_kv(place, k, v); }
+  Tensor attention(KvPlace place, const Tensor& q, const AttentionShape& shape) override {
+    return ops_.attention(place, q, shape);
   }
   Tensor gate_mul(const Tensor& gate_up, Activation activation) override {
     return ops_.gate_mul(gate_up, activation);

@@ -30,10 +30,11 @@ class Runner {
   Runner(Model& model, Ops& ops, std::int32_t block_size, std::int32_t tokens = 256)
       : model_(model), ops_(ops), spec_(model.kv_spec(block_size)) {
     kv_.layout = spec_.layout;
-    kv_.blocks = tokens / block_size + 1;
+    const std::int32_t of_a_group = tokens / block_size + 1;
+    kv_.blocks = of_a_group * spec_.layout.groups.count();
     memory_.resize(kv_.layout.block_bytes() * static_cast<std::size_t>(kv_.blocks), std::byte{0x7f});
     kv_.base = memory_.data();
-    table_.resize(static_cast<std::size_t>(kv_.blocks));
+    table_.resize(static_cast<std::size_t>(of_a_group));
     std::iota(table_.rbegin(), table_.rend(), 0);
     std::swap(table_.front(), table_[table_.size() / 2]);
   }
@@ -44,6 +45,7 @@ class Runner {
     batch.tokens = tokens;
     batch.sequences.push_back({0, static_cast<std::int32_t>(tokens.size()), position_, 0});
     batch.block_table = table_;
+    batch.repeat_table(spec_.layout.groups.count(), static_cast<std::int32_t>(table_.size()));
     for (std::size_t i = 0; i < tokens.size(); ++i) batch.positions.push_back(position_++);
     for (int i = wanted; i > 0; --i) batch.logit_rows.push_back(static_cast<std::int32_t>(tokens.size()) - i);
     if (adapter >= 0) {

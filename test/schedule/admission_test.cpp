@@ -54,8 +54,8 @@ TEST_CASE("a cached prefix is not computed again, except for the block of the ne
     CHECK(plan.rows[0].first_position == 4);
     CHECK(plan.rows[0].rows == 4);
     const Sequence& s = *plan.rows[0].sequence;
-    CHECK(s.blocks[0].id() == cached[0].id());
-    CHECK(s.blocks[1].id() != cached[1].id());
+    CHECK(s.blocks.at(0).id() == cached.at(0).id());
+    CHECK(s.blocks.at(1).id() != cached.at(1).id());
     rig.commit(plan);
   }
 }
@@ -211,7 +211,7 @@ TEST_CASE("what is to be embedded may fill the context, for no answer follows") 
 TEST_CASE("a refused sequence gives its blocks back") {
   Rig rig(4, {.max_waiting = 0});
   auto s = rig.sequence(rig.request(4));
-  s->blocks = std::move(*rig.pool.allocate(1));
+  s->blocks.append(*rig.pool.allocate(1));
   s->computed = 3;
   CHECK_FALSE(rig.scheduler.admit(std::move(s)));
   CHECK(rig.pool.free() == 4);
@@ -222,8 +222,7 @@ std::unique_ptr<Sequence> received(Rig& rig, Request r, std::int32_t computed) {
   r.output = {9};
   r.phase = Phase::decode;
   auto s = rig.sequence(r);
-  s->blocks =
-      std::move(*rig.pool.allocate(static_cast<std::size_t>((computed + kBlockSize - 1) / kBlockSize)));
+  REQUIRE(rig.pool.extend(s->blocks, computed));
   s->computed = computed;
   return s;
 }
@@ -281,13 +280,13 @@ TEST_CASE("a continuation computes what its cache lacks and samples the next ind
     auto partial = received(rig, rig.request(5, 4), 6);
     REQUIRE(rig.scheduler.admit(std::move(partial)));
     auto full = received(rig, rig.request(7, 4), 8);
-    const BlockRef read_by_others = full->blocks[1].share();
+    const BlockRef read_by_others = full->blocks.at(1).share();
     REQUIRE(rig.scheduler.admit(std::move(full)));
     const StepPlan plan = rig.plan();
     REQUIRE(plan.rows.size() == 2);
     CHECK(plan.rows[0].first_position == 5);
     CHECK(plan.rows[1].first_position == 4);
-    CHECK(plan.rows[1].sequence->blocks[1].id() != read_by_others.id());
+    CHECK(plan.rows[1].sequence->blocks.at(1).id() != read_by_others.id());
   }
 }
 

@@ -150,7 +150,6 @@ TEST_CASE("Baton's GPUs that share layers: whole embeddings and routers, logits 
   CHECK(p.experts == Approx(experts * 2 / 2));
   CHECK(e.weight_bytes() == Approx((attention / 2 + routers + experts / 2 + table + table / 2) * 2));
   CHECK(parse_system_spec(spec_text(), "x.json")->baton->traits.one_process);
-  CHECK(parse_system_spec(spec_text(), "x.json")->baton->traits.keeps_windows);
 }
 
 TEST_CASE("quantised weights: fewer bytes, the hardware's rate for them, or bf16's where it has none") {
@@ -173,17 +172,19 @@ TEST_CASE("sliding windows and sparse attention bound what a sequence reads") {
   const double each = p.kv_token;
   CHECK(p.step_cost({2, 2, 16, 16, 2}).attention == Approx(each * 16));  // 8 tokens each: inside
   CHECK(p.step_cost({2, 2, 200, 200, 2}).attention == Approx(each * 2 * (50 + 5)));
-  // What stays of such a layer: a window, or everything.
-  EngineSetup e = unit_engine(m);
+  // What stays of such a layer is the window, and so is what is sent of it.
+  const EngineSetup e = unit_engine(m);
   const double layer = 2 * 2 * 2 * 2;  // bytes of a token
   CHECK(e.kv_bytes_per_token() == layer);
   CHECK(e.state_bytes() == 10 * layer);
-  CHECK(e.kv_transfer_bytes() == layer);
-  e.profile.traits.keeps_windows = true;
-  CHECK(e.kv_bytes_per_token() == 2 * layer);
-  CHECK(e.state_bytes() == 0);
   CHECK(e.kv_transfer_bytes() == 2 * layer);
-  CHECK(make_perf_profile(e).window_share == 0.5);  // it is not read, all the same
+  CHECK(p.window_share == 0.5);
+  CHECK(p.tokens_sent(0, 8, 8) == 8);
+  CHECK(p.tokens_sent(0, 50, 50) == 50 - 20);
+  CHECK(p.tokens_sent(0, 30, 50) == 15);  // none of them is in the window
+  CHECK(p.tokens_sent(30, 50, 50) == 20 - 5);
+  CHECK(p.tokens_sent(45, 50, 50) == 5);
+  CHECK(p.tokens_sent(60, 50, 50) == 0);
 
   p.window_share = 0, p.sparse = 30;
   CHECK(p.step_cost({2, 2, 200, 200, 2}).attention == Approx(each * 60));
@@ -281,9 +282,16 @@ TEST_CASE("engine profiles: the entry for a system and precision, or the backend
 TEST_CASE("KV memory is what the weights leave") {
   EngineSetup e = unit_engine(tiny());
   e.system.memory_bytes = 1e6;
-  CHECK(kv_tokens_that_fit(e, 0.9) == Approx((9e5 - e.weight_bytes()) / e.kv_bytes_per_token()));
+  CHECK(kv_room(e, 0.9, 16).blocks == Approx((9e5 - e.weight_bytes()) / e.kv_bytes_per_token() / 16));
+  CHECK(kv_room(e, 0.9, 16).groups == KvGroups{});
+  ModelShape windowed = tiny();  // a block holds one of the two layers
+  windowed.window = 10, windowed.window_layers = 1;
+  EngineSetup w = unit_engine(windowed);
+  w.system.memory_bytes = 1e6;
+  CHECK(kv_room(w, 0.9, 16).blocks == Approx(2 * kv_room(e, 0.9, 16).blocks));
+  CHECK(kv_room(w, 0.9, 16).groups == KvGroups{1, 1, 10});
   e.system.memory_bytes = e.weight_bytes();
-  CHECK(kv_tokens_that_fit(e, 0.9) == 0);
+  CHECK(kv_room(e, 0.9, 16).blocks == 0);
 }
 
 TEST_CASE("measured steps correct the profile, prefill and decode apart") {

@@ -65,7 +65,7 @@ struct Rig {
     std::vector<EndedSequence> all;
     for (int i = 0; i < 1000 && scheduler.running() + scheduler.waiting() > 0; ++i) {
       StepOutcome outcome = step();
-      for (EndedSequence& e : outcome.ended) release_tail_first(e.sequence->blocks);
+      for (EndedSequence& e : outcome.ended) e.sequence->blocks.clear();
       std::ranges::move(outcome.ended, std::back_inserter(all));
     }
     REQUIRE(scheduler.running() + scheduler.waiting() == 0);

@@ -69,7 +69,7 @@ TEST_CASE("a preempted sequence finds what is still cached of its blocks") {
   CHECK(rig.pool.cached() > 0);
   const auto gone = rig.scheduler.cancel({{0, 1}, 0});  // its room comes back at once
   REQUIRE(gone != nullptr);
-  release_tail_first(gone->blocks);
+  gone->blocks.clear();
   const StepPlan plan = rig.plan();
   REQUIRE(plan.rows.size() == 1);
   CHECK(plan.rows[0].first_position >= 2 * kBlockSize);

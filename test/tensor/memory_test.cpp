@@ -84,6 +84,45 @@ TEST_CASE("the KV layout: sizes, id, and where a piece lies") {
   CHECK(view.piece(2, 21, 1, 3) + layout.head_bytes() == view.block(3));
 }
 
+TEST_CASE("groups of KV blocks: what a row sees, what a sequence has at most, and the layout's id") {
+  KvLayout layout{.dtype = DType::bf16, .layers = 5, .kv_heads = 4, .head_dim = 64, .block_size = 16};
+  layout.groups = {.full = 1, .windowed = 6, .window = 1024};
+  CHECK(layout.id() == "bl2ht/bf16/l5/h4/d64/b16/g1+6w1024");
+  CHECK(layout.bytes_per_token() == 7 * 5 * 2 * 4 * 64 * 2);
+  layout.groups = {.full = 2};
+  CHECK(layout.id() == "bl2ht/bf16/l5/h4/d64/b16/g2+0");
+
+  for (const KvGroups groups : {KvGroups{}, KvGroups{0, 1, 1}, KvGroups{1, 2, 7}, KvGroups{2, 3, 16}}) {
+    for (const std::int32_t size : {1, 4, 16}) {
+      std::int64_t most = 0;
+      for (std::int32_t tokens = 1; tokens < 90; ++tokens) {
+        // Whatever it has computed so far, in a step of up to 9 rows.
+        for (std::int32_t computed = 0; computed < tokens; ++computed) {
+          const std::int32_t end = std::min(computed + 9, tokens);
+          std::int64_t here = 0;
+          for (std::int32_t block = 0; block * size < end; ++block) {
+            const bool seen = groups.windowed > 0 && (block + 1) * size > computed + 1 - groups.window;
+            here += groups.full + (seen ? groups.windowed : 0);
+            if (groups.windowed > 0) CHECK(seen == (block >= groups.first_seen_block(computed, size)));
+          }
+          most = std::max(most, here);
+        }
+        CHECK(most <= groups.most_blocks(tokens, 9, size));
+        CHECK(groups.most_blocks(tokens, 9, size) <= most + groups.windowed);
+      }
+      for (const std::int64_t blocks : {5, 20, 33, 100}) {
+        const std::int64_t longest = groups.longest_text(blocks, 9, size);
+        CHECK(groups.most_blocks(longest, std::min<std::int64_t>(longest, 9), size) <= blocks);
+        if (groups.full > 0) CHECK(groups.most_blocks(longest + 1, 9, size) > blocks);
+      }
+    }
+  }
+  CHECK(KvGroups{}.longest_text(10, 512, 16) == 160);
+  CHECK(KvGroups{0, 1, 64}.longest_text(1000, 64, 16) > 1'000'000);  // never fills it
+  CHECK(KvGroups{}.tokens_in(10, 500, 16) >= 156);
+  CHECK(KvGroups{1, 1, 64}.tokens_in(1000, 1600, 16) == 1000 * 1600 / 105);
+}
+
 TEST_CASE("element types have sizes and names") {
   CHECK(size_of(DType::f32) == 4);
   CHECK(size_of(DType::bf16) == 2);

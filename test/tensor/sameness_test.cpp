@@ -105,6 +105,8 @@ struct Run {
   int threads = 1;
   std::int64_t longest_chunk = 1 << 20;
   bool neighbour = false;  // another sequence in the same batches
+  bool second = false;     // the cache has two groups of blocks, and this layer is of the second
+  bool leaves = false;     // blocks that the window has left are somebody else's now
   unsigned seed = 1;
 };
 
@@ -114,6 +116,13 @@ RopeTable rope_table(std::int32_t head_dim) {
     table.inv_frequency.push_back(1.0F / static_cast<float>(1 + 3 * i));
   }
   return table;
+}
+
+// As an engine does: where there is no block any more, the next one of the sequence.
+void leave_behind(std::vector<std::int32_t>& table, const KvGroups& groups, std::int64_t position,
+                  std::int32_t block_size) {
+  const std::int32_t seen = groups.first_seen_block(static_cast<std::int32_t>(position), block_size);
+  std::fill_n(table.begin(), seen, table[static_cast<std::size_t>(seen)]);
 }
 
 // rope, store_kv and attention over the whole sequence, in chunks.
@@ -127,7 +136,9 @@ Matrix attend(const OpsOptions& options, const AttentionCase& c, const Run& run)
                         .head_dim = c.shape.head_dim,
                         .block_size = run.block_size};
   KvPool pool(*ops, layout, static_cast<std::int32_t>(2 * c.tokens / run.block_size + 4), run.seed);
-  const auto table = pool.table(c.tokens), other = pool.table(c.tokens);
+  auto table = pool.table(c.tokens);
+  const auto other = pool.table(c.tokens);
+  const KvPlace place(0, run.second ? 1 : 0);
   auto prepared = ops->prepare_rope(rope_table(c.shape.head_dim));
   REQUIRE(prepared.has_value());
   const Tensor q = upload(*ops, c.q), k = upload(*ops, c.k), v = upload(*ops, c.v);
@@ -138,7 +149,14 @@ Matrix attend(const OpsOptions& options, const AttentionCase& c, const Run& run)
     Batch batch;
     const std::int64_t before = run.neighbour ? std::min<std::int64_t>(first + rows, 1 + engine() % 9) : 0;
     if (before > 0) append_rows(batch, other, first + rows - before, before);
+    if (run.leaves) leave_behind(table, KvGroups{0, 1, c.shape.window}, first, run.block_size);
     append_rows(batch, table, first, rows);
+    if (run.second) {
+      const std::vector<std::int32_t> of_the_second = batch.block_table;
+      std::ranges::fill(batch.block_table, other.front());
+      batch.block_table.insert(batch.block_table.end(), of_the_second.begin(), of_the_second.end());
+      batch.kv_groups = 2;
+    }
     ops->begin_step(batch, pool.view());
     const Ops::Scope step(*ops);
     std::vector<std::int32_t> picked;
@@ -148,8 +166,8 @@ Matrix attend(const OpsOptions& options, const AttentionCase& c, const Run& run)
     const Tensor step_q = ops->gather_rows(q, picked), step_k = ops->gather_rows(k, picked);
     ops->rope(step_q, c.shape.head_dim, prepared->get());
     ops->rope(step_k, c.shape.head_dim, prepared->get());
-    ops->store_kv(0, step_k, ops->gather_rows(v, picked));
-    const auto values = ops->to_host(rows_of(ops->attention(0, step_q, c.shape), before, rows));
+    ops->store_kv(place, step_k, ops->gather_rows(v, picked));
+    const auto values = ops->to_host(rows_of(ops->attention(place, step_q, c.shape), before, rows));
     std::copy(values.begin(), values.end(), out.values.begin() + first * q.cols);
     first += rows;
   }
@@ -173,9 +191,14 @@ TEST_CASE("attention is the same for any chunking, block size, batch and number 
             Run{.block_size = 32, .threads = 1, .longest_chunk = 7, .neighbour = true, .seed = 5},
             Run{.block_size = 8, .threads = 2, .longest_chunk = 1, .neighbour = true, .seed = 6},
             Run{.block_size = 16, .threads = 2, .longest_chunk = 128, .neighbour = true, .seed = 7},
+            Run{.block_size = 16, .longest_chunk = 90, .neighbour = true, .second = true, .seed = 9},
+            Run{.block_size = 8, .longest_chunk = 1, .second = true, .leaves = true, .seed = 10},
+            Run{.block_size = 32, .threads = 2, .longest_chunk = 60, .leaves = true, .seed = 11},
             Run{.block_size = 16, .threads = 4, .longest_chunk = 20, .seed = 8}}) {
+        if (run.leaves && c.shape.window == 0) continue;
         INFO(options.isa << " block " << run.block_size << " threads " << run.threads << " chunk "
-                         << run.longest_chunk << " neighbour " << run.neighbour);
+                         << run.longest_chunk << " neighbour " << run.neighbour << " second " << run.second
+                         << " leaves " << run.leaves);
         const Matrix got = attend(options, c, run);
         for (std::int64_t r = 0; r < c.tokens; ++r) {
           const auto at = static_cast<std::size_t>(r * want.cols);

@@ -43,6 +43,11 @@ BlockHashKey make_block_hash_key(std::string_view cluster_secret, Hash128 model_
 // The chain's next link: H(previous, tokens of one block). The first block's `previous` is the chain's key.
 BlockHash next_block_hash(BlockHash previous, std::span<const TokenId> block);
 
+// What a block of a group holds is the same text's, but other layers'.
+inline BlockHash hash_in_group(BlockHash hash, std::int32_t group) {
+  return {hash.high, hash.low + static_cast<std::uint64_t>(group) * 0x9e3779b97f4a7c15ULL};
+}
+
 // Hashes of the full blocks of `tokens`: hash[i] = H(hash[i-1], tokens of block i). A partial last block has
 // none.
 std::vector<BlockHash> block_hashes(std::span<const TokenId> tokens, std::int32_t block_size,

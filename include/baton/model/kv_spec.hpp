@@ -1,7 +1,6 @@
-// KvSpec: which layers cache how much per token. Llama is the one-group case.
+// KvSpec: what a model caches of each token, and where.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -10,15 +9,16 @@
 namespace baton {
 
 struct KvSpec {
-  struct Group {
-    std::int32_t first_layer = 0;
-    std::int32_t layers = 0;
-    std::int32_t window = 0;  // the last tokens, which alone are kept; 0: all are, whatever attention sees
-    std::size_t bytes_per_token = 0;
-    bool head_sliceable = true;
-  };
-  std::vector<Group> groups;
-  KvLayout layout;  // of the (only) group
+  KvLayout layout;
+  std::vector<KvPlace> places;  // of each layer
 };
+
+// So many layers without a window, and so many with one of so many positions, in groups of equally many
+// layers: as many as leave no room to spare in groups without a window, and little in the others. `layout`
+// has everything but the layers and groups.
+KvLayout group_layers(KvLayout layout, std::int32_t full, std::int32_t windowed, std::int32_t window);
+// The same of `layers` of which those in `windowed` (ascending) have one, and where each of them is.
+KvSpec place_layers(const KvLayout& layout, std::int32_t layers, const std::vector<std::int32_t>& windowed,
+                    std::int32_t window);
 
 }  // namespace baton

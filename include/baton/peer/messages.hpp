@@ -57,7 +57,7 @@ struct ReservedMessage {
   RequestKey key;
   std::uint32_t generation = 0;
   Hash128 transfer;               // where to send; unguessable
-  std::uint32_t blocks_held = 0;  // leading blocks already here; only the rest shall travel
+  std::uint32_t blocks_held = 0;  // leading blocks of tokens already here; only the rest shall travel
 };
 struct RefusedMessage {
   RequestKey key;

@@ -40,6 +40,7 @@ struct RouterOptions {
   std::optional<RoleTargets> auto_roles;                     // this node takes part in `--roles auto`
   Duration admission_ttft{0};  // a request predicted to wait longer for its first token is refused; 0: none
   std::int32_t block_size = 16;
+  KvGroups kv_groups = {};
   std::int32_t max_context = 0;                                   // of the local engine
   std::vector<Hash128> adapters;                                  // likewise, AdapterInfo::fingerprint
   std::size_t index_bytes = std::size_t{256} << 20;               // the block index's bound

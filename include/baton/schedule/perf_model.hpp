@@ -12,6 +12,7 @@
 
 #include "baton/model/shape.hpp"
 #include "baton/schedule/system_spec.hpp"
+#include "baton/tensor/tensor.hpp"
 
 namespace baton {
 
@@ -37,9 +38,9 @@ struct EngineSetup {
   Precision dense_weights() const;    // of what is not a routed expert
   double routed_bytes() const;        // of all routed experts
   double weight_bytes() const;        // on the fullest GPU
-  double kv_bytes_per_token() const;  // of one sequence, on one GPU
+  double kv_bytes_per_token() const;  // of one sequence, on one GPU, where layers have no window
   double kv_transfer_bytes() const;   // of one token, all layers, to a peer
-  double state_bytes() const;         // of one sequence, beside its KV cache, on one GPU
+  double state_bytes() const;         // of one sequence, beside its KV cache that grows, on one GPU
 };
 
 // What a step consists of.
@@ -73,7 +74,7 @@ struct PerfProfile {
   double sparse = 0;                    // tokens that a query attends to at most; 0: all
   double serial = 0;  // of the shorter of an operation's two times, what does not overlap with the longer
   double exchange_token = 0;  // collectives among the engine's GPUs, one row
-  double link_token = 0;      // sending one token's K and V to a peer
+  double link_token = 0;      // sending one token's K and V of all layers to a peer
   double link_latency = 0;
   bool measured = false;  // corrected by steps of the engine itself
 
@@ -83,14 +84,21 @@ struct PerfProfile {
   double prefill_seconds(double tokens, double cached, double chunk) const;
   // One step of `sequences` decodes whose contexts add up to `kv_tokens`.
   double decode_seconds(double sequences, double kv_tokens) const;
+  // Of a text of `length` tokens, what [begin, end) is in tokens whose K and V of all layers are sent: where
+  // a layer's window does not reach, that layer sends none.
+  double tokens_sent(double begin, double end, double length) const;
   double transfer_seconds(double tokens) const;
   bool sane() const;  // every cost finite and not negative: what a peer publishes is asked this first
 };
 PerfProfile make_perf_profile(const EngineSetup& setup);
 
-// KV tokens that fit beside the weights in `fraction` of the memory of all the engine's GPUs; 0 where the
-// weights do not fit.
-double kv_tokens_that_fit(const EngineSetup& setup, double fraction);
+// KV blocks that fit beside the weights in `fraction` of the memory of all the engine's GPUs, and what groups
+// they are of; 0 where the weights do not fit.
+struct KvRoom {
+  double blocks = 0;
+  KvGroups groups;
+};
+KvRoom kv_room(const EngineSetup& setup, double fraction, std::int32_t block_size);
 
 // Corrects a profile by what steps really took: one factor for steps with prefill rows, one for those
 // without, each an exponential mean of measured / predicted. Bounded, so that a stopped process is no lasting

@@ -1,8 +1,9 @@
 // Sequence: a Request while an engine works on it: its tokens, how many of them are in the KV cache, and the
 // blocks that hold them.
 //
-// Invariant: computed <= tokens.size(), and blocks.size() * block_size >= computed. Owned by the Scheduler,
-// or by the engine once it has left it.
+// Invariant: computed <= tokens.size(), and blocks.size() * block_size >= computed; of windowed groups those
+// blocks are there that the row at position `computed` sees. Owned by the Scheduler, or by the engine once it
+// has left it.
 #pragma once
 
 #include <cstdint>
@@ -12,17 +13,12 @@
 #include <vector>
 
 #include "baton/base/clock.hpp"
-#include "baton/cache/block_pool.hpp"
+#include "baton/cache/sequence_blocks.hpp"
 #include "baton/schedule/request.hpp"
 
 namespace baton {
 
 struct Sequence {
-  Sequence() = default;
-  Sequence(Sequence&&) = default;
-  Sequence& operator=(Sequence&&) = default;
-  ~Sequence() { release_tail_first(blocks); }
-
   Request request;                // `request.output` grows with each committed token
   std::vector<TokenId> tokens;    // prompt + output
   std::vector<BlockHash> hashes;  // of the full blocks of `tokens`; grows with them
@@ -35,7 +31,7 @@ struct Sequence {
   std::unique_ptr<TokenMask> mask;
   std::optional<Duration> mask_time;   // of its last mask, as in RowResult
   std::int32_t deferred = 0;           // steps in a row that had no time for its mask
-  std::vector<BlockRef> blocks;        // block table; an engine may attach received blocks before admit()
+  SequenceBlocks blocks;               // an engine may attach received ones before admit()
   std::int32_t computed = 0;           // tokens whose K and V are in `blocks`
   std::int32_t cached_tokens = 0;      // of the prompt, found by the prefix cache at admission
   std::int32_t recomputed_tokens = 0;  // computed again after a preemption

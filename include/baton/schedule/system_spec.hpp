@@ -39,9 +39,6 @@ struct EngineTraits {
   // GPUs that share layers belong to one process, as Baton's do: each has all embeddings and routers, the
   // first gets the others' logits (f32), and one link carries the KV cache of all.
   bool one_process = false;
-  // K and V of a layer with a sliding window stay when the window has left them behind, as in Baton's blocks,
-  // which are of all layers.
-  bool keeps_windows = false;
 };
 
 struct EngineProfile {

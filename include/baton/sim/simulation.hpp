@@ -28,12 +28,14 @@ namespace baton {
 struct SimKind {
   PerfProfile profile;
   std::int32_t blocks = 0;  // of its KV cache
+  KvGroups groups = {};
 };
 
 struct SimOptions {
   std::int32_t prefill = 0, decode = 0, mixed = 1;  // engines
   PerfProfile profile;                              // of each of them
   std::int32_t blocks = 0;                          // KV blocks of each of them
+  KvGroups groups = {};
   std::optional<SimKind> decode_kind;  // of those that begin as decode engines, where they are others
   std::int32_t block_size = 16;
   SchedulerLimits limits{256, 512, 1 << 20, 0};

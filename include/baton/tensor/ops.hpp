@@ -235,10 +235,10 @@ class Ops {
   virtual Tensor matmul(const Tensor& x, const Linear& weight) = 0;  // [rows, out] (+ bias)
   virtual void rope(Tensor heads, std::int32_t head_dim,
                     const void* prepared) = 0;  // in place, [rows, n * head_dim], batch positions
-  virtual void store_kv(std::int32_t layer, const Tensor& k,
+  virtual void store_kv(KvPlace place, const Tensor& k,
                         const Tensor& v) = 0;  // [rows, kv_heads * head_dim] into the slots
   // Causal over the cache, own rows included: [rows, query_heads * head_dim].
-  virtual Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) = 0;
+  virtual Tensor attention(KvPlace place, const Tensor& q, const AttentionShape& shape) = 0;
   virtual Tensor gate_mul(const Tensor& gate_up, Activation activation) = 0;  // [rows, 2n] -> [rows, n]
 
   // Sum over a row's experts of weight * down(activation(gate x, up x)); `router` [in] -> [experts] scores
@@ -252,7 +252,7 @@ class Ops {
   virtual Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
                               const Tensor& room, const Linear* next) = 0;
   // Rows q|k|v: q and k are normed by head where asked for and rotated, k and v go into the cache; returns q.
-  virtual Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
+  virtual Tensor rope_store(KvPlace place, const Tensor& qkv, const AttentionShape& shape,
                             const void* prepared, const HeadNorms& norms = {});
   virtual Tensor gated_matmul(const Tensor& x, const Linear& gate_up, Activation activation,
                               const Linear* /*next*/) {

@@ -1,6 +1,7 @@
 // Tensor and KvView: views of memory that somebody else owns. Cheap to copy, never freeing.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -23,24 +24,70 @@ struct Tensor {
   }
 };
 
+// The kinds of KV blocks that a sequence has. A block is of KvLayout::layers layers; a model whose layers are
+// not all alike has groups of so many, and a sequence has a block of each group for every block_size tokens:
+// of the first `full` groups for good, of the `windowed` ones behind them while the window reaches it.
+struct KvGroups {
+  std::int32_t full = 1;
+  std::int32_t windowed = 0;
+  std::int32_t window =
+      0;  // positions that a row sees in windowed groups, its own the last; 0: there are none
+
+  std::int32_t count() const { return full + windowed; }
+  // Of windowed groups, the first block that a row at `position`, or one behind it, sees.
+  std::int32_t first_seen_block(std::int32_t position, std::int32_t block_size) const {
+    return std::max(position + 1 - window, 0) / block_size;
+  }
+  // What a sequence of so many tokens has at most at one time, where steps compute up to `rows` of them.
+  std::int64_t most_blocks(std::int64_t tokens, std::int64_t rows, std::int64_t block_size) const {
+    const std::int64_t all = (tokens + block_size - 1) / block_size;
+    return full * all + windowed * std::min(all, (window + rows + block_size - 3) / block_size + 1);
+  }
+  // Of a text that is computed alone, in steps of up to `rows` of them.
+  std::int64_t longest_text(std::int64_t blocks, std::int64_t rows, std::int64_t block_size) const;
+  // Tokens of sequences of `context` tokens each that so many blocks hold.
+  std::uint64_t tokens_in(std::uint64_t blocks, std::uint64_t context, std::int32_t block_size) const {
+    const std::uint64_t each = std::max<std::uint64_t>(context, static_cast<std::uint64_t>(block_size));
+    const std::int64_t needed = most_blocks(static_cast<std::int64_t>(each), 1, block_size);
+    return static_cast<std::uint64_t>(static_cast<double>(blocks) * static_cast<double>(each) /
+                                      static_cast<double>(needed));
+  }
+  bool operator==(const KvGroups&) const = default;
+};
+
+// Where a layer's K and V are: in the blocks of one group, as one of their layers.
+struct KvPlace {
+  KvPlace(std::int32_t layer_of_block,
+          std::int32_t group_of_blocks = 0)  // NOLINT: a layer, where all are alike
+      : layer(layer_of_block), group(group_of_blocks) {}
+  std::int32_t layer;
+  std::int32_t group;
+  bool operator==(const KvPlace&) const = default;
+};
+
 // What a KV block looks like in memory. First layout, id "bl2ht":
 // [block][layer][K,V][kv_head][token][head_dim], so that a block is one contiguous range over all layers, a
 // layer of it one piece, a range of heads a slice. Only `tensor` knows this order.
 struct KvLayout {
   DType dtype = DType::f32;
-  std::int32_t layers = 0;
+  std::int32_t layers = 0;  // of one block
   std::int32_t kv_heads = 0;
   std::int32_t head_dim = 0;
   std::int32_t block_size = 16;  // tokens
+  KvGroups groups = {};
 
   std::size_t head_bytes() const {
     return static_cast<std::size_t>(block_size) * head_dim * size_of(dtype);
   }  // one (layer, K/V, head) piece
   std::size_t layer_bytes() const { return 2 * static_cast<std::size_t>(kv_heads) * head_bytes(); }
   std::size_t block_bytes() const { return static_cast<std::size_t>(layers) * layer_bytes(); }
-  std::size_t bytes_per_token() const { return block_bytes() / static_cast<std::size_t>(block_size); }
+  // Of a token that all groups have.
+  std::size_t bytes_per_token() const {
+    return static_cast<std::size_t>(groups.count()) * block_bytes() / static_cast<std::size_t>(block_size);
+  }
   bool operator==(const KvLayout&) const = default;
-  std::string id() const;  // e.g. "bl2ht/bf16/l22/h4/d64/b16"; equal ids mean equal bytes
+  // E.g. "bl2ht/bf16/l22/h4/d64/b16", or ".../b16/g1+5w1024" of groups; equal ids mean equal bytes.
+  std::string id() const;
 };
 
 // Which part of a group (tensor parallelism, group.hpp) something is for: rank of width.

@@ -320,18 +320,19 @@ void CudaOps::rope(Tensor heads, std::int32_t head_dim, const void* prepared) {
           "rope");
 }
 
-void CudaOps::store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) {
-  require(cuda::store_kv(rows_of(k), rows_of(v), step_->tables(), layer_of(layer), stream_), "store_kv");
+void CudaOps::store_kv(KvPlace place, const Tensor& k, const Tensor& v) {
+  require(cuda::store_kv(rows_of(k), rows_of(v), step_->tables(place.group), layer_of(place.layer), stream_),
+          "store_kv");
 }
 
-Tensor CudaOps::rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape,
+Tensor CudaOps::rope_store(KvPlace place, const Tensor& qkv, const AttentionShape& shape,
                            const void* prepared, const HeadNorms& norms) {
   cuda::RopeStore args;
   args.qkv = rows_of(qkv);
   args.query_heads = shape.query_heads;
   args.cos_sin = rotations(prepared);
-  args.step = step_->tables();
-  args.kv = layer_of(layer);
+  args.step = step_->tables(place.group);
+  args.kv = layer_of(place.layer);
   if (norms.query) args.query_norm = vector_of(*norms.query).data();
   if (norms.key) args.key_norm = vector_of(*norms.key).data();
   args.norm_epsilon = norms.epsilon;
@@ -356,7 +357,7 @@ void* CudaOps::attention_workspace(const AttentionShape& shape) {
   return partials_.data();
 }
 
-Tensor CudaOps::attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) {
+Tensor CudaOps::attention(KvPlace place, const Tensor& q, const AttentionShape& shape) {
   const bool windowed = shape.window > 0;
   assert(!windowed || shape.window == step_->window());
   const Tensor y = allocate(q.rows, q.cols, q.dtype);
@@ -371,8 +372,8 @@ Tensor CudaOps::attention(std::int32_t layer, const Tensor& q, const AttentionSh
   if (recording_ || step_->has_decode_rows()) {
     cuda::DecodeAttention decode;
     decode.rows = rows;
-    decode.kv = layer_of(layer);
-    decode.tables = step_->tables();
+    decode.kv = layer_of(place.layer);
+    decode.tables = step_->tables(place.group);
     decode.items = step_->decode_items(windowed);
     decode.item_count = step_->decode_item_count(windowed);
     decode.max_items = step_->decode_item_capacity();
@@ -382,8 +383,8 @@ Tensor CudaOps::attention(std::int32_t layer, const Tensor& q, const AttentionSh
   if (step_->prefill_tile_count() > 0) {
     cuda::PrefillAttention prefill;
     prefill.rows = rows;
-    prefill.kv = layer_of(layer);
-    prefill.tables = step_->tables();
+    prefill.kv = layer_of(place.layer);
+    prefill.tables = step_->tables(place.group);
     prefill.tiles = step_->prefill_tiles();
     prefill.tile_count = step_->prefill_tile_count();
     require(cuda::prefill_attention(prefill, stream_), "prefill attention");

@@ -57,12 +57,12 @@ class CudaOps : public Ops {
   Tensor add(Tensor x, const Tensor& y) override;
   Tensor matmul(const Tensor& x, const Linear& weight) override;
   void rope(Tensor heads, std::int32_t head_dim, const void* prepared) override;
-  void store_kv(std::int32_t layer, const Tensor& k, const Tensor& v) override;
-  Tensor attention(std::int32_t layer, const Tensor& q, const AttentionShape& shape) override;
+  void store_kv(KvPlace place, const Tensor& k, const Tensor& v) override;
+  Tensor attention(KvPlace place, const Tensor& q, const AttentionShape& shape) override;
   Tensor gate_mul(const Tensor& gate_up, Activation activation) override;
   Tensor add_rms_norm(Tensor x, const Tensor& y, float factor, const Linear& weight, float epsilon,
                       const Tensor& room, const Linear* next) override;
-  Tensor rope_store(std::int32_t layer, const Tensor& qkv, const AttentionShape& shape, const void* prepared,
+  Tensor rope_store(KvPlace place, const Tensor& qkv, const AttentionShape& shape, const void* prepared,
                     const HeadNorms& norms) override;
   Tensor gated_matmul(const Tensor& x, const Linear& gate_up, Activation activation,
                       const Linear* next) override;

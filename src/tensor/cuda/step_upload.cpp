@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "runtime.hpp"
 
@@ -12,9 +13,9 @@ constexpr std::size_t kWordsPerItem = sizeof(cuda::DecodeItem) / sizeof(std::int
 constexpr std::size_t kWordsPerTile = sizeof(cuda::PrefillTile) / sizeof(std::int32_t);
 constexpr std::size_t kWordsPerSequence = sizeof(cuda::SequenceEntry) / sizeof(std::int32_t);
 
-template <class T>
-void put(std::int32_t* image, std::size_t offset, const std::vector<T>& values) {
-  if (!values.empty()) std::memcpy(image + offset, values.data(), values.size() * sizeof(T));
+template <class Values>
+void put(std::int32_t* image, std::size_t offset, const Values& values) {
+  if (!values.empty()) std::memcpy(image + offset, values.data(), std::span(values).size_bytes());
 }
 
 }  // namespace
@@ -38,7 +39,8 @@ void StepUpload::free_images() {
 
 bool StepUpload::Capacity::holds(const Capacity& wanted) const {
   return rows >= wanted.rows && sequences >= wanted.sequences && items >= wanted.items &&
-         tiles >= wanted.tiles && table >= wanted.table && windowed >= wanted.windowed;
+         tiles >= wanted.tiles && table >= wanted.table && groups >= wanted.groups &&
+         windowed >= wanted.windowed;
 }
 
 // Lists the attention work on the way. A sequence of a padding row has a negative position: no work.
@@ -67,8 +69,13 @@ StepUpload::Capacity StepUpload::needed(const Batch& batch) {
   };
   std::stable_sort(tiles_here_.begin(), tiles_here_.end(),
                    [&](const auto& a, const auto& b) { return reach(a) > reach(b); });
-  return {batch.tokens.size(), batch.sequences.size(),   items_here_.size(),
-          tiles_here_.size(),  batch.block_table.size(), windowed};
+  return {batch.tokens.size(),
+          batch.sequences.size(),
+          items_here_.size(),
+          tiles_here_.size(),
+          batch.table_size(),
+          static_cast<std::size_t>(batch.kv_groups),
+          windowed};
 }
 
 // Nothing changes where an allocation fails.
@@ -82,6 +89,7 @@ void StepUpload::grow(const Capacity& wanted) {
                           larger(std::max<std::size_t>(capacity_.items, 4096), wanted.items),
                           larger(std::max<std::size_t>(capacity_.tiles, 256), wanted.tiles),
                           larger(std::max<std::size_t>(capacity_.table, 32768), wanted.table),
+                          std::max(capacity_.groups, wanted.groups),
                           wanted.windowed};
   const Places places = place(capacity);
   const std::size_t bytes = places.words * sizeof(std::int32_t);
@@ -121,11 +129,13 @@ StepUpload::Places StepUpload::place(const Capacity& capacity) {
   places.items = next(capacity.items * kWordsPerItem);
   places.windowed_items = next(capacity.windowed ? capacity.items * kWordsPerItem : 0);
   places.tiles = next(capacity.tiles * kWordsPerTile);
-  places.table = next(capacity.table);  // last: only what is used of it is copied
+  places.table = next(capacity.table);  // last: only what is used of them is copied
+  places.table_stride = places.words - places.table;
+  for (std::size_t group = 1; group < capacity.groups; ++group) next(capacity.table);
   return places;
 }
 
-std::size_t StepUpload::fill(const Batch& batch, std::int32_t* image) const {
+void StepUpload::fill(const Batch& batch, std::int32_t* image) const {
   put(image, at_.tokens, batch.tokens);
   put(image, at_.positions, batch.positions);
   put(image, at_.logit_rows, batch.logit_rows);
@@ -143,8 +153,16 @@ std::size_t StepUpload::fill(const Batch& batch, std::int32_t* image) const {
   put(image, at_.items, items_here_);
   put(image, at_.windowed_items, windowed_items_here_);
   put(image, at_.tiles, tiles_here_);
-  put(image, at_.table, batch.block_table);
-  return at_.table + batch.block_table.size();
+  for (std::int32_t group = 0; group < batch.kv_groups; ++group)
+    put(image, at_.table + static_cast<std::size_t>(group) * at_.table_stride, batch.table_of(group));
+}
+
+void StepUpload::copy(const Image& image, std::size_t first, std::size_t words) {
+  if (words == 0) return;
+  auto* const to = reinterpret_cast<std::int32_t*>(device_memory_.data()) + first;
+  require(
+      cudaMemcpyAsync(to, image.data + first, words * sizeof(std::int32_t), cudaMemcpyHostToDevice, stream_),
+      "cannot upload a step");
 }
 
 void StepUpload::upload(const Batch& batch) {
@@ -153,16 +171,17 @@ void StepUpload::upload(const Batch& batch) {
   Image& image = images_[turn_];
   turn_ = 1 - turn_;
   require(cudaEventSynchronize(image.copied), "waiting for an upload");
-  const std::size_t words = fill(batch, image.data);
-  require(cudaMemcpyAsync(device_memory_.data(), image.data, words * sizeof(std::int32_t),
-                          cudaMemcpyHostToDevice, stream_),
-          "cannot upload a step");
+  fill(batch, image.data);
+  copy(image, 0, at_.table + batch.table_size());
+  for (std::int32_t group = 1; group < batch.kv_groups; ++group)
+    copy(image, at_.table + static_cast<std::size_t>(group) * at_.table_stride, batch.table_size());
   require(cudaEventRecord(image.copied, stream_), "cannot record an event");
 }
 
-cuda::StepTables StepUpload::tables() const {
+cuda::StepTables StepUpload::tables(std::int32_t group) const {
   return {at(at_.positions), at(at_.sequence_of),
-          reinterpret_cast<const cuda::SequenceEntry*>(at(at_.sequences)), at(at_.table)};
+          reinterpret_cast<const cuda::SequenceEntry*>(at(at_.sequences)),
+          at(at_.table + static_cast<std::size_t>(group) * at_.table_stride)};
 }
 
 }  // namespace baton

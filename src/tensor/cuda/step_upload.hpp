@@ -1,8 +1,9 @@
 // StepUpload: a Batch in device memory, at addresses that stay where they are until a larger batch makes them
 // move.
 //
-// Everything goes over in one copy, from pinned memory, in stream order. Two host images take turns, so that
-// the host may prepare a step while the copy of the one before is still to come.
+// Everything goes over in one copy (and one for each further group of KV blocks), from pinned memory, in
+// stream order. Two host images take turns, so that the host may prepare a step while the copy of the one
+// before is still to come.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -31,7 +32,7 @@ class StepUpload {
   void upload(const Batch& batch);
 
   // Valid until the next upload; as addresses, for as long as generation() stays the same.
-  cuda::StepTables tables() const;
+  cuda::StepTables tables(std::int32_t group = 0) const;
   const std::int32_t* tokens() const { return at(at_.tokens); }
   const std::int32_t* logit_rows() const { return at(at_.logit_rows); }
   const std::int32_t* adapters() const { return at(at_.adapters); }
@@ -55,14 +56,15 @@ class StepUpload {
 
  private:
   struct Capacity {
-    std::size_t rows = 0, sequences = 0, items = 0, tiles = 0, table = 0;
+    std::size_t rows = 0, sequences = 0, items = 0, tiles = 0, table = 0, groups = 0;  // tables
     bool windowed = false;  // a second list of items
     bool holds(const Capacity& wanted) const;
   };
   struct Places {  // offsets of the parts, in words
     std::size_t tokens = 0, positions = 0, sequence_of = 0, logit_rows = 0, adapters = 0, logit_adapters = 0,
                 sequences = 0, item_counts = 0, items = 0, windowed_items = 0, tiles = 0, table = 0,
-                words = 0;
+                table_stride = 0,  // from one group's to the next
+        words = 0;
   };
   struct Image {
     std::int32_t* data = nullptr;  // pinned
@@ -73,7 +75,8 @@ class StepUpload {
   void grow(const Capacity& wanted);
   static Places place(const Capacity& capacity);
   void free_images();
-  std::size_t fill(const Batch& batch, std::int32_t* image) const;
+  void fill(const Batch& batch, std::int32_t* image) const;
+  void copy(const Image& image, std::size_t first, std::size_t words);
   const std::int32_t* at(std::size_t offset) const {
     return reinterpret_cast<const std::int32_t*>(device_memory_.data()) + offset;
   }
