@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 FOREIGN = ["Scheduler", "BlockPool", "BlockIndex", "RoutingPolicy"]
-USED = ["baton::Scheduler::plan", "baton::Scheduler::commit", "baton::Scheduler::admit", "baton::BlockPool::allocate",
+USED = ["baton::Scheduler::plan", "baton::Scheduler::commit", "baton::Scheduler::admit", "baton::BlockPool::extend",
         "baton::BlockPool::match", "baton::BlockIndex::apply", "baton::BlockIndex::match", "baton::PerfProfile::step_seconds"]
 
 defined, undefined = set(), set()
