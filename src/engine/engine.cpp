@@ -55,6 +55,16 @@ bool has_prefill(const StepPlan& plan) {
                      [](const PlannedRows& rows) { return rows.sequence->in_prefill(); });
 }
 
+// Guesses take rows as far as multiplying them costs no more than streaming the weights does.
+SchedulerLimits limits_with_drafts(const EngineOptions& options) {
+  SchedulerLimits limits = options.limits;
+  const PerfProfile& profile = options.profile;
+  if (profile.token > 0)
+    limits.draft_rows = static_cast<std::int32_t>(
+        std::clamp(profile.weights / profile.token, 4.0, static_cast<double>(limits.draft_rows)));
+  return limits;
+}
+
 }  // namespace
 
 struct Engine::State {
@@ -64,7 +74,7 @@ struct Engine::State {
         commands(static_cast<std::size_t>(options.limits.max_waiting + options.limits.max_sequences)),
         role(options.role),
         pool(parts.kv.blocks, parts.kv.layout.block_size, parts.kv.layout.groups),
-        scheduler(options.limits, pool),
+        scheduler(limits_with_drafts(options), pool),
         calibration(options.profile) {
     if (parts.transport == nullptr || parts.control == nullptr) return;
     const Post post = [this](std::function<void()> task) { return commands.push_always(std::move(task)); };
@@ -233,17 +243,14 @@ void Engine::State::watch_device(const StepResult& result) {
 
 // Tokens first: they are what clients wait for. Then the finished blocks start to travel.
 void Engine::State::emit(const StepPlan& plan, const StepResult& result, const StepOutcome& outcome) {
-  const auto was_refused = [&](const Sequence* sequence) {
-    return std::ranges::any_of(outcome.ended, [&](const EndedSequence& ended) {
-      return ended.error && ended.sequence.get() == sequence;
-    });
-  };
-  for (std::size_t i = 0; i < plan.rows.size(); ++i) {
-    if (!result.rows[i].token || was_refused(plan.rows[i].sequence)) continue;
-    const Request& request = plan.rows[i].sequence->request;
-    ++decode_tokens;
-    active.token({key_of(request), request.generation, static_cast<std::uint32_t>(request.output.size()) - 1,
-                  *result.rows[i].token});
+  for (const SampledSequence& sampled : outcome.sampled) {
+    const Request& request = sampled.sequence->request;
+    const RowResult& row = result.rows[sampled.row];
+    const auto first = static_cast<std::uint32_t>(request.output.size() - sampled.tokens);
+    for (std::size_t i = 0; i < sampled.tokens; ++i)
+      active.token({key_of(request), request.generation, first + static_cast<std::uint32_t>(i),
+                    i == 0 ? *row.token : row.further[i - 1]});
+    decode_tokens += sampled.tokens;
   }
   for (const PlannedRows& rows : plan.rows)
     if (hands_off(*rows.sequence)) sender->progressed(*rows.sequence);
@@ -320,6 +327,8 @@ void Engine::State::refresh_stats() {
   s.prefill_tokens = scheduler.prefill_tokens_computed();
   s.recomputed_tokens = scheduler.recomputed_tokens();
   s.decode_tokens = decode_tokens;
+  s.drafted_tokens = scheduler.drafted_tokens();
+  s.accepted_tokens = scheduler.accepted_tokens();
   s.steps = steps;
   s.largest_batch = largest_batch;
   s.failed_steps = failed_steps;
