@@ -56,13 +56,10 @@ bool has_prefill(const StepPlan& plan) {
 }
 
 // Guesses take rows as far as multiplying them costs no more than streaming the weights does.
-SchedulerLimits limits_with_drafts(const EngineOptions& options) {
-  SchedulerLimits limits = options.limits;
-  const PerfProfile& profile = options.profile;
-  if (profile.token > 0)
-    limits.draft_rows = static_cast<std::int32_t>(
-        std::clamp(profile.weights / profile.token, 4.0, static_cast<double>(limits.draft_rows)));
-  return limits;
+std::int32_t draft_rows(const PerfProfile& profile) {
+  constexpr double kMost = SchedulerLimits{}.draft_rows;
+  const double row = profile.token + profile.logits;
+  return static_cast<std::int32_t>(row > 0 ? std::clamp(profile.weights / row, 2.0, kMost) : kMost);
 }
 
 }  // namespace
@@ -74,7 +71,7 @@ struct Engine::State {
         commands(static_cast<std::size_t>(options.limits.max_waiting + options.limits.max_sequences)),
         role(options.role),
         pool(parts.kv.blocks, parts.kv.layout.block_size, parts.kv.layout.groups),
-        scheduler(limits_with_drafts(options), pool),
+        scheduler(options.limits, pool),
         calibration(options.profile) {
     if (parts.transport == nullptr || parts.control == nullptr) return;
     const Post post = [this](std::function<void()> task) { return commands.push_always(std::move(task)); };
@@ -184,6 +181,7 @@ void Engine::State::execute(Command command) {
 }
 
 bool Engine::State::step() {
+  if (options.limits.draft_tokens > 0) scheduler.set_draft_rows(draft_rows(calibration.profile()));
   StepPlan plan = scheduler.plan(now());
   for (const auto& sequence : plan.expired) {
     const RequestKey key = key_of(sequence->request);

@@ -277,6 +277,8 @@ void Scheduler::hand_off(const RequestKey& key, const std::string& decode_node) 
   sequence->request.decode_node = decode_node;
 }
 
+void Scheduler::set_draft_rows(std::int32_t rows) { state_->limits.draft_rows = rows; }
+
 std::size_t Scheduler::waiting() const { return state_->waiting.size(); }
 std::size_t Scheduler::running() const { return state_->running.size(); }
 

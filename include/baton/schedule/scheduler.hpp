@@ -130,6 +130,8 @@ class Scheduler {
   // between plan() and commit().
   void hand_off(const RequestKey& key, const std::string& decode_node);
 
+  void set_draft_rows(std::int32_t rows);  // SchedulerLimits::draft_rows, from the next plan on
+
   std::size_t waiting() const;
   std::size_t running() const;
   // Rows of prompts that are still to be computed, by waiting and running sequences, less what the prefix
