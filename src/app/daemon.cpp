@@ -171,8 +171,9 @@ KvSpec Daemon::Parts::kv_spec() const {
 // Of a GPU's memory the cache gets what is measured to be left, up to --gpu-memory in all; of each GPU of a
 // group as much as the fullest has.
 Result<std::uint64_t> Daemon::Parts::kv_bytes_on_gpu() {
-  auto warm =
-      warm_up(*model, ops(), kv_spec(), options.max_batch_tokens, options.max_sequences, group->width());
+  const std::int32_t guesses = options.draft_tokens > 0 ? SchedulerLimits{}.draft_rows : 0;
+  const std::int32_t sampled_rows = std::max(options.max_sequences, guesses);
+  auto warm = warm_up(*model, ops(), kv_spec(), options.max_batch_tokens, sampled_rows, group->width());
   if (!warm) return std::move(warm).error();
   std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
   for (std::int32_t rank = 0; rank < group->width(); ++rank) {
@@ -357,8 +358,9 @@ EngineOptions Daemon::Parts::engine_options() const {
       kv->view().layout.groups.longest_text(kv->view().blocks, options.max_batch_tokens, options.block_size);
   const std::int32_t wanted =
       options.max_context > 0 ? std::min(options.max_context, model_context) : model_context;
-  e.limits = {options.max_sequences, options.max_batch_tokens, options.max_waiting,
-              static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens)), options.queue_timeout};
+  e.limits = {options.max_sequences, options.max_batch_tokens,
+              options.max_waiting,   static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens)),
+              options.queue_timeout, options.draft_tokens};
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   for (const AdapterInfo& adapter : model->adapters()) e.adapters.push_back(adapter.fingerprint);

@@ -130,6 +130,11 @@ std::vector<ConfigRow> serve_rows(ServeOptions& o) {
                "tokens computed in one step; longer prompts are prefilled in chunks"},
               1, kMany, o.max_batch_tokens),
       int_row(
+          {"--draft-tokens", "engine.draft_tokens", "N",
+           "tokens to guess at in each step of an answer, looked up in its text, and to compute beside the "
+           "newest one: faster where answers repeat what is there, the same tokens; 0: none"},
+          0, 64, o.draft_tokens),
+      int_row(
           {"--max-waiting", "engine.max_waiting", "N", "requests queued beyond the running ones; then 429"},
           1, kMany, o.max_waiting),
       int_row({"--threads", "engine.threads", "N", "threads of the CPU engine; 0: one per core"}, 0, 1024,

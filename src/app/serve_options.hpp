@@ -47,6 +47,7 @@ struct ServeOptions {
   std::int32_t max_sequences = 64;
   std::int32_t max_batch_tokens = 512;
   std::int32_t max_waiting = 1024;
+  std::int32_t draft_tokens = 0;
   std::int32_t max_context = 0;  // 0: the model's
   std::int32_t threads = 0;      // 0: one per core
   std::string isa = "auto";

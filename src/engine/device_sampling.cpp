@@ -4,7 +4,7 @@
 
 namespace baton {
 
-RowSampling row_sampling(const Sequence& sequence, std::span<const std::uint32_t> mask) {
+RowSampling row_sampling(const Sequence& sequence, std::span<const std::uint32_t> mask, std::size_t ahead) {
   const Request& request = sequence.request;
   const SamplingParams& params = request.sampling;
   RowSampling row;
@@ -17,11 +17,11 @@ RowSampling row_sampling(const Sequence& sequence, std::span<const std::uint32_t
   row.repetition_penalty = params.repetition_penalty;
   row.choice = request.choice;
   row.seed = params.seed;
-  row.output_index = request.output.size();
+  row.output_index = request.output.size() + ahead;
   row.logprobs = params.logprobs;
   row.bias = params.logit_bias;
   row.counts = sequence.counts;
-  row.banned = banned_tokens(sequence);
+  row.banned = banned_tokens(sequence, ahead);
   row.mask = mask;
   return row;
 }

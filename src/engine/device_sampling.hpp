@@ -10,6 +10,7 @@
 namespace baton {
 
 // `mask` is what of its grammar the next token may be; empty: anything.
-RowSampling row_sampling(const Sequence& sequence, std::span<const std::uint32_t> mask);
+RowSampling row_sampling(const Sequence& sequence, std::span<const std::uint32_t> mask,
+                         std::size_t ahead = 0);
 
 }  // namespace baton

@@ -55,6 +55,13 @@ bool has_prefill(const StepPlan& plan) {
                      [](const PlannedRows& rows) { return rows.sequence->in_prefill(); });
 }
 
+// Guesses take rows as far as multiplying them costs no more than streaming the weights does.
+std::int32_t draft_rows(const PerfProfile& profile) {
+  constexpr double kMost = SchedulerLimits{}.draft_rows;
+  const double row = profile.token + profile.logits;
+  return static_cast<std::int32_t>(row > 0 ? std::clamp(profile.weights / row, 2.0, kMost) : kMost);
+}
+
 }  // namespace
 
 struct Engine::State {
@@ -174,6 +181,7 @@ void Engine::State::execute(Command command) {
 }
 
 bool Engine::State::step() {
+  if (options.limits.draft_tokens > 0) scheduler.set_draft_rows(draft_rows(calibration.profile()));
   StepPlan plan = scheduler.plan(now());
   for (const auto& sequence : plan.expired) {
     const RequestKey key = key_of(sequence->request);
@@ -233,17 +241,14 @@ void Engine::State::watch_device(const StepResult& result) {
 
 // Tokens first: they are what clients wait for. Then the finished blocks start to travel.
 void Engine::State::emit(const StepPlan& plan, const StepResult& result, const StepOutcome& outcome) {
-  const auto was_refused = [&](const Sequence* sequence) {
-    return std::ranges::any_of(outcome.ended, [&](const EndedSequence& ended) {
-      return ended.error && ended.sequence.get() == sequence;
-    });
-  };
-  for (std::size_t i = 0; i < plan.rows.size(); ++i) {
-    if (!result.rows[i].token || was_refused(plan.rows[i].sequence)) continue;
-    const Request& request = plan.rows[i].sequence->request;
-    ++decode_tokens;
-    active.token({key_of(request), request.generation, static_cast<std::uint32_t>(request.output.size()) - 1,
-                  *result.rows[i].token});
+  for (const SampledSequence& sampled : outcome.sampled) {
+    const Request& request = sampled.sequence->request;
+    const RowResult& row = result.rows[sampled.row];
+    const auto first = static_cast<std::uint32_t>(request.output.size() - sampled.tokens);
+    for (std::size_t i = 0; i < sampled.tokens; ++i)
+      active.token({key_of(request), request.generation, first + static_cast<std::uint32_t>(i),
+                    i == 0 ? *row.token : row.further[i - 1]});
+    decode_tokens += sampled.tokens;
   }
   for (const PlannedRows& rows : plan.rows)
     if (hands_off(*rows.sequence)) sender->progressed(*rows.sequence);
@@ -320,6 +325,8 @@ void Engine::State::refresh_stats() {
   s.prefill_tokens = scheduler.prefill_tokens_computed();
   s.recomputed_tokens = scheduler.recomputed_tokens();
   s.decode_tokens = decode_tokens;
+  s.drafted_tokens = scheduler.drafted_tokens();
+  s.accepted_tokens = scheduler.accepted_tokens();
   s.steps = steps;
   s.largest_batch = largest_batch;
   s.failed_steps = failed_steps;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <utility>
 
 #include "baton/model/sampler.hpp"
 #include "baton/schedule/stop_rules.hpp"
@@ -49,10 +50,10 @@ class ModelExecutor final : public Executor {
     const std::span<const float> values = ops_.to_host(hidden);
     std::size_t row = 0;
     for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
-      if (!plan_->rows[i].sample) continue;
       const auto size = static_cast<std::size_t>(hidden.cols);
-      const std::span<const float> of_row = values.subspan(row++ * size, size);
-      if (!plan_->rows[i].sequence->request.embed) continue;
+      const std::size_t first = std::exchange(row, row + plan_->rows[i].sampled_rows());
+      if (!plan_->rows[i].sample || !plan_->rows[i].sequence->request.embed) continue;
+      const std::span<const float> of_row = values.subspan(first * size, size);
       if (std::ranges::any_of(of_row, [](float value) { return std::isnan(value); })) {
         result.rows[i].error = make_error(ErrorCode::internal, "the model computed NaN");
         continue;
@@ -66,24 +67,26 @@ class ModelExecutor final : public Executor {
     if (!ops_.samples()) return false;
     wanted_.clear();
     for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
-      if (!plan_->rows[i].sample) continue;
       const bool gets_none = gets_no_token(result.rows[i]);  // the cheapest there is, for nobody
-      wanted_.push_back(gets_none ? RowSampling{} : row_sampling(*plan_->rows[i].sequence, masks_.of(i)));
+      for (std::size_t ahead = 0; ahead < plan_->rows[i].sampled_rows(); ++ahead)
+        wanted_.push_back(gets_none ? RowSampling{}
+                                    : row_sampling(*plan_->rows[i].sequence, masks_.of(i), ahead));
     }
     auto samples = ops_.sample(logits, wanted_);
     if (!samples) return false;
     auto next = samples->begin();
     for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
-      if (!plan_->rows[i].sample) continue;
-      RowSample& sample = *next++;
-      if (gets_no_token(result.rows[i])) continue;
-      if (sample.nan) {
-        result.rows[i].error = nan_error();
-        continue;
+      for (std::size_t ahead = 0; ahead < plan_->rows[i].sampled_rows(); ++ahead) {
+        const RowSample& sample = *next++;
+        if (!counts(plan_->rows[i], ahead, result.rows[i])) continue;
+        if (sample.nan) {
+          take_nan(ahead, result.rows[i]);
+          continue;
+        }
+        SampledToken token{sample.token, sample.logprob, {}};
+        for (const auto& [id, logprob] : sample.top) token.top.push_back({id, logprob});
+        take(std::move(token), result.rows[i]);
       }
-      SampledToken token{sample.token, sample.logprob, {}};
-      for (const auto& [id, logprob] : sample.top) token.top.push_back({id, logprob});
-      result.rows[i].token = std::move(token);
     }
     return true;
   }
@@ -92,16 +95,38 @@ class ModelExecutor final : public Executor {
     const std::span<const float> values = ops_.to_host(logits);
     std::size_t row = 0;
     for (std::size_t i = 0; i < plan_->rows.size(); ++i) {
-      if (!plan_->rows[i].sample) continue;
       const auto vocab = static_cast<std::size_t>(logits.cols);
-      const std::span<const float> of_row = values.subspan(row++ * vocab, vocab);
-      if (!gets_no_token(result.rows[i]))
-        sample(*plan_->rows[i].sequence, of_row, masks_.of(i), result.rows[i]);
+      for (std::size_t ahead = 0; ahead < plan_->rows[i].sampled_rows(); ++ahead) {
+        const std::span<const float> of_row = values.subspan(row++ * vocab, vocab);
+        if (counts(plan_->rows[i], ahead, result.rows[i]))
+          sample(plan_->rows[i], ahead, of_row, masks_.of(i), result.rows[i]);
+      }
     }
   }
 
   // By what its mask says: the row is computed and nothing is sampled.
   static bool gets_no_token(const RowResult& row) { return row.error || row.complete || row.deferred; }
+
+  // Whether what is sampled from the row `ahead` tokens behind the newest one counts: its guesses were right.
+  static bool counts(const PlannedRows& planned, std::size_t ahead, const RowResult& result) {
+    if (gets_no_token(result)) return false;
+    if (ahead == 0) return true;
+    if (!result.token || result.further.size() + 1 != ahead) return false;
+    const SampledToken& last = ahead == 1 ? *result.token : result.further.back();
+    return last.token == planned.draft[ahead - 1];
+  }
+
+  static void take(SampledToken token, RowResult& result) {
+    if (result.token)
+      result.further.push_back(std::move(token));
+    else
+      result.token = std::move(token);
+  }
+
+  // Of a guess' row: the next step computes it again, and says so then.
+  static void take_nan(std::size_t ahead, RowResult& result) {
+    if (ahead == 0) result.error = nan_error();
+  }
 
   // A model that computes only NaN would otherwise stream an arbitrary token for ever.
   static Error nan_error() { return make_error(ErrorCode::internal, "the model computed NaN logits"); }
@@ -132,20 +157,31 @@ class ModelExecutor final : public Executor {
     for (const PlannedRows& planned : plan.rows) {
       const Sequence& sequence = *planned.sequence;
       const auto first_row = static_cast<std::int32_t>(batch_.tokens.size());
-      batch_.sequences.push_back({first_row, planned.rows, planned.first_position, table_size});
+      add_sequence(planned, first_row, table_size);
       table_size += static_cast<std::int32_t>(sequence.blocks.size());
       for (std::int32_t i = 0; i < planned.rows; ++i) {
-        const std::int32_t position = planned.first_position + i;
-        batch_.tokens.push_back(sequence.tokens[static_cast<std::size_t>(position)]);
-        batch_.positions.push_back(position);
+        batch_.tokens.push_back(planned.token(i));
+        batch_.positions.push_back(planned.first_position + i);
       }
-      if (planned.sample) batch_.logit_rows.push_back(first_row + planned.rows - 1);
+      for (auto left = static_cast<std::int32_t>(planned.sampled_rows()); left > 0; --left)
+        batch_.logit_rows.push_back(first_row + planned.rows - left);
       batch_.wants_hidden = batch_.wants_hidden || (planned.sample && sequence.request.embed);
     }
     add_adapters(plan);
     batch_.kv_groups = kv_.layout.groups.count();
     for (std::int32_t group = 0; group < batch_.kv_groups; ++group)
       for (const PlannedRows& planned : plan.rows) add_table(planned.sequence->blocks, group);
+  }
+
+  // A GPU's decode attention takes sequences of one row: a guess is one of its own, with the same blocks, and
+  // has the bits of a decode.
+  void add_sequence(const PlannedRows& planned, std::int32_t first_row, std::int32_t table) {
+    const bool apart = ops_.device().kind == DeviceKind::cuda;
+    const std::int32_t guesses = apart ? static_cast<std::int32_t>(planned.draft.size()) : 0;
+    const std::int32_t known = planned.rows - guesses;
+    batch_.sequences.push_back({first_row, known, planned.first_position, table});
+    for (std::int32_t i = known; i < planned.rows; ++i)
+      batch_.sequences.push_back({first_row + i, 1, planned.first_position + i, table});
   }
 
   // Where the window has left a block behind, the next one that is there.
@@ -169,7 +205,7 @@ class ModelExecutor final : public Executor {
     for (const PlannedRows& planned : plan.rows) {
       const std::int32_t adapter = adapter_of(planned.sequence->request);
       batch_.adapters.insert(batch_.adapters.end(), static_cast<std::size_t>(planned.rows), adapter);
-      if (planned.sample) batch_.logit_adapters.push_back(adapter);
+      batch_.logit_adapters.insert(batch_.logit_adapters.end(), planned.sampled_rows(), adapter);
     }
   }
 
@@ -181,16 +217,23 @@ class ModelExecutor final : public Executor {
     return static_cast<std::int32_t>(found - all.begin());
   }
 
-  void sample(const Sequence& sequence, std::span<const float> logits, std::span<const std::uint32_t> mask,
-              RowResult& out) {
+  void sample(const PlannedRows& planned, std::size_t ahead, std::span<const float> logits,
+              std::span<const std::uint32_t> mask, RowResult& out) {
     if (std::isnan(logits[0]) && std::isnan(logits[logits.size() / 2]) && std::isnan(logits.back())) {
-      out.error = nan_error();
+      take_nan(ahead, out);
       return;
     }
-    const std::vector<TokenId> banned = banned_tokens(sequence);
-    const SampleInput input{
-        logits, sequence.request.prompt, sequence.request.output, sequence.request.choice, banned, mask};
-    out.token = sampler_.sample(input, sequence.request.sampling);
+    const Request& request = planned.sequence->request;
+    std::span<const TokenId> output = request.output;
+    if (ahead > 0) {
+      output_.assign(output.begin(), output.end());
+      output_.insert(output_.end(), planned.draft.begin(),
+                     planned.draft.begin() + static_cast<std::ptrdiff_t>(ahead));
+      output = output_;
+    }
+    const std::vector<TokenId> banned = banned_tokens(*planned.sequence, ahead);
+    const SampleInput input{logits, request.prompt, output, request.choice, banned, mask};
+    take(sampler_.sample(input, request.sampling), out);
   }
 
   Model& model_;
@@ -201,6 +244,7 @@ class ModelExecutor final : public Executor {
   StepMasks masks_;
   std::vector<RowSampling> wanted_;
   Sampler sampler_;
+  std::vector<TokenId> output_;  // with guesses
 };
 
 }  // namespace

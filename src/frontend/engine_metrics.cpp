@@ -18,6 +18,9 @@ constexpr Row kTotals[] = {
     {"baton_engine_failed_steps_total", "Steps that failed on the device", &S::failed_steps},
     {"baton_engine_prefill_tokens_total", "Prompt tokens computed", &S::prefill_tokens},
     {"baton_engine_decode_tokens_total", "Output tokens computed", &S::decode_tokens},
+    {"baton_engine_drafted_tokens_total", "Guesses at output tokens computed (--draft-tokens)",
+     &S::drafted_tokens},
+    {"baton_engine_accepted_tokens_total", "Of these, those that became output", &S::accepted_tokens},
     {"baton_engine_recomputed_tokens_total", "Tokens computed again after a preemption or a lost transfer",
      &S::recomputed_tokens},
     {"baton_engine_preemptions_total", "Sequences preempted for lack of blocks", &S::preemptions},
@@ -37,6 +40,8 @@ constexpr Row kTotals[] = {
 };
 constexpr Row kVllmTotals[] = {
     {"vllm:num_preemptions_total", "Sequences preempted", &S::preemptions},
+    {"vllm:spec_decode_num_draft_tokens_total", "Guesses at output tokens computed", &S::drafted_tokens},
+    {"vllm:spec_decode_num_accepted_tokens_total", "Of these, those that became output", &S::accepted_tokens},
     {"vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache",
      &S::prefix_queried_tokens},
     {"vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache", &S::prefix_hit_tokens},

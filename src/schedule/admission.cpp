@@ -16,7 +16,9 @@ namespace baton {
 Result<void> Scheduler::admit(std::unique_ptr<Sequence> sequence) {
   State& state = *state_;
   if (auto admissible = state.check_admissible(*sequence); !admissible) return admissible;
-  State::Entry entry{.sequence = std::move(sequence), .serial = state.next_serial++};
+  State::Entry entry{.sequence = std::move(sequence),
+                     .serial = state.next_serial++,
+                     .draft_length = DraftLength(state.limits.draft_tokens)};
   extend_hashes(*entry.sequence, state.block_size);
   state.adopt_received_cache(entry);
   state.welcome(entry.sequence->request.tenant);

@@ -1,7 +1,7 @@
-// Commit: what a step's results do to its sequences. Per sequence, in this order: count, advance, publish the
-// blocks that became full, leave behind those that no window reaches any more, append the sampled token and
-// go on in its grammar, apply the stop rules. A sequence that is deferred stands as if the plan had ended
-// before its last row.
+// Commit: what a step's results do to its sequences. Per sequence, in this order: count, advance, append the
+// sampled tokens and apply the stop rules to each, publish the blocks that became full, leave behind those
+// that no window reaches any more. A sequence that is deferred stands as if the plan had ended before its
+// last row.
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -51,18 +51,14 @@ void Scheduler::State::settle(Entry& entry, PlannedRows planned, RowResult resul
     end.error = std::move(result.error);
   } else {
     count_rows(entry, planned);
-    sequence.computed += planned.rows;
+    sequence.computed += planned.rows - static_cast<std::int32_t>(planned.draft.size());
+    StopCause cause = StopCause::token;
+    if (planned.sample && !result.complete) cause = take_tokens(entry, planned, result, outcome);
     publish_full_blocks(entry);
     sequence.blocks.leave_behind(first_seen_block(sequence));
     if (!planned.sample) return;
 
     if (!std::exchange(entry.sampled, true)) sequence.first_token = now;
-    StopCause cause = StopCause::token;
-    if (!result.complete) {
-      append_token(sequence, result.token->token, block_size);
-      outcome.sampled.push_back(&sequence);
-      cause = stop_cause(sequence, limits.max_context);
-    }
     end.embedding = std::move(result.embedding);
     end.by_length = cause == StopCause::length;
     end.handed_off = cause == StopCause::none && sequence.request.phase == Phase::prefill;
@@ -73,9 +69,36 @@ void Scheduler::State::settle(Entry& entry, PlannedRows planned, RowResult resul
   outcome.ended.push_back(std::move(end));
 }
 
+// What was sampled, and behind it what was sampled from rows of right guesses, as far as the sequence goes
+// on.
+StopCause Scheduler::State::take_tokens(Entry& entry, const PlannedRows& planned, const RowResult& result,
+                                        StepOutcome& outcome) {
+  Sequence& sequence = *entry.sequence;
+  std::size_t tokens = 1;
+  append_token(sequence, result.token->token, block_size);
+  StopCause cause = stop_cause(sequence, limits.max_context);
+  for (const SampledToken& next : result.further) {
+    const bool follows =
+        tokens <= planned.draft.size() && planned.draft[tokens - 1] == sequence.tokens.back();
+    if (cause != StopCause::none || !follows) break;
+    ++sequence.computed;  // the guess's row
+    append_token(sequence, next.token, block_size);
+    cause = stop_cause(sequence, limits.max_context);
+    ++tokens;
+  }
+  if (const auto guessed = static_cast<std::int32_t>(planned.draft.size()); guessed > 0) {
+    entry.draft_length.turned_out(guessed, static_cast<std::int32_t>(tokens) - 1);
+    drafted_tokens += planned.draft.size();
+    accepted_tokens += tokens - 1;
+    count_for_tenant(sequence, static_cast<std::int32_t>(tokens) - 1);
+  }
+  outcome.sampled.push_back({&sequence, entry.row_index, tokens});
+  return cause;
+}
+
 // A sampled row is the newest token's: the decode that any engine owes. All others are prefill.
 void Scheduler::State::count_rows(Entry& entry, const PlannedRows& planned) {
-  prefill_tokens_computed += static_cast<std::uint64_t>(planned.rows - (planned.sample ? 1 : 0));
+  prefill_tokens_computed += static_cast<std::uint64_t>(planned.rows) - planned.sampled_rows();
   const std::int32_t again =
       std::clamp(entry.computed_before_preemption - planned.first_position, 0, planned.rows);
   if (planned.sample) count_for_tenant(*entry.sequence, 1);

@@ -95,7 +95,7 @@ StepShape step_shape(const StepPlan& plan) {
   for (const PlannedRows& rows : plan.rows) {
     const double n = rows.rows, before = rows.first_position;
     shape.tokens += n;
-    shape.sampled += rows.sample ? 1 : 0;
+    shape.sampled += static_cast<double>(rows.sampled_rows());
     shape.pairs += n * before + n * (n + 1) / 2;
     shape.kv_tokens += before + n;
     shape.sequences += 1;

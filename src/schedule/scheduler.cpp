@@ -1,7 +1,8 @@
 // Scheduler: how a plan is made. The policy in words:
 //
 // Whoever is past its deadline leaves. Every running decode gets one row, those included that just came with
-// their KV cache from another engine; then the running prefills continue,
+// their KV cache from another engine, and a few more for guesses where that is asked for; then the running
+// prefills continue,
 // in order of rank (priority, then age), as far as the budget of rows goes. A sequence takes the blocks for
 // its rows when they are planned. When the pool has none left, the lowest in rank of all that hold blocks
 // gives its own back and will be recomputed; the oldest running sequence never does, so that somebody always
@@ -62,13 +63,17 @@ std::size_t Scheduler::State::first_seen_block(const Sequence& sequence) const {
 StepPlan Scheduler::State::plan(TimePoint now) {
   StepPlan plan;
   budget = limits.max_batch_tokens;
-  for (Entry& entry : running) entry.rows = 0;
+  for (Entry& entry : running) {
+    entry.rows = 0;
+    entry.draft.clear();
+  }
 
   remove_expired(now, plan);
   for (Entry& entry : running) {
     if (!entry.sequence->in_prefill()) give_rows(entry, 1);
   }
   start_received(now, plan);
+  guess();
   for (Entry& entry : running) {
     if (entry.sequence->in_prefill()) give_rows(entry, entry.sequence->size() - entry.sequence->computed);
   }
@@ -106,6 +111,43 @@ void Scheduler::State::give_rows(Entry& entry, std::int32_t wanted) {
   sequence.blocks.append(*std::move(fresh));
   entry.rows = rows;
   budget -= rows;
+}
+
+// Guesses take rows that cost next to nothing beside the decodes' own, and blocks that nobody has or would
+// hit.
+void Scheduler::State::guess() {
+  if (limits.draft_tokens <= 0) return;
+  std::int32_t rows = 0;
+  for (const Entry& entry : running) rows += entry.rows;
+  for (Entry& entry : running) {
+    const Sequence& sequence = *entry.sequence;
+    const Request& request = sequence.request;
+    const bool plain = !request.embed && !sequence.mask && !request.sampling.has_penalties() &&
+                       request.phase != Phase::prefill;
+    if (entry.rows != 1 || sequence.in_prefill() || !plain) continue;
+    const auto generated = static_cast<std::int32_t>(request.output.size());
+    std::int32_t most = std::min({limits.draft_rows - rows, budget, request.stop.max_tokens - generated - 1});
+    if (limits.max_context > 0) most = std::min(most, limits.max_context - sequence.size() - 1);
+    if (most <= 0) continue;
+    give_draft(entry, static_cast<std::size_t>(most));
+    rows += entry.rows - 1;
+  }
+}
+
+void Scheduler::State::give_draft(Entry& entry, std::size_t most) {
+  Sequence& sequence = *entry.sequence;
+  most = std::min(most, static_cast<std::size_t>(entry.draft_length.next()));
+  if (most == 0) return;
+  entry.draft = look_up_draft(sequence.tokens, most);
+  const std::size_t missing =
+      missing_blocks(entry, sequence.size() + static_cast<std::int32_t>(entry.draft.size()));
+  if (missing <= pool.free()) {
+    if (auto fresh = pool.allocate(missing)) sequence.blocks.append(*std::move(fresh));
+  }
+  const std::size_t room = sequence.blocks.size() * static_cast<std::size_t>(block_size);
+  entry.draft.resize(std::min(entry.draft.size(), room - static_cast<std::size_t>(sequence.size())));
+  entry.rows += static_cast<std::int32_t>(entry.draft.size());
+  budget -= static_cast<std::int32_t>(entry.draft.size());
 }
 
 // False where `wanting` must do without: it was itself the one to give way, or nobody is left who could (then
@@ -146,6 +188,7 @@ void Scheduler::State::preempt(Entry& entry) {
   ++sequence.preemptions;
   ++preemptions;
   budget += std::exchange(entry.rows, 0);
+  entry.draft.clear();
   entry.resumed = true;
 }
 
@@ -165,7 +208,8 @@ void Scheduler::State::list_rows(StepPlan& plan) {
       plan.rows.push_back({.sequence = &sequence,
                            .first_position = sequence.computed,
                            .rows = entry.rows,
-                           .sample = sequence.computed + entry.rows == sequence.size()});
+                           .sample = sequence.computed + entry.rows >= sequence.size(),
+                           .draft = entry.draft});
       plan.tokens += entry.rows;
     }
   }
@@ -233,6 +277,8 @@ void Scheduler::hand_off(const RequestKey& key, const std::string& decode_node) 
   sequence->request.decode_node = decode_node;
 }
 
+void Scheduler::set_draft_rows(std::int32_t rows) { state_->limits.draft_rows = rows; }
+
 std::size_t Scheduler::waiting() const { return state_->waiting.size(); }
 std::size_t Scheduler::running() const { return state_->running.size(); }
 
@@ -258,5 +304,7 @@ std::uint64_t Scheduler::prefix_queried_tokens() const { return state_->prefix_q
 std::uint64_t Scheduler::prefix_hit_tokens() const { return state_->prefix_hit_tokens; }
 std::uint64_t Scheduler::prefill_tokens_computed() const { return state_->prefill_tokens_computed; }
 std::uint64_t Scheduler::recomputed_tokens() const { return state_->recomputed_tokens; }
+std::uint64_t Scheduler::drafted_tokens() const { return state_->drafted_tokens; }
+std::uint64_t Scheduler::accepted_tokens() const { return state_->accepted_tokens; }
 
 }  // namespace baton

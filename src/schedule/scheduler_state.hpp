@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "baton/schedule/scheduler.hpp"
+#include "baton/schedule/stop_rules.hpp"
+#include "schedule/draft.hpp"
 
 namespace baton {
 
@@ -26,9 +28,11 @@ struct ScheduledSequence {
   std::int32_t rows = 0;                        // of the plan being made or executed
   std::size_t row_index = 0;                    // into StepPlan::rows, where rows > 0
   std::uint64_t tenant_tokens = 0;              // what its tenant had when the queue was last put in order
-  bool started = false;                         // has been in a plan
-  bool sampled = false;                         // has got a token from this engine
-  bool resumed = false;                         // preempted, or came with KV cache: goes before new ones
+  DraftLength draft_length{0};
+  std::vector<TokenId> draft = {};  // of the plan being made
+  bool started = false;             // has been in a plan
+  bool sampled = false;             // has got a token from this engine
+  bool resumed = false;             // preempted, or came with KV cache: goes before new ones
 
   bool has_blocks() const { return !sequence->blocks.empty(); }
 };
@@ -61,6 +65,8 @@ struct Scheduler::State {
   StepPlan plan(TimePoint now);
   void remove_expired(TimePoint now, StepPlan& plan);
   void give_rows(Entry& entry, std::int32_t wanted);
+  void guess();
+  void give_draft(Entry& entry, std::size_t most);
   bool make_room(std::size_t blocks, Entry& wanting);
   Entry* choose_victim(const Entry& wanting);
   void preempt(Entry& entry);
@@ -70,6 +76,8 @@ struct Scheduler::State {
   // commit.cpp
   void settle(Entry& entry, PlannedRows planned, RowResult result, TimePoint now, StepOutcome& outcome);
   void count_rows(Entry& entry, const PlannedRows& planned);
+  StopCause take_tokens(Entry& entry, const PlannedRows& planned, const RowResult& result,
+                        StepOutcome& outcome);
   void publish_full_blocks(Entry& entry);
   std::size_t first_seen_block(const Sequence& sequence) const;  // by the next row, in windowed groups
 
@@ -96,6 +104,8 @@ struct Scheduler::State {
   std::uint64_t prefix_hit_tokens = 0;
   std::uint64_t prefill_tokens_computed = 0;
   std::uint64_t recomputed_tokens = 0;
+  std::uint64_t drafted_tokens = 0;
+  std::uint64_t accepted_tokens = 0;
 };
 
 bool is_older(const ScheduledSequence& a, const ScheduledSequence& b);     // by arrival

@@ -28,9 +28,9 @@ StopCause stop_cause(const Sequence& sequence, std::int32_t max_context) {
   return StopCause::none;
 }
 
-std::vector<TokenId> banned_tokens(const Sequence& sequence) {
+std::vector<TokenId> banned_tokens(const Sequence& sequence, std::size_t ahead) {
   const StopRules& rules = sequence.request.stop;
-  const bool too_early = static_cast<std::int32_t>(sequence.request.output.size()) < rules.min_tokens;
+  const bool too_early = static_cast<std::int32_t>(sequence.request.output.size() + ahead) < rules.min_tokens;
   std::vector<TokenId> banned;
   if (too_early) banned = rules.stop_token_ids;
   if (rules.ignore_eos ? sequence.mask != nullptr : too_early) {

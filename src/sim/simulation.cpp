@@ -239,8 +239,8 @@ class Cluster {
       if (rows.sequence->request.phase == Phase::prefill)
         travel(*rows.sequence, rows.first_position, rows.first_position + rows.rows);
     StepOutcome outcome = engine.finish_step(at(now_));
-    for (const Sequence* sequence : outcome.sampled) {
-      SimRequest& request = report_.requests[static_cast<std::size_t>(sequence->request.id.low)];
+    for (const SampledSequence& sampled : outcome.sampled) {
+      SimRequest& request = report_.requests[static_cast<std::size_t>(sampled.sequence->request.id.low)];
       if (request.output_tokens++ == 0) request.first_token = now_;
     }
     for (EndedSequence& ended : outcome.ended) end(std::move(ended));

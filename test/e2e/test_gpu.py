@@ -65,6 +65,18 @@ class Gpu(DaemonTest):
                 self.assertEqual(content(chat(prefill, case["messages"], max_tokens=8)), content(expected), case["id"])
             self.assertGreater(decode.wait_at_rest()["baton_transfer_blocks_received_total"], 0)
 
+    def test_drafts(self):
+        told = []
+        for drafts in ("0", "4"):
+            gpu = self.start("gpu", cluster=False, extra=GPU + ("--deterministic", "on", "--draft-tokens", drafts)).wait_ready()
+            asked = [case["messages"] for case in demo_cases() if case["id"] in ("hello", "what-is-baton")]
+            answers = [chat(gpu, messages, max_tokens=14, ignore_eos=True, logprobs=True) for messages in asked]
+            told.append([answer["choices"][0]["logprobs"] for answer in answers])
+        self.assertEqual(told[0], told[1])  # to the last bit
+        metrics = gpu.metrics()
+        self.assertGreater(metrics["baton_engine_accepted_tokens_total"], 2)
+        self.assertGreater(metrics["baton_engine_drafted_tokens_total"], metrics["baton_engine_accepted_tokens_total"])
+
     def test_an_adapter(self):
         with tempfile.TemporaryDirectory(prefix="baton-adapters-") as folder:
             adapter = ("--lora", f"one={write_adapter(SOURCE / 'models/demo', pathlib.Path(folder) / 'one', 1)}")

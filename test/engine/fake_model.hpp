@@ -76,13 +76,25 @@ class FakeExecutor final : public Executor {
     const KvGroups& groups = kv_.layout.groups;
     for (std::int32_t p = rows.first_position; p < rows.first_position + rows.rows; ++p) {
       const std::uint64_t before = p == 0 ? 0 : load(sequence, p - 1, 0);
-      const auto token = static_cast<std::uint64_t>(sequence.tokens[static_cast<std::size_t>(p)]);
+      const auto token = static_cast<std::uint64_t>(rows.token(p - rows.first_position));
       for (std::int32_t group = 0; group < groups.count(); ++group)
         store(sequence, p, group, mix(before, token));
     }
     RowResult result;
     if (!rows.sample) return result;
-    const std::int32_t last = rows.first_position + rows.rows - 1;
+    const auto guesses = static_cast<std::int32_t>(rows.draft.size());
+    const std::int32_t newest = rows.first_position + rows.rows - 1 - guesses;
+    result.token = SampledToken{sampled(sequence, newest), -1.0F, {}};
+    TokenId last = result.token->token;
+    for (std::int32_t i = 0; i < guesses && last == rows.draft[static_cast<std::size_t>(i)]; ++i) {
+      result.further.push_back({last = sampled(sequence, newest + 1 + i), -1.0F, {}});
+    }
+    return result;
+  }
+
+  // By what is seen from position `last`.
+  TokenId sampled(const Sequence& sequence, std::int32_t last) const {
+    const KvGroups& groups = kv_.layout.groups;
     std::uint64_t fold = 0;
     for (std::int32_t p = 0; p <= last; ++p) {
       const std::uint64_t value = load(sequence, p, 0);
@@ -90,8 +102,7 @@ class FakeExecutor final : public Executor {
       for (std::int32_t group = 1; group < groups.count(); ++group)
         if (group < groups.full || p > last - groups.window) fold ^= load(sequence, p, group) ^ value;
     }
-    result.token = SampledToken{next_token(fold, sequence.request), -1.0F, {}};
-    return result;
+    return next_token(fold, sequence.request);
   }
 
   std::byte* half(const Sequence& sequence, std::int32_t p, std::int32_t group, int k_or_v) const {

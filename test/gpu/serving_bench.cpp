@@ -65,7 +65,8 @@ class ClosedLoad {
     const StepResult result = executor_->wait();
     const TimePoint at = now();
     const StepOutcome outcome = scheduler_.commit(plan, result, at);
-    for (const Sequence* sequence : outcome.sampled) {
+    for (const SampledSequence& sampled : outcome.sampled) {
+      const Sequence* const sequence = sampled.sequence;
       Client& client = of_[sequence->request.id.low];
       if (measure) {
         ++tokens;

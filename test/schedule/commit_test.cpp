@@ -87,7 +87,8 @@ TEST_CASE("a prefill ends after its first token and is handed off unless that to
     CHECK_FALSE(outcome.ended[0].by_length);
     CHECK(outcome.ended[0].sequence->blocks.size() == 2);  // still pinned, for the transfer
     CHECK(outcome.ended[0].sequence->computed == 5);
-    CHECK(outcome.sampled == std::vector<const Sequence*>{outcome.ended[0].sequence.get()});
+    REQUIRE(outcome.sampled.size() == 1);
+    CHECK(outcome.sampled[0].sequence == outcome.ended[0].sequence.get());
     CHECK(rig.pool.in_use() == 2);
     outcome.ended.clear();
     CHECK(rig.pool.in_use() == 0);

@@ -40,6 +40,8 @@ struct SchedulerLimits {
   std::int32_t max_waiting = 1024;      // queued beyond the running ones
   std::int32_t max_context = 0;         // tokens of a sequence, the model's limit
   Duration queue_timeout{0};            // longest wait before a sequence is first scheduled; 0: none
+  std::int32_t draft_tokens = 0;        // guessed at in a step, of one sequence; 0: none
+  std::int32_t draft_rows = 64;         // rows that decodes and their guesses may come to
 };
 
 // One sequence's part of a step. The pointer is valid until commit() of this plan.
@@ -47,7 +49,17 @@ struct PlannedRows {
   const Sequence* sequence = nullptr;
   std::int32_t first_position = 0;  // == sequence->computed
   std::int32_t rows = 0;
-  bool sample = false;  // the last row's logits give the next token
+  bool sample = false;  // the logits of the newest token's row give the next one
+  // Guesses at the tokens behind the newest one, whose rows are the last of `rows`: their logits are wanted,
+  // too. Only where `sample` is set.
+  std::vector<TokenId> draft = {};
+
+  std::size_t sampled_rows() const { return sample ? 1 + draft.size() : 0; }
+  // Of row i, counted from first_position.
+  TokenId token(std::int32_t i) const {
+    const auto at = static_cast<std::size_t>(first_position + i);
+    return at < sequence->tokens.size() ? sequence->tokens[at] : draft[at - sequence->tokens.size()];
+  }
 };
 
 struct StepPlan {
@@ -63,6 +75,8 @@ struct StepPlan {
 // complete, or its last row is deferred.
 struct RowResult {
   std::optional<SampledToken> token;
+  // Of a draft: `token` is its first guess, so its row counts, and this was sampled from it; and so on.
+  std::vector<SampledToken> further = {};
   bool complete = false;              // no further token may come: the sequence ends as with a stop id
   std::vector<float> embedding = {};  // of Request::embed, with `complete`
   bool deferred = false;       // no time for the row that samples: the next plan computes it again, alone
@@ -83,9 +97,14 @@ struct EndedSequence {
   bool handed_off = false;  // Phase::prefill and not already ended by the first token
   std::vector<float> embedding = {};  // of Request::embed
 };
+// Got tokens: its newest outputs. Valid until the next plan(), or in `ended`.
+struct SampledSequence {
+  const Sequence* sequence = nullptr;
+  std::size_t row = 0;     // of the plan
+  std::size_t tokens = 0;  // of the row's result: the first so many
+};
 struct StepOutcome {
-  std::vector<const Sequence*> sampled;  // got a token; its newest output is at the back; still valid until
-                                         // the next plan() or in `ended`
+  std::vector<SampledSequence> sampled;
   std::vector<EndedSequence> ended;
 };
 
@@ -111,6 +130,8 @@ class Scheduler {
   // between plan() and commit().
   void hand_off(const RequestKey& key, const std::string& decode_node);
 
+  void set_draft_rows(std::int32_t rows);  // SchedulerLimits::draft_rows, from the next plan on
+
   std::size_t waiting() const;
   std::size_t running() const;
   // Rows of prompts that are still to be computed, by waiting and running sequences, less what the prefix
@@ -122,6 +143,8 @@ class Scheduler {
   std::uint64_t prefix_hit_tokens() const;
   std::uint64_t prefill_tokens_computed() const;  // rows other than a sequence's newest token
   std::uint64_t recomputed_tokens() const;        // rows computed again after a preemption
+  std::uint64_t drafted_tokens() const;           // guesses computed
+  std::uint64_t accepted_tokens() const;          // of these, those that became output
 
  private:
   struct State;

@@ -79,6 +79,7 @@ struct EngineStats {
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_queried_tokens = 0, prefix_hit_tokens = 0;
   std::uint64_t prefill_tokens = 0, decode_tokens = 0, recomputed_tokens = 0;
+  std::uint64_t drafted_tokens = 0, accepted_tokens = 0;
   std::uint64_t steps = 0, largest_batch = 0, failed_steps = 0;
   bool device_failed = false;  // for good: it computes nothing any more
   std::uint64_t blocks_sent = 0, blocks_received = 0, bytes_sent = 0, bytes_received = 0;

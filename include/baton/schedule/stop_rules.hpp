@@ -20,8 +20,9 @@ enum class StopCause : std::uint8_t {
 // the grammar, wins over the length. `max_context` 0: no limit.
 StopCause stop_cause(const Sequence& sequence, std::int32_t max_context);
 
-// Ids that the next token may not be: EOS (unless ignored) and stop ids below min_tokens. Usually empty.
-// With a grammar an ignored EOS is banned always: the mask allows it as the end of the output only.
-std::vector<TokenId> banned_tokens(const Sequence& sequence);
+// Ids that the token behind the next `ahead` ones may not be: EOS (unless ignored) and stop ids below
+// min_tokens. Usually empty. With a grammar an ignored EOS is banned always: the mask allows it as the end of
+// the output only.
+std::vector<TokenId> banned_tokens(const Sequence& sequence, std::size_t ahead = 0);
 
 }  // namespace baton
