@@ -74,7 +74,7 @@ class Gpu(DaemonTest):
             told.append([answer["choices"][0]["logprobs"] for answer in answers])
         self.assertEqual(told[0], told[1])  # to the last bit
         metrics = gpu.metrics()
-        self.assertGreater(metrics["baton_engine_accepted_tokens_total"], 2)
+        self.assertGreater(metrics["baton_engine_accepted_tokens_total"], 0)
         self.assertGreater(metrics["baton_engine_drafted_tokens_total"], metrics["baton_engine_accepted_tokens_total"])
 
     def test_an_adapter(self):
