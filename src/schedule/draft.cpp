@@ -6,11 +6,13 @@ namespace baton {
 namespace {
 
 constexpr std::size_t kLongestMatch = 4, kShortestMatch = 2;
+constexpr std::size_t kLookBack = 1 << 15;  // tokens: some ten microseconds
 constexpr std::int32_t kLongestPause = 32;  // steps
 
 }  // namespace
 
 std::vector<TokenId> look_up_draft(std::span<const TokenId> tokens, std::size_t most) {
+  tokens = tokens.last(std::min(tokens.size(), kLookBack));
   const std::size_t size = tokens.size();
   std::size_t best = kShortestMatch - 1, behind = 0;
   for (std::size_t end = size; end-- > 1 && best < kLongestMatch;) {  // a copy that ends before token `end`

@@ -12,7 +12,7 @@
 namespace baton {
 
 // What followed the latest of the longest earlier copies of the end of `tokens`, up to four of them, `most`
-// tokens; nothing where the last two did not come before.
+// tokens; nothing where the last two did not come before, within the last 32768.
 std::vector<TokenId> look_up_draft(std::span<const TokenId> tokens, std::size_t most);
 
 // How long the next guess of one sequence may be, by how its last ones turned out.

@@ -46,6 +46,12 @@ TEST_CASE("a draft is what followed the latest of the longest earlier copies of 
   CHECK(look_up_draft(Tokens{1, 2, 3}, 4).empty());
   CHECK(look_up_draft(Tokens{1, 2}, 4).empty());
   CHECK(look_up_draft(Tokens{}, 4).empty());
+  for (const bool far : {false, true}) {
+    Tokens text{1, 2, 3};
+    for (TokenId token = 100; token < (far ? 33'000 : 32'000); ++token) text.push_back(token);
+    text.insert(text.end(), {1, 2});
+    CHECK(look_up_draft(text, 1) == (far ? Tokens{} : Tokens{3}));
+  }
   CHECK(look_up_draft(Tokens{1, 2, 3, 1, 2}, 0).empty());
 }
 
