@@ -85,6 +85,7 @@ struct Daemon::Parts {
   AnswerFormat answer_format() const;
   GenerationDefaults generation_defaults() const;
   KvSpec kv_spec() const;
+  std::int64_t longest_text() const;
   Result<std::uint64_t> kv_bytes_on_host() const;
   Result<std::uint64_t> kv_bytes_on_gpu();
   Result<std::uint64_t> left_on_gpu(Device device) const;
@@ -295,7 +296,15 @@ Result<void> Daemon::Parts::allocate_cache() {
   const auto bytes = on_gpu() ? kv_bytes_on_gpu() : kv_bytes_on_host();
   if (!bytes) return bytes.error();
   const KvSpec spec = kv_spec();
-  const std::int32_t least = kLeastBlocks * spec.layout.groups.count();
+  const KvGroups& groups = spec.layout.groups;
+  const std::int32_t least = kLeastBlocks * groups.count();
+  // What Batch says of blocks that a window has left.
+  if (on_gpu() && groups.windowed > 0 && groups.window < spec.layout.block_size)
+    return make_error(ErrorCode::invalid_argument,
+                      "--block-size " + std::to_string(spec.layout.block_size) +
+                          ": a GPU needs blocks of at most " + std::to_string(groups.window) +
+                          " tokens, the model's window",
+                      "--block-size");
   auto allocated = KvMemory::allocate(spec, *bytes, least, ops().device(), group->width());
   if (!allocated) {
     const std::string flag = on_gpu() ? "--gpu-memory" : "--kv-memory";
@@ -306,15 +315,16 @@ Result<void> Daemon::Parts::allocate_cache() {
   }
   kv = std::move(*allocated);
   const KvView view = kv->view();
-  logger.info(
-      "KV cache ready",
-      {{"blocks", view.blocks},
-       {"block_tokens", view.layout.block_size},
-       {"block_bytes", view.layout.block_bytes()},
-       {"memory", format_size(view.layout.block_bytes() * static_cast<std::size_t>(view.blocks))},
-       {"tokens", view.layout.groups.tokens_in(static_cast<std::uint64_t>(view.blocks),
-                                               static_cast<std::uint64_t>(model->config().max_positions),
-                                               view.layout.block_size)}});
+  const std::int64_t longest = std::min<std::int64_t>(model->config().max_positions, longest_text());
+  logger.info("KV cache ready",
+              {{"blocks", view.blocks},
+               {"block_tokens", view.layout.block_size},
+               {"block_bytes", view.layout.block_bytes()},
+               {"memory", format_size(view.layout.block_bytes() * static_cast<std::size_t>(view.blocks))},
+               {"longest_text", longest},
+               {"tokens",
+                view.layout.groups.tokens_in(static_cast<std::uint64_t>(view.blocks),
+                                             static_cast<std::uint64_t>(longest), view.layout.block_size)}});
   return {};
 }
 
@@ -347,6 +357,12 @@ Result<void> Daemon::Parts::start_cluster_transport() {
   return {};
 }
 
+// Of one sequence, alone.
+std::int64_t Daemon::Parts::longest_text() const {
+  const KvView view = kv->view();
+  return view.layout.groups.longest_text(view.blocks, options.max_batch_tokens, options.block_size);
+}
+
 EngineOptions Daemon::Parts::engine_options() const {
   EngineOptions e;
   e.node_name = node_name;
@@ -354,13 +370,12 @@ EngineOptions Daemon::Parts::engine_options() const {
   const std::int32_t model_context = model->config().max_positions;
   // No sequence can outgrow the whole KV cache: said as the context's length, so that open-ended requests
   // fit.
-  const std::int64_t cache_tokens =
-      kv->view().layout.groups.longest_text(kv->view().blocks, options.max_batch_tokens, options.block_size);
   const std::int32_t wanted =
       options.max_context > 0 ? std::min(options.max_context, model_context) : model_context;
-  e.limits = {options.max_sequences, options.max_batch_tokens,
-              options.max_waiting,   static_cast<std::int32_t>(std::min<std::int64_t>(wanted, cache_tokens)),
-              options.queue_timeout, options.draft_tokens};
+  e.limits = {
+      options.max_sequences, options.max_batch_tokens,
+      options.max_waiting,   static_cast<std::int32_t>(std::min<std::int64_t>(wanted, longest_text())),
+      options.queue_timeout, options.draft_tokens};
   e.cluster_secret = secret;
   e.model_fingerprint = model->fingerprint();
   for (const AdapterInfo& adapter : model->adapters()) e.adapters.push_back(adapter.fingerprint);

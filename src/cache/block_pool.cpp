@@ -102,6 +102,16 @@ struct BlockPool::State {
     --cached;
   }
 
+  void make_oldest(BlockId id) {
+    remove_from_eviction_order(id);
+    Block& block = at(id);
+    block.older = kNone;
+    block.newer = oldest;
+    (oldest == kNone ? newest : at(oldest).older) = id;
+    oldest = id;
+    ++cached;
+  }
+
   void pin(BlockId id) {
     Block& block = at(id);
     if (block.pins++ == 0) remove_from_eviction_order(id);  // only a published block is hit while unpinned
@@ -181,6 +191,14 @@ BlockRef BlockRef::share() const {
 void BlockRef::reset() {
   if (pool_ == nullptr) return;
   std::exchange(pool_, nullptr)->state_->unpin(std::exchange(id_, kNone));
+}
+
+void BlockRef::reset_first_to_go() {
+  if (pool_ == nullptr) return;
+  BlockPool::State& state = *pool_->state_;
+  const BlockId id = id_;
+  reset();
+  if (state.at(id).pins == 0 && state.at(id).published) state.make_oldest(id);
 }
 
 BlockPool::BlockPool(std::int32_t blocks, std::int32_t block_size, const KvGroups& groups)

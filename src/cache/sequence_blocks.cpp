@@ -30,13 +30,16 @@ void SequenceBlocks::append(std::vector<BlockRef> refs) {
   std::ranges::move(refs, std::back_inserter(refs_));
 }
 
-void SequenceBlocks::leave_behind(std::size_t blocks) {
+void SequenceBlocks::leave_behind(std::size_t blocks, std::size_t own) {
   if (groups_.windowed == 0) return;
   for (const std::size_t end = std::min(blocks, size()); left_behind_ < end; ++left_behind_) {
     for (std::size_t group = static_cast<std::size_t>(groups_.full); group < width(); ++group) {
       BlockRef& ref = refs_[left_behind_ * width() + group];
       if (!ref) continue;
-      ref.reset();
+      if (left_behind_ < own)
+        ref.reset();
+      else
+        ref.reset_first_to_go();
       --pinned_;
     }
   }

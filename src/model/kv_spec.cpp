@@ -25,6 +25,7 @@ std::int32_t layers_of_a_block(std::int32_t full, std::int32_t windowed) {
 KvLayout group_layers(KvLayout layout, std::int32_t full, std::int32_t windowed, std::int32_t window) {
   layout.layers = std::max(layers_of_a_block(full, windowed), 1);
   layout.groups = {full / layout.layers, groups_of(windowed, layout.layers), windowed > 0 ? window : 0};
+  if (full + windowed == 0) layout.groups = {};
   return layout;
 }
 

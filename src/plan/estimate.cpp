@@ -58,7 +58,8 @@ double first_time(const EngineSetup& e) {
 Memory memory_needed(const EngineSetup& setup, const Workload& load, double requests) {
   Memory memory;
   const double groups = setup.split.data, usable = kUsable * setup.system.memory_bytes;
-  const double each = setup.kv_bytes_per_token() * (load.input + load.output) + setup.state_bytes();
+  const double tokens = load.input + load.output;
+  const double each = setup.kv_bytes_per_token() * tokens + setup.state_bytes(tokens);
   memory.weights = setup.weight_bytes();
   memory.other = reserve(setup.system);
   memory.kv = each * std::ceil(requests / groups);
@@ -76,7 +77,8 @@ Estimate estimate_aggregated(const EngineSetup& setup, const Workload& load, dou
   // A pipeline's stages each work on a part of the requests at a time.
   const double wanted = std::max(1.0, concurrency / groups / setup.split.pipeline);
   const double room = kUsable * setup.system.memory_bytes - setup.weight_bytes() - reserve(setup.system);
-  const double each = setup.kv_bytes_per_token() * (load.input + kMeanOutput * output) + setup.state_bytes();
+  const double tokens = load.input + kMeanOutput * output;
+  const double each = setup.kv_bytes_per_token() * tokens + setup.state_bytes(tokens);
   const double fitting = each > 0 ? std::max(1.0, room / each / setup.split.pipeline) : wanted;
   const double running = std::min(wanted, fitting);
 

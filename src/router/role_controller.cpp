@@ -214,8 +214,14 @@ RoleController::Outlook RoleController::predict_mixed(const EngineReading& e, do
   }
   const double own = demand.context / chunk * (alone + e.profile.kv_token * running * demand.context);
   out.ttft = queued(own, share);
-  out.kv = e.kv_capacity == 0 ? 0 : running * demand.context / static_cast<double>(e.kv_capacity);
+  out.kv = e.kv_used(running, demand.context);
   return judged(out);
+}
+
+double EngineReading::kv_used(double requests, double context) const {
+  const auto length = static_cast<std::uint64_t>(std::max(context, 1.0));
+  const auto room = static_cast<double>(kv_groups.tokens_in(kv_blocks, length, block_size));
+  return room > 0 ? requests * context / room : 0;
 }
 
 RoleController::Outlook RoleController::predict_split(const EngineReading& e, double prefill, double decode,
@@ -231,7 +237,7 @@ RoleController::Outlook RoleController::predict_split(const EngineReading& e, do
     const double step = e.profile.decode_seconds(std::max(running, 1.0), running * demand.context);
     out.itl = std::min(out.itl + 0.5 * (step - out.itl), 100 * targets_.itl);
   }
-  out.kv = e.kv_capacity == 0 ? 0 : running * demand.context / static_cast<double>(e.kv_capacity);
+  out.kv = e.kv_used(running, demand.context);
   return judged(out);
 }
 

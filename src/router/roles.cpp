@@ -23,8 +23,9 @@ EngineReading reading_of(const std::string& node, const StatusMessage& status, c
   r.waiting_prefill_tokens = status.waiting_prefill_tokens;
   r.running = status.running;
   r.kv_tokens = status.kv_tokens;
-  r.kv_capacity = options.kv_groups.tokens_in(
-      status.blocks_total, status.kv_tokens / std::max<std::uint64_t>(status.running, 1), options.block_size);
+  r.kv_blocks = status.blocks_total;
+  r.kv_groups = options.kv_groups;
+  r.block_size = options.block_size;
   r.chunk = static_cast<std::int32_t>(std::clamp<std::uint32_t>(status.max_batch_tokens, 1, 1 << 20));
   if (status.profile.sane()) r.profile = status.profile;
   return r;

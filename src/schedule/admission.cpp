@@ -83,7 +83,7 @@ void Scheduler::State::adopt_received_cache(Entry& entry) {
   }
   entry.resumed = true;
   publish_full_blocks(entry);
-  sequence.blocks.leave_behind(first_seen_block(sequence));
+  leave_behind(sequence);
 }
 
 // A shorter text than was sent may see more of what lies before it.

@@ -55,7 +55,7 @@ void Scheduler::State::settle(Entry& entry, PlannedRows planned, RowResult resul
     StopCause cause = StopCause::token;
     if (planned.sample && !result.complete) cause = take_tokens(entry, planned, result, outcome);
     publish_full_blocks(entry);
-    sequence.blocks.leave_behind(first_seen_block(sequence));
+    leave_behind(sequence);
     if (!planned.sample) return;
 
     if (!std::exchange(entry.sampled, true)) sequence.first_token = now;

@@ -83,9 +83,10 @@ double EngineSetup::kv_transfer_bytes() const {
   return model.attention_layers * model.kv_elements() * bytes_per_element(kv);
 }
 
-double EngineSetup::state_bytes() const {
+double EngineSetup::state_bytes(double tokens) const {
   const double passing = model.attention_layers - growing_layers(*this);
-  const double windows = passing * model.kv_elements() * model.window * bytes_per_element(kv);
+  const double windows =
+      passing * model.kv_elements() * std::min(model.window, tokens) * bytes_per_element(kv);
   const double states = model.linear_layers * model.linear_state * bytes_per_element(Precision::bf16);
   return (windows + states) / kv_divided(*this) / split.pipeline;
 }
@@ -213,8 +214,8 @@ KvRoom kv_room(const EngineSetup& setup, double fraction, std::int32_t block_siz
   const KvLayout layout =
       group_layers({}, static_cast<std::int32_t>(growing_layers(setup)),
                    static_cast<std::int32_t>(m.window_layers), static_cast<std::int32_t>(m.window));
-  const double block = layout.layers * m.kv_elements() * bytes_per_element(setup.kv) / kv_divided(setup) /
-                       setup.split.pipeline * block_size;
+  const double block = std::min<double>(layout.layers, m.attention_layers) * m.kv_elements() *
+                       bytes_per_element(setup.kv) / kv_divided(setup) / setup.split.pipeline * block_size;
   return {block > 0 ? std::max(0.0, left / block * setup.split.data) : 0, layout.groups};
 }
 

@@ -60,6 +60,12 @@ std::size_t Scheduler::State::first_seen_block(const Sequence& sequence) const {
   return static_cast<std::size_t>(groups.first_seen_block(sequence.computed, block_size));
 }
 
+// Other requests may have the prompt's beginning; an answer's middle is nobody's but this one's.
+void Scheduler::State::leave_behind(Sequence& sequence) const {
+  sequence.blocks.leave_behind(first_seen_block(sequence),
+                               static_cast<std::size_t>(sequence.prompt_size() / block_size));
+}
+
 StepPlan Scheduler::State::plan(TimePoint now) {
   StepPlan plan;
   budget = limits.max_batch_tokens;

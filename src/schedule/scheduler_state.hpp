@@ -80,6 +80,7 @@ struct Scheduler::State {
                         StepOutcome& outcome);
   void publish_full_blocks(Entry& entry);
   std::size_t first_seen_block(const Sequence& sequence) const;  // by the next row, in windowed groups
+  void leave_behind(Sequence& sequence) const;
 
   Sequence* find(const RequestKey& key) const;
   std::size_t blocks_for(std::int32_t tokens) const;

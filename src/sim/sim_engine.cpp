@@ -58,8 +58,9 @@ EngineReading SimEngine::reading() const {
   r.waiting_prefill_tokens = static_cast<std::uint64_t>(scheduler.waiting_prefill_tokens());
   r.running = scheduler.running();
   r.kv_tokens = static_cast<std::uint64_t>(scheduler.kv_tokens());
-  const std::uint64_t context = r.kv_tokens / std::max<std::uint64_t>(r.running, 1);
-  r.kv_capacity = pool.groups().tokens_in(pool.total(), context, pool.block_size());
+  r.kv_blocks = pool.total();
+  r.kv_groups = pool.groups();
+  r.block_size = pool.block_size();
   r.chunk = limits_.max_batch_tokens;
   r.profile = profile_;
   return r;

@@ -48,7 +48,7 @@ TEST_CASE("blocks that the window leaves behind go back to the pool, those of ot
   SequenceBlocks blocks = store(pool, tokens);
   CHECK(pool.in_use() == 12);
   CHECK(blocks.pinned() == 12);
-  blocks.leave_behind(2);
+  blocks.leave_behind(2, 4);
   CHECK(pool.in_use() == 8);
   CHECK(pool.cached() == 4);
   CHECK(blocks.pinned() == 8);
@@ -57,12 +57,12 @@ TEST_CASE("blocks that the window leaves behind go back to the pool, those of ot
   CHECK_FALSE(blocks.at(1, 1));
   CHECK_FALSE(blocks.at(1, 2));
   CHECK(bool(blocks.at(2, 1)));
-  blocks.leave_behind(1);  // nothing comes back
+  blocks.leave_behind(1, 4);  // nothing comes back
   CHECK(blocks.pinned() == 8);
   blocks.truncate(1);
   CHECK(blocks.pinned() == 1);
   blocks.append(*pool.allocate(3));
-  blocks.leave_behind(2);  // the new one, too
+  blocks.leave_behind(2, 4);  // the new one, too
   CHECK(blocks.pinned() == 2);
   SequenceBlocks moved = std::move(blocks);
   CHECK(blocks.empty());  // NOLINT: by contract
@@ -75,7 +75,7 @@ TEST_CASE("a prefix needs the blocks of windowed groups that the next row sees, 
   BlockPool pool(100, kBlockSize, kGroups);
   const std::vector<TokenId> tokens = text(6);
   SequenceBlocks blocks = store(pool, tokens);
-  blocks.leave_behind(4);
+  blocks.leave_behind(4, 6);
   blocks.clear();
   auto fresh = pool.allocate(100 - 18);
   {
@@ -98,6 +98,20 @@ TEST_CASE("a prefix needs the blocks of windowed groups that the next row sees, 
   REQUIRE(one);
   CHECK(match(pool, tokens).empty());
   CHECK(pool.contains(block_hashes(tokens, kBlockSize, kKey)[0]));
+}
+
+TEST_CASE("of what is left behind, a sequence's own goes first, and a prompt's in its turn") {
+  for (const bool own : {false, true}) {
+    BlockPool pool(24, kBlockSize, kGroups);
+    const std::vector<TokenId> older = text(1, 900), tokens = text(6);
+    store(pool, older).clear();
+    SequenceBlocks blocks = store(pool, tokens);
+    blocks.leave_behind(4, own ? 0 : 6);  // eight
+    auto fresh = pool.allocate(3 + 8);
+    REQUIRE(fresh);
+    CHECK(match(pool, older).size() == (own ? 1U : 0U));
+    CHECK(pool.cached() == 3);
+  }
 }
 
 TEST_CASE("room for what is computed elsewhere leaves out what no window reaches") {

@@ -29,7 +29,7 @@ struct Cluster {
     for (std::size_t i = 0; i < n; ++i) {
       EngineReading e;
       e.node = "e" + std::to_string(i);
-      e.kv_capacity = 800'000;
+      e.kv_blocks = 50'000;
       e.profile = gpu();
       engines.push_back(e);
     }

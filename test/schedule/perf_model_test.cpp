@@ -176,7 +176,8 @@ TEST_CASE("sliding windows and sparse attention bound what a sequence reads") {
   const EngineSetup e = unit_engine(m);
   const double layer = 2 * 2 * 2 * 2;  // bytes of a token
   CHECK(e.kv_bytes_per_token() == layer);
-  CHECK(e.state_bytes() == 10 * layer);
+  CHECK(e.state_bytes(100) == 10 * layer);
+  CHECK(e.state_bytes(4) == 4 * layer);
   CHECK(e.kv_transfer_bytes() == 2 * layer);
   CHECK(p.window_share == 0.5);
   CHECK(p.tokens_sent(0, 8, 8) == 8);
@@ -290,6 +291,12 @@ TEST_CASE("KV memory is what the weights leave") {
   w.system.memory_bytes = 1e6;
   CHECK(kv_room(w, 0.9, 16).blocks == Approx(2 * kv_room(e, 0.9, 16).blocks));
   CHECK(kv_room(w, 0.9, 16).groups == KvGroups{1, 1, 10});
+  ModelShape linear = tiny();  // nothing is cached by token
+  linear.attention_layers = 0;
+  EngineSetup l = unit_engine(linear);
+  l.system.memory_bytes = 1e6;
+  CHECK(kv_room(l, 0.9, 16).blocks == 0);
+  CHECK(kv_room(l, 0.9, 16).groups == KvGroups{});
   e.system.memory_bytes = e.weight_bytes();
   CHECK(kv_room(e, 0.9, 16).blocks == 0);
 }

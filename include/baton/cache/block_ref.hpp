@@ -19,6 +19,8 @@ class BlockRef {
   explicit operator bool() const { return pool_ != nullptr; }
   BlockRef share() const;  // one more pin of the same block
   void reset();
+  // As reset; where it stays cached, it is the next to be evicted.
+  void reset_first_to_go();
 
  private:
   friend class BlockPool;

@@ -32,7 +32,9 @@ class SequenceBlocks {
 
   // Behind the last: whole ones, [n][groups]; of windowed groups they may be empty.
   void append(std::vector<BlockRef> refs);
-  void leave_behind(std::size_t blocks);  // those that lie before it, of windowed groups
+  // Those that lie before it, of windowed groups. From `own` on nobody else is likely to come this way: those
+  // are evicted first.
+  void leave_behind(std::size_t blocks, std::size_t own);
   void truncate(std::size_t blocks);
   // Tail first, so that the tail is evicted before the head that makes it reachable.
   void clear() { truncate(0); }

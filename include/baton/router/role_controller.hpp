@@ -31,10 +31,15 @@ struct EngineReading {
   std::uint64_t prefill_tokens = 0, decode_tokens = 0;  // computed so far
   std::uint64_t waiting_prefill_tokens = 0;
   std::uint64_t running = 0;
-  std::uint64_t kv_tokens = 0;    // contexts of the running requests, added up
-  std::uint64_t kv_capacity = 0;  // tokens
-  std::int32_t chunk = 512;       // rows of a step
+  std::uint64_t kv_tokens = 0;  // contexts of the running requests, added up
+  std::uint64_t kv_blocks = 0;
+  KvGroups kv_groups = {};
+  std::int32_t block_size = 16;
+  std::int32_t chunk = 512;  // rows of a step
   PerfProfile profile;
+
+  // The share of its KV memory that so many requests of so many tokens each take; 0: not known.
+  double kv_used(double requests, double context) const;
 };
 
 struct RoleMove {

@@ -40,7 +40,8 @@ struct EngineSetup {
   double weight_bytes() const;        // on the fullest GPU
   double kv_bytes_per_token() const;  // of one sequence, on one GPU, where layers have no window
   double kv_transfer_bytes() const;   // of one token, all layers, to a peer
-  double state_bytes() const;         // of one sequence, beside its KV cache that grows, on one GPU
+  // Of one sequence of so many tokens, beside its KV cache that grows for good, on one GPU.
+  double state_bytes(double tokens) const;
 };
 
 // What a step consists of.

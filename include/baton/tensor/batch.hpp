@@ -3,7 +3,8 @@
 // A row is one token of one sequence. Rows of a sequence are consecutive and in order of position. The KV
 // slot of a row at position p of sequence s is, in group g, table_of(g)[s.block_table_offset + p /
 // block_size], token p % block_size. Where a window has left a block behind, its entry names another one of
-// the sequence's group: what is read there counts for nothing, but has to be numbers.
+// the sequence's group: what is read there counts for nothing, but has to be numbers: of a window that is no
+// shorter than a block.
 #pragma once
 
 #include <cstddef>
