@@ -3,8 +3,8 @@
 
   scripts/compare_drafts.py [--binary build/baton] [--model DIR] [--draft-tokens 6] [--tokens 200] [--rounds 3]
 
-Without --model a random-weights one of 1.1 billion parameters is made, whose greedy answers soon go round in circles (what guesses
-bring at most) and whose sampled ones hardly repeat themselves (what they cost at least). Answers must be equal to the last bit.
+Without --model a random-weights one of 1.1 billion parameters is made, whose greedy answers soon go round in circles and
+whose sampled ones hardly repeat themselves: neither says how often guesses are right in real answers. Answers must be equal to the last bit.
 """
 import argparse
 import os

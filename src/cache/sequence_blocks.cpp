@@ -23,6 +23,17 @@ SequenceBlocks& SequenceBlocks::operator=(SequenceBlocks&& other) noexcept {
   return *this;
 }
 
+void SequenceBlocks::write_ids(std::int32_t group, std::span<BlockId> ids) const {
+  assert(ids.size() == size());
+  const std::size_t step = width();  // what is written could be `groups_`, as far as a compiler knows
+  std::size_t at = refs_.size() + static_cast<std::size_t>(group);
+  BlockId next = 0;
+  for (std::size_t i = ids.size(); i-- > 0;) {
+    const BlockId here = refs_[at -= step].id();
+    ids[i] = next = here >= 0 ? here : next;
+  }
+}
+
 void SequenceBlocks::append(std::vector<BlockRef> refs) {
   assert(refs.size() % width() == 0);
   pinned_ +=

@@ -184,15 +184,10 @@ class ModelExecutor final : public Executor {
       batch_.sequences.push_back({first_row + i, 1, planned.first_position + i, table});
   }
 
-  // Where the window has left a block behind, the next one that is there.
   void add_table(const SequenceBlocks& blocks, std::int32_t group) {
-    batch_.block_table.resize(batch_.block_table.size() + blocks.size());
-    auto entry = batch_.block_table.rbegin();
-    BlockId id = 0;
-    for (std::size_t i = blocks.size(); i-- > 0; ++entry) {
-      if (const BlockRef& block = blocks.at(i, group)) id = block.id();
-      *entry = id;
-    }
+    const std::size_t first = batch_.block_table.size();
+    batch_.block_table.resize(first + blocks.size());
+    blocks.write_ids(group, std::span(batch_.block_table).subspan(first));
   }
 
   void add_adapters(const StepPlan& plan) {

@@ -6,7 +6,7 @@ namespace baton {
 namespace {
 
 constexpr std::size_t kLongestMatch = 4, kShortestMatch = 2;
-constexpr std::size_t kLookBack = 1 << 15;  // tokens: some ten microseconds
+constexpr std::size_t kLookBack = 1 << 15;  // tokens: bounds what a guess costs the host
 constexpr std::int32_t kLongestPause = 32;  // steps
 
 }  // namespace

@@ -57,6 +57,12 @@ TEST_CASE("blocks that the window leaves behind go back to the pool, those of ot
   CHECK_FALSE(blocks.at(1, 1));
   CHECK_FALSE(blocks.at(1, 2));
   CHECK(bool(blocks.at(2, 1)));
+  std::vector<BlockId> ids(4);
+  blocks.write_ids(1, ids);
+  CHECK(ids == std::vector<BlockId>{blocks.at(2, 1).id(), blocks.at(2, 1).id(), blocks.at(2, 1).id(),
+                                    blocks.at(3, 1).id()});
+  blocks.write_ids(0, ids);
+  for (std::size_t i = 0; i < 4; ++i) CHECK(ids[i] == blocks.at(i, 0).id());
   blocks.leave_behind(1, 4);  // nothing comes back
   CHECK(blocks.pinned() == 8);
   blocks.truncate(1);

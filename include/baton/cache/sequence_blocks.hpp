@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "baton/cache/block_ref.hpp"
@@ -29,6 +30,8 @@ class SequenceBlocks {
   const BlockRef& at(std::size_t block, std::int32_t group = 0) const {
     return refs_[block * width() + static_cast<std::size_t>(group)];
   }
+  // Of one group, [size]. Where one is gone, the next that is there stands in for it.
+  void write_ids(std::int32_t group, std::span<BlockId> ids) const;
 
   // Behind the last: whole ones, [n][groups]; of windowed groups they may be empty.
   void append(std::vector<BlockRef> refs);
